@@ -1,1 +1,15 @@
-//! NockVault.
+//! NockVault gives AI agents credentials that cannot be stolen in advance: an agent's signed request becomes a sealed,
+//! short-lived secret, with an entry in that agent's own audit chain behind it.
+//!
+//! # Layout
+//!
+//! Imports run one way, from the bottom of this list upwards.
+//!
+//! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`]
+
+pub mod base64url;
+pub mod denial;
+pub mod entropy;
+pub mod id;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,39 @@
+//! Bytes inside JSON: base64url without padding (RFC 4648 section 5), canonical. A text is accepted only if encoding
+//! what it decodes to gives the same text again, so that two texts never stand for the same bytes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The text of `bytes`.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The bytes of `text`, or `None` where it is not canonical base64url.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    (encode(&bytes) == text).then_some(bytes)
+}
+
+/// The bytes of `text` where there are exactly `N`.
+#[must_use]
+pub fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    decode(text)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_text_is_taken() {
+        assert_eq!(decode("-_8"), Some(vec![0xfb, 0xff]));
+        for text in ["-_9", "-_8=", "+/8", "-_8 ", "-", "\n"] {
+            assert_eq!(decode(text), None, "{text:?} was taken");
+        }
+        assert_eq!(decode_array::<2>("-_8"), Some([0xfb, 0xff]));
+        assert_eq!(decode_array::<3>("-_8"), None);
+    }
+}
