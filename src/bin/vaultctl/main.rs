@@ -1,1 +1,3 @@
+//! What operators type.
+
 fn main() {}
