@@ -34,14 +34,8 @@ const TABLE: &[(&str, &str)] = &[
     ("engine", "ground crypto statement grant lease authz seal"),
     ("audit", "ground crypto statement"),
     ("telemetry", "ground"),
-    (
-        "store",
-        "ground crypto statement registry grant lease authn authz seal engine audit telemetry",
-    ),
-    (
-        "vault",
-        "ground crypto statement registry grant lease authn authz seal engine audit telemetry store",
-    ),
+    ("store", "ground crypto statement registry grant lease authn authz seal engine audit telemetry"),
+    ("vault", "ground crypto statement registry grant lease authn authz seal engine audit telemetry store"),
     // The limits of the vault and the store are their own types; the configuration fills them.
     ("config", "ground vault store"),
     ("wire", "ground crypto statement"),
@@ -82,10 +76,7 @@ fn has(words: &str, word: &str) -> bool {
 }
 
 fn row(room: &str) -> Option<&'static str> {
-    TABLE
-        .iter()
-        .find(|(name, _)| *name == room)
-        .map(|(_, allowed)| *allowed)
+    TABLE.iter().find(|(name, _)| *name == room).map(|(_, allowed)| *allowed)
 }
 
 fn allowed(from: &str, to: &str) -> bool {
@@ -103,11 +94,7 @@ impl File {
     fn module(&self) -> Vec<String> {
         let inner = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         let inner = inner.trim_end_matches("/mod").trim_end_matches("/main");
-        inner
-            .split('/')
-            .filter(|part| *part != "lib")
-            .map(str::to_owned)
-            .collect()
+        inner.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
     }
 
     /// A program of `src/bin`: it links the library as `nockvault` and may name all of it.
@@ -234,19 +221,11 @@ fn the_house_stands_as_planned() {
     let mut paths = Vec::new();
     rust_files(&root.join("src"), &mut paths);
     paths.sort();
-    assert!(
-        paths.iter().any(|path| path.ends_with("src/lib.rs")),
-        "no src/lib.rs under {}",
-        root.display()
-    );
+    assert!(paths.iter().any(|path| path.ends_with("src/lib.rs")), "no src/lib.rs under {}", root.display());
     let mut found = Vec::new();
     for path in &paths {
         let text = fs::read_to_string(path).expect("a source file is UTF-8");
-        let path = path
-            .strip_prefix(root)
-            .expect("the file stands under the root")
-            .display()
-            .to_string();
+        let path = path.strip_prefix(root).expect("the file stands under the root").display().to_string();
         found.extend(findings(&File { path, text }));
     }
     assert!(found.is_empty(), "{} findings:\n{}\n", found.len(), found.join("\n"));
@@ -263,18 +242,12 @@ fn the_table_has_no_circle() {
         assert!(!has(words, "ground") || !has(GROUND, room), "{room} is ground itself");
         assert!(!earlier.iter().any(|(name, _)| name == room), "{room} has two rows");
     }
-    assert!(
-        GROUND.split(' ').all(|room| row(room).is_some()),
-        "each ground room has a row"
-    );
+    assert!(GROUND.split(' ').all(|room| row(room).is_some()), "each ground room has a row");
 }
 
 /// What the test says of a file with this text, without the heading that every file needs.
 fn judge(path: &str, text: &str) -> Vec<String> {
-    findings(&File {
-        path: path.to_owned(),
-        text: format!("//! Judged.\n{text}"),
-    })
+    findings(&File { path: path.to_owned(), text: format!("//! Judged.\n{text}") })
 }
 
 #[track_caller]
@@ -311,11 +284,7 @@ fn an_arrow_up_is_found_however_it_is_written() {
         "use crate::{\n    crypto,\n    vault::{\n        self,\n    },\n};",
         &["src/engine/kv.rs:5: engine -> vault is not in the table"],
     );
-    assert_refused(
-        "src/time.rs",
-        "use super::id::AgentId;",
-        &["src/time.rs:2: time -> id is not in the table"],
-    );
+    assert_refused("src/time.rs", "use super::id::AgentId;", &["src/time.rs:2: time -> id is not in the table"]);
 }
 
 #[test]
@@ -332,10 +301,7 @@ fn an_arrow_down_passes_and_so_does_prose() {
     ] {
         assert_passes("src/engine/kv.rs", text);
     }
-    assert_passes(
-        "src/bin/vaultctl/main.rs",
-        "use nockvault::vault::Vault;\nuse crate::output::Table;",
-    );
+    assert_passes("src/bin/vaultctl/main.rs", "use nockvault::vault::Vault;\nuse crate::output::Table;");
     assert_passes("src/wire/gen/nockvault.v1.rs", "use super::super::super::anything::At;");
 }
 
@@ -365,11 +331,7 @@ fn a_way_round_the_table_is_found() {
         "use crate::bin::vaultd;",
         &["src/vault/issue.rs:2: vault -> bin: `bin` has no row in the table"],
     );
-    assert_refused(
-        "src/cellar.rs",
-        "",
-        &["src/cellar.rs:1: the room `cellar` has no row in the table"],
-    );
+    assert_refused("src/cellar.rs", "", &["src/cellar.rs:1: the room `cellar` has no row in the table"]);
 }
 
 #[test]
@@ -382,11 +344,7 @@ fn a_kept_crate_is_found_outside_its_room() {
         "fn f() { sha2::Sha256::digest(b\"\") }",
         "fn f() { let d = ::sha2::Sha256::new(); }",
     ] {
-        assert_refused(
-            "src/audit/entry.rs",
-            text,
-            &["src/audit/entry.rs:2: `sha2` is named in src/crypto only"],
-        );
+        assert_refused("src/audit/entry.rs", text, &["src/audit/entry.rs:2: `sha2` is named in src/crypto only"]);
         assert_passes("src/crypto/hash.rs", text);
     }
     assert_passes("src/seal/reply.rs", "use crate::crypto::hpke;\nfn f() { hpke::seal() }");
@@ -396,48 +354,22 @@ fn a_kept_crate_is_found_outside_its_room() {
         &["src/store/mod.rs:2: `rusqlite` is named in src/store/sqlite only"],
     );
     assert_passes("src/store/sqlite/writer.rs", "use rusqlite::Connection;");
-    assert_refused(
-        "src/bin/vaultd.rs",
-        "use hmac::Mac;",
-        &["src/bin/vaultd.rs:2: `hmac` is named in src/crypto only"],
-    );
+    assert_refused("src/bin/vaultd.rs", "use hmac::Mac;", &["src/bin/vaultd.rs:2: `hmac` is named in src/crypto only"]);
 }
 
 #[test]
 fn a_still_room_does_not_wait() {
-    assert_refused(
-        "src/audit/chain.rs",
-        "use tokio::fs;",
-        &["src/audit/chain.rs:2: audit may not name `tokio`"],
-    );
-    assert_refused(
-        "src/authz.rs",
-        "#[tonic::async_trait]",
-        &["src/authz.rs:2: authz may not name `tonic`"],
-    );
+    assert_refused("src/audit/chain.rs", "use tokio::fs;", &["src/audit/chain.rs:2: audit may not name `tokio`"]);
+    assert_refused("src/authz.rs", "#[tonic::async_trait]", &["src/authz.rs:2: authz may not name `tonic`"]);
     assert_passes("src/server/agent.rs", "use tokio::net::TcpListener;");
 }
 
 #[test]
 fn a_shapeless_file_is_found() {
-    let bare = File {
-        path: "src/time.rs".to_owned(),
-        text: "use std::fmt;\n".to_owned(),
-    };
-    assert_eq!(
-        findings(&bare),
-        ["src/time.rs:1: a file begins with `//!` and says what it promises"]
-    );
-    assert_refused(
-        "src/store/utils.rs",
-        "",
-        &["src/store/utils.rs:1: `utils` says nothing of what is inside"],
-    );
+    let bare = File { path: "src/time.rs".to_owned(), text: "use std::fmt;\n".to_owned() };
+    assert_eq!(findings(&bare), ["src/time.rs:1: a file begins with `//!` and says what it promises"]);
+    assert_refused("src/store/utils.rs", "", &["src/store/utils.rs:1: `utils` says nothing of what is inside"]);
     let at_the_wall = "\n".repeat(LINES - 1);
     assert_passes("src/time.rs", &at_the_wall);
-    assert_refused(
-        "src/time.rs",
-        &format!("{at_the_wall}\n"),
-        &["src/time.rs:701: 701 lines; the wall is 700"],
-    );
+    assert_refused("src/time.rs", &format!("{at_the_wall}\n"), &["src/time.rs:701: 701 lines; the wall is 700"]);
 }

@@ -28,12 +28,7 @@ pub(crate) struct Named {
 
 /// The tokens of a source text.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
-    let mut lexer = Lexer {
-        chars: source.chars().collect(),
-        at: 0,
-        line: 1,
-        out: Vec::new(),
-    };
+    let mut lexer = Lexer { chars: source.chars().collect(), at: 0, line: 1, out: Vec::new() };
     while lexer.at < lexer.chars.len() {
         lexer.step();
     }
@@ -62,10 +57,7 @@ impl Lexer {
     }
 
     fn push(&mut self, text: impl Into<String>, line: usize) {
-        self.out.push(Token {
-            text: text.into(),
-            line,
-        });
+        self.out.push(Token { text: text.into(), line });
     }
 
     fn step(&mut self) {
@@ -190,22 +182,13 @@ impl Lexer {
 /// Every path that the file at `module` names: each leaf of a `use`, and each inline path of two segments or more.
 /// Names that the file brings in itself are left out, since their `use` was already counted.
 pub(crate) fn named(tokens: &[Token], module: &[String]) -> Vec<Named> {
-    let mut reader = Reader {
-        tokens,
-        at: 0,
-        module: module.to_vec(),
-        inline: Vec::new(),
-        depth: 0,
-        ..Reader::default()
-    };
+    let mut reader =
+        Reader { tokens, at: 0, module: module.to_vec(), inline: Vec::new(), depth: 0, ..Reader::default() };
     while reader.at < tokens.len() {
         reader.step();
     }
     let Reader { found, local, .. } = reader;
-    found
-        .into_iter()
-        .filter(|named| named.rooted || !local.contains(&named.path[0]))
-        .collect()
+    found.into_iter().filter(|named| named.rooted || !local.contains(&named.path[0])).collect()
 }
 
 #[derive(Default)]
@@ -268,9 +251,7 @@ impl Reader<'_> {
     /// An identifier that `::` follows and nothing qualifies. `::name::` with nothing before it starts one as well.
     fn path_starts(&self) -> bool {
         let keyword = matches!(self.before(2), "as" | "dyn" | "for" | "impl" | "in" | "mut" | "return");
-        let named = self
-            .before(2)
-            .starts_with(|c: char| c == '>' || c.is_alphabetic() || c == '_');
+        let named = self.before(2).starts_with(|c: char| c == '>' || c.is_alphabetic() || c == '_');
         let global = self.before(1) == "::" && (keyword || !named);
         let qualified = matches!(self.before(1), "::" | ".") && !global;
         self.tokens[self.at].is_ident() && self.text(self.at + 1) == "::" && !qualified
@@ -330,10 +311,7 @@ impl Reader<'_> {
                 return self.record(path.clone(), path.last().cloned());
             }
         }
-        let climbs = path
-            .iter()
-            .take_while(|segment| *segment == "super" || *segment == "self")
-            .count();
+        let climbs = path.iter().take_while(|segment| *segment == "super" || *segment == "self").count();
         let rooted = climbs > 0 || path[0] == "crate";
         if path.len() > 1
             && let Some(name) = binds
@@ -345,11 +323,7 @@ impl Reader<'_> {
         } else if climbs > 0 {
             let up = path.iter().take(climbs).filter(|segment| *segment == "super").count();
             let stem = self.module.len().saturating_sub(up);
-            path = self.module[..stem]
-                .iter()
-                .cloned()
-                .chain(path.into_iter().skip(climbs))
-                .collect();
+            path = self.module[..stem].iter().cloned().chain(path.into_iter().skip(climbs)).collect();
         }
         self.found.push(Named { path, rooted, line });
     }
