@@ -6,6 +6,7 @@
 //! Imports run one way, from the bottom of this list upwards.
 //!
 //! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`]
+//! - `wire`: the generated gRPC code and the way between it and the types of the house
 
 pub mod base64url;
 pub mod denial;
@@ -13,3 +14,5 @@ pub mod entropy;
 pub mod id;
 pub mod secret;
 pub mod time;
+#[cfg(feature = "wire")]
+pub mod wire;
