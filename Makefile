@@ -1,0 +1,36 @@
+# What people type. Each target is one script or a few cargo calls, so that nothing here needs make.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench deps
+SHELL := /bin/bash
+CARGO ?= cargo
+
+# The Python agent of the tests runs in an environment of its own; `make deps` fills it.
+export NOCKVAULT_PYTHON ?= $(CURDIR)/target/python/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the product in one screen: a vault, an agent, a secret, a refused replay, a verified trail
+	@.ci/deps compiler
+	$(CARGO) build --bins --examples
+	@bash examples/demo.sh
+
+test: deps lint ## everything: installs what is missing, then lints, tests and doc tests
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  set -x; $(CARGO) nextest run --config-file .ci/nextest.toml --no-fail-fast && $(CARGO) test --doc; \
+	else \
+	  set -x; $(CARGO) test --no-fail-fast; \
+	fi
+
+lint: ## format, clippy (whole, and the bare verifier) and docs, with no warning left
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --no-default-features --lib --bin vault-verify -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+bench: ## what an issuance costs, piece by piece
+	$(CARGO) bench
+
+# What the tests need beside Rust: a C compiler for the bundled SQLite, openssl, Python with gRPC.
+deps:
+	@.ci/deps
