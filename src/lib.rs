@@ -6,9 +6,11 @@
 //! Imports run one way, from the bottom of this list upwards.
 //!
 //! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`]
+//! - [`crypto`]: hash, signature, canonical JSON, envelope, aead, hpke; it alone names the crates behind them
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 
 pub mod base64url;
+pub mod crypto;
 pub mod denial;
 pub mod entropy;
 pub mod id;
