@@ -1,6 +1,9 @@
 //! The wire: what gRPC carries, and the way between that and the house's own types. The contract stands in `proto/`;
 //! [`v1`] is generated from it and committed, so that building needs no `protoc`, and `tests/generated.rs` holds the
-//! two together. Nothing here decides anything.
+//! two together. Nothing here decides anything: an envelope that passes [`convert`] has the right shape and is believed
+//! no further.
+
+pub mod convert;
 
 /// The messages and services of `proto/nockvault/v1`, as generated. The clients need the feature `client`, the servers
 /// the feature `daemon`.
