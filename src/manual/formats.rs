@@ -1,0 +1,335 @@
+//! The formats, version 1: the bytes that must not drift. What is signed, sealed, chained and stored is said here, and
+//! every language that speaks to a vault follows this page.
+//!
+//! # Notation
+//!
+//! - Binary values in JSON are base64url without padding, and canonical: decode, encode again, compare.
+//! - Times are integers, milliseconds since the Unix epoch. Durations are integers, seconds. Every integer is below
+//!   2^53.
+//! - `H` is SHA-256. `||` joins bytes. `JCS` is RFC 8785. `0x00` in a formula is one byte.
+//!
+//! # 1. The signed envelope
+//!
+//! ```text
+//! PAE(T,P)  = "DSSEv1" SP dec(len T) SP T SP dec(len P) SP P       (DSSE 1.0.2; lengths in bytes, in decimal)
+//! signature = Ed25519 (pure, RFC 8032) over PAE(T,P)
+//! ```
+//!
+//! `T` is the payload type and `P` the payload. On the wire:
+//!
+//! ```text
+//! SignedEnvelope { string payload_type = 1; bytes payload = 2; bytes signature = 3; string kid = 4; }
+//! ```
+//!
+//! The payload is JCS JSON, at most 8 KiB from an agent and 64 KiB from an operator. It travels as opaque bytes and is
+//! verified exactly as received. Protobuf has no canonical form, so none is ever signed. The `kid` beside the payload
+//! is a hint for the look-up and nothing more. No unsigned field, header or metadata may widen what is allowed; a
+//! peer's address may only narrow it.
+//!
+//! | payload type | signer |
+//! |---|---|
+//! | `application/vnd.nockvault.request.v1+json` | an agent, to the vault |
+//! | `application/vnd.nockvault.command.v1+json` | an operator, to the vault |
+//! | `application/vnd.nockvault.response.v1+json` | the vault, to either |
+//! | `application/vnd.nockvault.register.v1+json` | the holder of a key, as proof that he holds it |
+//! | `application/vnd.nockvault.cert.v1+json` | the vault's identity key, over the vault's other keys |
+//! | `application/vnd.nockvault.audit.v1+json` | the vault, an audit entry |
+//!
+//! Inside another object an envelope is `{"payload":{...},"sig"}`. The payload stands there as the JSON object itself;
+//! its JCS gives back the signed bytes, and `T` follows from its `typ`.
+//!
+//! ## One key, one role
+//!
+//! Identity, response, audit, checkpoint, intake, JWT and CA keys all differ. Each but the identity key carries a
+//! certificate that the identity key signs:
+//!
+//! ```text
+//! {"aud","epoch","exp","kid","nbf","node","pk","role","typ":"nockvault/cert","v":1}
+//! ```
+//!
+//! A stolen identity key is caught only by `seen`, by receipts and by checkpoints. To change it means a new vault.
+//!
+//! ## Admission of a payload
+//!
+//! Before any member is believed, a payload is:
+//!
+//! 1. valid UTF-8;
+//! 2. without a duplicate member at any depth;
+//! 3. without a float, and without an integer at or above 2^53;
+//! 4. at most 8 deep (a line of an audit chain: 16);
+//! 5. of member names in `[a-z][a-z0-9_]*` everywhere, in `params` too, so that JCS is the sorted compact JSON of any
+//!    standard library;
+//! 6. equal, byte for byte, to JCS of what it parses to;
+//! 7. of exactly the members of its schema.
+//!
+//! The schemas are made from the Rust types and published under `proto/schema/`.
+//!
+//! ## Evolution
+//!
+//! The vault is strict for each (`typ`, `v`) that it knows. A new member means `v` + 1, and `DescribeVault` lists what
+//! is accepted. A client ignores members of the vault's statements that it does not know, unless `crit` names them. A
+//! verifier that meets an unknown kind or `v` goes on checking the chain, reports "not understood" and exits with 1.
+//!
+//! ## Keys
+//!
+//! - A key is registered only if it is canonical, not weak and free of torsion: `p.compress() == bytes && !vk.is_weak()
+//!   && p.is_torsion_free()`.
+//! - Signatures are checked with `verify_strict`, one by one. The batch API answers otherwise on edge cases and is
+//!   never used.
+//! - `kid` is the RFC 7638 thumbprint. `kver` counts a holder's keys from 1. A `kid` is unique in a vault for ever,
+//!   across agents and operators, and names are never used again.
+//! - `form` is fixed at registration and never read from an envelope. `pae` is as above. `sshsig` is SSHSIG with the
+//!   namespace `T`, the message `PAE(T,P)` and the hash sha512: the envelope's `signature` is the raw 64 bytes and the
+//!   preamble is built anew by the verifier. Keys of hardware tokens (`sk-`) are refused: they sign other bytes.
+//!
+//! The payload of a registration, signed by the very key that it brings (no key enters without one):
+//!
+//! ```text
+//! {"agent"|"operator","aud","form","iat","kid","kver","nonce","pk","prev","typ":"nockvault/register","v":1}
+//! ```
+//!
+//! `prev` is the `kid` that it follows, or `""`. The window and the nonce (steps 7 and 8 of the order of checks) do not
+//! apply to it: its `iat` is at most 30 days old, and a known `kid` is refused.
+//!
+//! ## Names
+//!
+//! | name | grammar |
+//! |---|---|
+//! | agent, operator, vault | `[a-z0-9][a-z0-9.-]{0,62}` |
+//! | role | segments `[a-z0-9][a-z0-9._-]*` joined by single `/`, at most 128 bytes |
+//! | `sid` | `[A-Za-z0-9][A-Za-z0-9._-]{0,127}` |
+//! | lease | a UUIDv7 |
+//! | `aud`, the vault's id | `"nv1:"` and the thumbprint of its identity key |
+//! | handle, at the far side | `nv_<agent, cut>_<lease in 26 characters of base32>`, at most 63 bytes |
+//!
+//! Names are compared as bytes and nothing is normalised. Two agents may not share the name that remains when `.` and
+//! `-` become `_`. A `sid` belongs to its agent: sessions are keyed by (agent, `sid`), and clients add a random suffix.
+//!
+//! # 2. Requests and commands
+//!
+//! Members that every request of an agent has: `v`, `typ`, `aud`, `agent`, `kid`, `kver`, `sid`, `nonce` (16 to 32
+//! random bytes), `iat`, `seen`.
+//!
+//! | `typ` | further members | call |
+//! |---|---|---|
+//! | `nockvault/hello` | `seal` | `OpenSession`: optional; learn head, limits and time before the first need |
+//! | `nockvault/issue` | `role`; `ttl`, where 0 is the grant's default; `params`, an object; `purpose`, text of at most 256 bytes; `seal` | `RequestCredential` |
+//! | `nockvault/renew` | `lease`, `ttl` | `RenewLease` |
+//! | `nockvault/release` | `lease`, or `req` when the reply was lost | `ReleaseLease` |
+//! | `nockvault/close` | none | `CloseSession`: releases all that the session holds |
+//! | `nockvault/rotate_key` | `new`, a register envelope | `RotateKey`: only by the newest `kver`, to exactly `kver` + 1, compare and set |
+//!
+//! ## `seal`
+//!
+//! ```text
+//! {"pk":<32 bytes X25519>,"suite":"X25519-HKDF-SHA256-CHACHA20POLY1305"}
+//! ```
+//!
+//! and `"sig_pk"` (Ed25519) besides when the session has a signing key of its own. One fresh key a session, in memory
+//! only. The first accepted `hello` or `issue` of (agent, `sid`) opens the session and pins its `seal`; another key
+//! under the same session is refused. A session ends when it is idle too long, at its absolute limit, by `close`, or
+//! revoked.
+//!
+//! ## `seen`
+//!
+//! `{"head":<leaf hash>,"size":N}` is the newest state of its own chain that this agent holds; clients keep it by
+//! (`aud`, agent). Size 0 with 32 zero bytes says that it holds none. The vault refuses a `seen` that is not a prefix
+//! of the chain: `history_mismatch`, an alarm. So each request countersigns the history before it.
+//!
+//! ## Commands
+//!
+//! Members of an operator's command: `v`, `typ`, `aud`, `operator`, `kid`, `kver`, `nonce`, `iat`, `body`, with one
+//! schema for each `typ` (`nockvault/grant_create` and its siblings). Reads are signed too, but not chained.
+//!
+//! **Two persons.** A command that needs approval is chained as `command` with the result `pending`, and its nonce is
+//! spent. It executes inside the transaction of a `nockvault/approve`, whose body is `{"command":H(PAE of
+//! it),"expires"}` and whose own `iat` is checked.
+//!
+//! **Secret input**, such as a `kv` value, a database password or a CA key, never stands in a signed payload, because
+//! payloads are chained. It is HPKE-sealed to the certified intake key and travels beside the envelope, whose `body`
+//! carries `"sealed":H(enc || ct)`. It is at most 1 MiB. Custody shares and passphrases enter over the unix socket
+//! only.
+//!
+//! # 3. The order of checks
+//!
+//! | step | what is checked or done |
+//! |---|---|
+//! | 0 | the vault is unsealed; a sealed one answers `sealed`, unsigned, and only status and unseal work, over the unix socket; the next `start` entry records who contributed |
+//! | 1 | size, and the envelope's shape |
+//! | 2 | the payload type belongs to the call |
+//! | 3 | a candidate key, by `kid` |
+//! | 4 | `verify_strict` |
+//! | 5 | admission, schema |
+//! | 6 | `aud`, `agent`, `kid`, `kver` equal the registry row whose key verified; `typ` is the call's; a retired or revoked key is refused here |
+//! | 7 | `now - skew <= iat <= now + skew`, and `iat > iat_floor` |
+//! | 8 | (`kid`, `nonce`) is reserved, in memory at once, so that copies in flight fall here |
+//! | 9 | agent and session are alive |
+//! | 10 | the seal's suite and key (low order is refused), and the session's pin |
+//! | 11 | `seen` |
+//! | 12 | grant, limits, `params` |
+//! | 13 | intent, for an engine with an outside effect: nonce, use count, quota and intent become durable |
+//! | 14 | mint |
+//! | 15 | seal |
+//! | 16 | commit: nonce, session, lease, use count and entry in one durable transaction; steps 7, 9, 10 (the pin) and 12 are evaluated again inside it, leaving out what step 13 reserved for this very request |
+//! | 17 | answer |
+//!
+//! The intent of step 13 keeps the request. Undone or interrupted, it ends as `deny` with its lease and handle.
+//!
+//! ## Refusals
+//!
+//! - Steps 3 and 4 share one outward error and take alike time: a stranger learns no names. Every other refusal has its
+//!   own code; the closed list is [`crate::denial`].
+//! - What is refused before step 8 (strangers, replays, skew, the wrong vault) is counted by reason and minute in
+//!   `_vault`. So an agent's chain cannot be filled with copies of its published requests.
+//! - What is refused after step 8 is a `deny` entry and the nonce in one transaction, so that a denied request does not
+//!   come alive under a later grant. Above a set number a minute, one `deny_summary` stands for many.
+//! - A refusal after a valid signature comes with a signed
+//!   `{"limit","now","reason","req","typ":"nockvault/denied","v":1}` in the status details, beside
+//!   `google.rpc.ErrorInfo`. A client corrects its clock from that, or from a `DescribeVault` that it challenged, and
+//!   from nothing unsigned. For this alone, certificates are judged at the statement's own `now`, and their `nbf` is
+//!   not below the newest that the client holds.
+//! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
+//!   lands it is revoked as `undelivered`.
+//!
+//! ## Nonces and time
+//!
+//! - A nonce is kept until `iat + skew` and never dropped earlier. The limit counts by `kid`; full means refused.
+//! - A purge raises `iat_floor`, durable and monotone, to the highest `iat` that it purged, in the same transaction. No
+//!   change of skew, clock or node revives a request.
+//! - An entry's `ts` is max(now, the `ts` before it, `nbf` of the audit key), and the writer sets it. The audit key
+//!   changes before `ts` reaches its `exp`.
+//! - A clock that stands further behind the newest entry than the skew stops issuing: `clock_behind`. After an
+//!   operator's `clock_reset` the next entry of each chain is `clock_reset` with `by`, and only there may `ts` fall and
+//!   `iat_floor` be set anew, to now + skew.
+//! - A restore sets `iat_floor` to now + skew and puts a `restore` entry into each chain, and the origin becomes
+//!   `<vault>/<chain>~<n>`. A `seen` that is newer than the backup is answered `restored`, signed; the client keeps its
+//!   old head as evidence and goes on when its owner accepts. A client refuses an `entry.seq` below its own
+//!   `seen.size`.
+//!
+//! # 4. Responses
+//!
+//! Every response is signed by the response key. Each carries `req` = H(PAE of the request): `issued` inside its `hdr`,
+//! while `described` has the caller's `challenge` in its place. Each carries `entry` = `{"leaf","seq"}` where an entry
+//! was written. The answer to `issue`:
+//!
+//! ```text
+//! {"ct","enc","entry","hdr","typ":"nockvault/issued","v":1}
+//! hdr = {"agent","exp","iat","kid","lease","renewable","req","role","sid","vault"}
+//!
+//! HPKE (RFC 9180) base mode, DHKEM(X25519,HKDF-SHA256) 0x0020, HKDF-SHA256 0x0001, ChaCha20Poly1305 0x0003
+//! info      = "nockvault-seal-v1" 0x00 || H(PAE of the request) || H(JCS(hdr))            aad = empty
+//! plaintext = u32be length || secret || zeros, up to a multiple of 64 bytes
+//!
+//! intake: info = "nockvault-intake-v1" 0x00 || aud || 0x00 || nonce of the command (as text)
+//! ```
+//!
+//! `secret` is a JSON object that its engine shapes (`{"type":"postgres","username","password","host",...}`), with a
+//! published schema. Only the session's key opens it. The signed response is the agent's receipt.
+//!
+//! # 5. Audit entries
+//!
+//! One JCS object and LF a line, at most 32 KiB (in `_operators` 128 KiB). There is one chain an agent, and besides
+//! them `_vault` and `_operators`. `origin` is `<vault name>/<chain>`.
+//!
+//! ```text
+//! {"body":{...},"kid":<audit key>,"kind":"issue","origin":"prod/kit","prev":<32>,"seq":1,"sig":<64>,"ts":...,"v":1}
+//! sig  = Ed25519 over PAE(audit type, JCS(entry without sig)), by the audit key of the epoch
+//! leaf = H(0x00 || line without LF)      prev = leaf of the line before; the first has 32 zero bytes
+//! node = H(0x01 || left || right)        (RFC 6962: the same leaf serves chain and tree)
+//! ```
+//!
+//! `seq` counts from 0 without gaps. Audit keys live in memory only, one a daemon and epoch (a day, or a restart), and
+//! are erased at its end: a thief forges from now on, not backwards. A chain's first entry under a `kid` carries that
+//! key's certificate in the optional member `cert`.
+//!
+//! ## Kinds
+//!
+//! | chain | kind | body |
+//! |---|---|---|
+//! | agent | `genesis` | agent, register envelope, identity key, 16 random bytes |
+//! | agent | `session` | request (a `hello`) |
+//! | agent | `issue` | request, `hdr`, `handle`, `grant` (the `seq` of its entry), `sealed` = H(enc, ct) |
+//! | agent | `deny` | request, reason |
+//! | agent | `deny_summary` | |
+//! | agent | `renew`, `release`, `close` | request |
+//! | agent | `revoke`, `expire`, `undelivered` | lease, outcome at the backend |
+//! | agent | `agent_key` | register envelope; the old key's request, or `by`; the end of the grace |
+//! | agent | `agent_key_end` | `kid`, `by`, `suspect_from` (information; the end is `ts`) |
+//! | agent | `session_end` | reason |
+//! | agent | `grant`, `ungrant`, `freeze`, `thaw` | the effect, with `by` |
+//! | agent | `checkpoint` | note, its `cert` |
+//! | agent | `recover`, `restore`, `clock_reset` | |
+//! | `_operators` | `genesis` | the first operator's register envelope |
+//! | `_operators` | `command` | the operator's envelope, approvals, result |
+//! | `_operators` | `recover`, `restore` | |
+//! | `_vault` | `genesis` | |
+//! | `_vault` | `start`, `stop`, `epoch` | |
+//! | `_vault` | `refused` | counts by reason |
+//! | `_vault` | `config` | |
+//! | `_vault` | `freeze` | of everything, with `by` |
+//! | `_vault` | `recover`, `restore`, `clock_reset` | |
+//!
+//! A request stands in exactly one entry. What else it causes, and what an operator's command does in an agent's chain,
+//! carries `by` = `{"chain","leaf","seq"}` of the entry that holds it, and not a copy.
+//!
+//! ## What a verifier checks
+//!
+//! Beyond signatures, hashes and order:
+//!
+//! - agent, `kid`, role and `sid` of `hdr` equal the request's; `hdr.vault` is its `aud`; `hdr.req` is H(PAE) of it;
+//! - the life is no longer than `ttl`, where that is not 0;
+//! - the agent's key was alive at `ts`;
+//! - each H(PAE of a request) stands there once;
+//! - `seen`: size <= `seq`, and leaf\[size-1\] is the head;
+//! - a lease lives in a legal order;
+//! - `nbf <= ts < exp` of the certificate;
+//! - `by` is found in `_operators`, when that chain is given.
+//!
+//! A false `seen` inside a `deny` is reported as claimed by the agent, not as tampering. An `issue` proves two things
+//! apart: the agent asked, and the vault gave. Neither can be made by the other.
+//!
+//! ## Checkpoints and proofs
+//!
+//! A checkpoint is a C2SP signed note, `origin LF size LF base64(root) LF`, of Ed25519 type 0x01, made only after an
+//! entry that is not itself a `checkpoint`.
+//!
+//! The proof of one entry is `c2sp.org/tlog-proof@v1` with `extra` = JCS of `{"certs":[...],"line":{...}}`. A receipt
+//! file carries the response key's certificate. To check one takes the line or file, the identity key and the agent's
+//! public key; no network and no vault. A bare file cannot show that its end was cut off: `verify` says so, and takes
+//! `--checkpoint`, `--receipt` and `--max-age` to close that.
+//!
+//! # 6. At rest
+//!
+//! Custody (a file, a passphrase, shares and others) yields the root key. The root key wraps the keyring, which holds
+//! the data keys by epoch. A data key protects records:
+//!
+//! ```text
+//! (ek || cm) = HKDF-SHA256(ikm = data key, salt = n, info = "nockvault/aead/v1" 0x00 || H(AAD), 64 bytes)
+//! record     = {v, alg "XC20P-HC", epoch, n: 24 random bytes, cm: 32, ct = XChaCha20-Poly1305(ek, n, plaintext, AAD)}
+//! AAD        = JCS({"column","epoch","row","table","use","v","ver"})
+//! ```
+//!
+//! `cm` commits to the key and is compared in constant time before anything is opened. The place is in the AAD, so that
+//! a record moved elsewhere does not open.
+//!
+//! Rows that decide (agents, operators, keys, roles, grants, freezes, `iat_floor`) carry a MAC under a key of the same
+//! ring, bound to their place. One such row a chain holds the digest of its deciding rows and the `seq` of the last
+//! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
+//! key can add no key and no grant, and revive none. Minted secrets are never stored.
+//!
+//! # 7. The offline token (engine `jwt`)
+//!
+//! The header is `{"alg":"EdDSA","kid","typ":"nv+jwt"}`, with `"Ed25519"` (RFC 9864) for `alg` where the role says so.
+//!
+//! | claim | value |
+//! |---|---|
+//! | `iss` | the https issuer, or the vault's id |
+//! | `sub` | `nv:<agent>` |
+//! | `aud` | one string, out of the role's allow-list |
+//! | `iat`, `nbf`, `exp` | whole seconds, as RFC 7519 has them; `exp` is rounded down |
+//! | `jti` | the lease |
+//! | `sid`, `scope`, `req` | the session; what the token may; the request it answers |
+//! | `cnf.jkt` | when the session brought `sig_pk` |
+//!
+//! Published are the JWKS, each key with its `alg`, and a signed list of the revoked, unexpired `jti` with a TTL, for
+//! verifiers that stay offline.

@@ -1,0 +1,40 @@
+//! The manual: prose only, no code. It is built with the documentation, so that it is read where the types are, and a
+//! broken link in it breaks the build.
+//!
+//! | page | for whom |
+//! |---|---|
+//! | [`architecture`] | who changes the code: the rooms of the house, and which way imports run |
+//! | [`threats`] | who decides whether to trust it: who may attack, what stops them, what does not |
+//! | [`formats`] | who writes an agent or a verifier in another language: every byte that is signed, sealed, chained or stored |
+//! | [`crash_order`] | who touches a multi-step write: what a crash leaves at each step, and what recovery does |
+//! | [`operations`] | who runs a vault: keys, backup, restore, clock, disk, alarms |
+//!
+//! # Words
+//!
+//! One word an idea, the same in the wire contract, in Rust, in SQL, at the command line, in logs and in metrics.
+//!
+//! | word | means |
+//! |---|---|
+//! | agent, operator | who holds a key and signs: an agent requests, an operator commands |
+//! | key, `kid`, `kver` | an Ed25519 key; its thumbprint; its number among its holder's keys, from 1 |
+//! | session, `sid` | one run of an agent, with one fresh key that its secrets are sealed to |
+//! | role | what kind of credential, from which engine |
+//! | engine | what makes a credential: a stored value, a token, a database login |
+//! | grant | which agent may have which role, on what terms |
+//! | request | what an agent signs |
+//! | denial | a refusal, out of a closed list, each with its code |
+//! | lease | what was handed out, until it ends |
+//! | handle | the public name of an issued credential at its backend |
+//! | receipt | the vault's signed answer, kept by the agent |
+//! | entry, chain, head | a signed line; the lines of one agent, each over the one before; the newest of them |
+//! | checkpoint | a signed note of a chain's size and root, for keeping outside |
+//! | seal | to encrypt for one session's key |
+//! | custody | of the root key: where it comes from when the vault starts |
+//!
+//! Verbs: register, grant, issue, mint, seal, record, release, renew, revoke, expire, freeze, thaw, verify.
+
+pub mod architecture;
+pub mod crash_order;
+pub mod formats;
+pub mod operations;
+pub mod threats;
