@@ -7,16 +7,25 @@
 //!
 //! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`]
 //! - [`crypto`]: hash, signature, canonical JSON, envelope, aead, hpke; it alone names the crates behind them
+//! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
+//! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
+//! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
+pub mod authn;
+pub mod authz;
 pub mod base64url;
 pub mod crypto;
 pub mod denial;
 pub mod entropy;
+pub mod grant;
 pub mod id;
+pub mod lease;
 pub mod manual;
+pub mod registry;
 pub mod secret;
+pub mod statement;
 pub mod time;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -1,0 +1,63 @@
+//! Agents in commands: `nockvault/agent_register`, `agent_list`, `agent_show`, `agent_key_end`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::command::Page;
+use super::{Body, nullable};
+use crate::crypto::envelope::Embedded;
+use crate::id::{AgentName, Kid};
+use crate::time::Timestamp;
+
+/// Registers a key: an agent's first, which makes the agent, or a successor that the old key cannot vouch for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRegister {
+    /// The register envelope that the key's holder made.
+    pub register: Embedded,
+}
+
+impl Body for AgentRegister {
+    const TYP: &'static str = "nockvault/agent_register";
+}
+
+/// Lists agents by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentList {
+    /// Which part of the list.
+    pub page: Page,
+}
+
+impl Body for AgentList {
+    const TYP: &'static str = "nockvault/agent_list";
+}
+
+/// Shows one agent with its keys, sessions and chain head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentShow {
+    /// Which agent.
+    pub agent: AgentName,
+}
+
+impl Body for AgentShow {
+    const TYP: &'static str = "nockvault/agent_show";
+}
+
+/// Ends one key of an agent, now and for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentKeyEnd {
+    /// Whose key.
+    pub agent: AgentName,
+    /// Which key.
+    pub kid: Kid,
+    /// Since when the key may have been in wrong hands: information for readers of the trail; the end is now.
+    #[serde(deserialize_with = "nullable")]
+    pub suspect_from: Option<Timestamp>,
+}
+
+impl Body for AgentKeyEnd {
+    const TYP: &'static str = "nockvault/agent_key_end";
+}

@@ -1,0 +1,183 @@
+//! `nockvault/register`: the holder of a key proves that it holds it. The statement is signed by the key that it names;
+//! no key enters a vault without one, neither an agent's nor an operator's.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::envelope::{Embedded, Envelope, PayloadType};
+use crate::crypto::json::{Admission, admit_as};
+use crate::crypto::signature::{Form, PublicKey, SigningKey};
+use crate::denial::{Denial, Reason};
+use crate::id::{AgentName, Aud, Kid, Nonce, OperatorName};
+use crate::time::{Seconds, Timestamp};
+
+/// The statement's `typ`.
+pub const TYP: &str = "nockvault/register";
+
+/// A register statement is taken for 30 days after it was signed.
+pub const MAX_AGE: Seconds = Seconds(30 * 86_400);
+
+/// Who holds a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// An agent.
+    Agent(AgentName),
+    /// An operator.
+    Operator(OperatorName),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Holder::Agent(name) => write!(f, "agent {name}"),
+            Holder::Operator(name) => write!(f, "operator {name}"),
+        }
+    }
+}
+
+/// A key and its holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Members", into = "Members")]
+pub struct Register {
+    /// Whose key it is to be.
+    pub holder: Holder,
+    /// The vault it is meant for.
+    pub aud: Aud,
+    /// How its signatures are formed, for ever.
+    pub form: Form,
+    /// When it was signed.
+    pub iat: Timestamp,
+    /// The key's number among the holder's keys, from 1.
+    pub kver: u64,
+    /// Random, so that two statements differ.
+    pub nonce: Nonce,
+    /// The key.
+    pub pk: PublicKey,
+    /// The key it follows; none for a first key.
+    pub prev: Option<Kid>,
+}
+
+/// The members as they stand on paper.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    agent: Option<AgentName>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    operator: Option<OperatorName>,
+    aud: Aud,
+    form: Form,
+    iat: Timestamp,
+    kid: Kid,
+    kver: u64,
+    nonce: Nonce,
+    pk: PublicKey,
+    /// The key identifier it follows, or an empty text.
+    prev: String,
+    typ: String,
+    v: u64,
+}
+
+impl TryFrom<Members> for Register {
+    type Error = String;
+
+    fn try_from(members: Members) -> Result<Register, String> {
+        let holder = match (members.agent, members.operator) {
+            (Some(agent), None) => Holder::Agent(agent),
+            (None, Some(operator)) => Holder::Operator(operator),
+            _ => return Err("it names either an agent or an operator".into()),
+        };
+        if members.typ != TYP || members.v != super::VERSION {
+            return Err(format!("it is not a {TYP} of version {}", super::VERSION));
+        }
+        if members.pk.kid() != members.kid {
+            return Err("its kid is not the thumbprint of its pk".into());
+        }
+        let prev = match members.prev.as_str() {
+            "" => None,
+            kid => Some(kid.parse::<Kid>().map_err(|bad| bad.to_string())?),
+        };
+        if (members.kver == 1) != prev.is_none() || members.kver == 0 {
+            return Err(
+                "kver is 1 for a first key, whose prev is empty, and larger for one that follows another".into()
+            );
+        }
+        let Members { aud, form, iat, kver, nonce, pk, .. } = members;
+        Ok(Register { holder, aud, form, iat, kver, nonce, pk, prev })
+    }
+}
+
+impl From<Register> for Members {
+    fn from(register: Register) -> Members {
+        let kid = register.pk.kid();
+        let (agent, operator) = match register.holder {
+            Holder::Agent(name) => (Some(name), None),
+            Holder::Operator(name) => (None, Some(name)),
+        };
+        Members {
+            agent,
+            operator,
+            aud: register.aud,
+            form: register.form,
+            iat: register.iat,
+            kid,
+            kver: register.kver,
+            nonce: register.nonce,
+            pk: register.pk,
+            prev: register.prev.map(String::from).unwrap_or_default(),
+            typ: TYP.into(),
+            v: super::VERSION,
+        }
+    }
+}
+
+impl JsonSchema for Register {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Register".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = Members::json_schema(generator);
+        schema.insert("oneOf".into(), serde_json::json!([{ "required": ["agent"] }, { "required": ["operator"] }]));
+        schema
+    }
+}
+
+impl Register {
+    /// The statement signed by its own key.
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey) -> Embedded {
+        Envelope::sign(PayloadType::Register, self, key, self.form).embed().expect("a register statement is JSON")
+    }
+
+    /// Reads an embedded register envelope and checks that the key it names signed it, in the form it names.
+    ///
+    /// # Errors
+    /// [`Reason::BadProof`] with what was wrong. Age, vault and novelty are for the caller, which knows now and here.
+    pub fn open(embedded: &Embedded) -> Result<Register, Denial> {
+        let envelope = embedded.open(PayloadType::Register);
+        let register: Register = admit_as(&envelope.payload, &Admission::AGENT)
+            .map_err(|why| Denial::new(Reason::BadProof).detail(why.to_string()))?;
+        register
+            .pk
+            .verify(register.form, &envelope.payload_type, &envelope.payload, &envelope.signature)
+            .map_err(|_| Denial::new(Reason::BadProof).detail("the key it names did not sign it"))?;
+        Ok(register)
+    }
+
+    /// What else a vault asks of a register statement that just arrived: meant for this vault, signed in the last 30
+    /// days and not in the future beyond `skew`.
+    ///
+    /// # Errors
+    /// [`Reason::BadProof`] or [`Reason::WrongVault`].
+    pub fn timely(&self, aud: &Aud, now: Timestamp, skew: Seconds) -> Result<(), Denial> {
+        if self.aud != *aud {
+            return Err(Denial::new(Reason::WrongVault).detail(format!("the register statement is for {}", self.aud)));
+        }
+        if self.iat > now.plus(skew) || self.iat < now.minus(MAX_AGE) {
+            let detail = "the register statement is older than 30 days or from the future; make a new one";
+            return Err(Denial::new(Reason::BadProof).detail(detail).at(now));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The published JSON Schemas (draft 2020-12) of all statements, made from their Rust types. A test holds the files
+//! under `proto/schema/` against [`all`].
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::command::Command;
+use super::request::Request;
+use super::{
+    Body, agent, audit_read, cert, grant, issue, lease, register, reply, role, rotate_key, secret, session, status,
+};
+
+/// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
+pub(super) fn merged(common: Schema, body: Schema, typ: &str) -> Schema {
+    let mut whole = common.to_value();
+    let body = body.to_value();
+    for member in ["properties", "required"] {
+        match (&mut whole[member], &body[member]) {
+            (Value::Object(all), Value::Object(more)) => all.extend(more.clone()),
+            (Value::Array(all), Value::Array(more)) => all.extend(more.iter().cloned()),
+            _ => {}
+        }
+    }
+    for member in ["oneOf", "anyOf", "description"] {
+        if let Some(value) = body.get(member) {
+            whole[member] = value.clone();
+        }
+    }
+    constant(&mut whole, typ);
+    Schema::try_from(whole).expect("an object is a schema")
+}
+
+fn constant(schema: &mut Value, typ: &str) {
+    schema["properties"]["typ"] = json!({ "const": typ });
+    schema["properties"]["v"] = json!({ "const": super::VERSION });
+}
+
+fn one<T: JsonSchema>(typ: &str) -> (String, Value) {
+    let mut schema =
+        SchemaGenerator::new(schemars::generate::SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value();
+    constant(&mut schema, typ);
+    schema["title"] = json!(typ);
+    (typ.trim_start_matches("nockvault/").to_owned(), schema)
+}
+
+fn request<B: Body>() -> (String, Value) {
+    one::<Request<B>>(B::TYP)
+}
+
+fn command<B: Body>() -> (String, Value) {
+    one::<Command<B>>(B::TYP)
+}
+
+/// Every statement's schema by the last part of its `typ`.
+#[must_use]
+pub fn all() -> Map<String, Value> {
+    [
+        request::<session::Hello>(),
+        request::<issue::Issue>(),
+        request::<lease::Renew>(),
+        request::<lease::Release>(),
+        request::<session::Close>(),
+        request::<rotate_key::RotateKey>(),
+        command::<status::StatusRead>(),
+        command::<agent::AgentRegister>(),
+        command::<agent::AgentList>(),
+        command::<agent::AgentShow>(),
+        command::<agent::AgentKeyEnd>(),
+        command::<role::RoleCreate>(),
+        command::<role::RoleList>(),
+        command::<role::RoleShow>(),
+        command::<secret::SecretPut>(),
+        command::<secret::SecretList>(),
+        command::<secret::SecretVersions>(),
+        command::<grant::GrantCreate>(),
+        command::<grant::GrantList>(),
+        command::<grant::GrantRevoke>(),
+        command::<lease::LeaseList>(),
+        command::<lease::LeaseRevoke>(),
+        command::<audit_read::AuditRead>(),
+        one::<register::Register>(register::TYP),
+        one::<cert::Cert>(cert::TYP),
+        one::<reply::Issued>(reply::Issued::TYP),
+        one::<reply::Opened>(reply::Opened::TYP),
+        one::<reply::Renewed>(reply::Renewed::TYP),
+        one::<reply::Released>(reply::Released::TYP),
+        one::<reply::Closed>(reply::Closed::TYP),
+        one::<reply::Rotated>(reply::Rotated::TYP),
+        one::<reply::Executed>(reply::Executed::TYP),
+        one::<reply::Denied>(reply::Denied::TYP),
+        one::<reply::Described>(reply::Described::TYP),
+    ]
+    .into_iter()
+    .collect()
+}

@@ -1,0 +1,57 @@
+//! Stored secrets in commands: `nockvault/secret_put`, `secret_list`, `secret_versions`. The value itself stands in no
+//! statement: it is sealed to the vault's intake key and travels beside the envelope, whose body names its digest.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Body;
+use super::command::Page;
+use crate::crypto::hash::Digest;
+use crate::id::{Aud, Nonce, SecretName};
+
+/// The largest sealed input, in bytes of ciphertext.
+pub const SEALED_INPUT_MAX: usize = 1024 * 1024;
+
+/// Stores a new version of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretPut {
+    /// Its name.
+    pub name: SecretName,
+    /// H(enc || ct) of the sealed value beside the envelope.
+    pub sealed: Digest,
+}
+
+impl Body for SecretPut {
+    const TYP: &'static str = "nockvault/secret_put";
+}
+
+/// Lists stored secrets by name, without values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretList {
+    /// Which part of the list.
+    pub page: Page,
+}
+
+impl Body for SecretList {
+    const TYP: &'static str = "nockvault/secret_list";
+}
+
+/// Lists the versions of one secret, without values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretVersions {
+    /// Which secret.
+    pub name: SecretName,
+}
+
+impl Body for SecretVersions {
+    const TYP: &'static str = "nockvault/secret_versions";
+}
+
+/// The HPKE `info` of sealed input: `"nockvault-intake-v1" 0x00 || aud || 0x00 || nonce`, the nonce as its text.
+#[must_use]
+pub fn intake_info(aud: &Aud, nonce: &Nonce) -> Vec<u8> {
+    [b"nockvault-intake-v1\0", aud.as_str().as_bytes(), b"\0", nonce.as_str().as_bytes()].concat()
+}
