@@ -156,3 +156,60 @@ impl Embedded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    fn signed() -> (Envelope, SigningKey) {
+        let key = SigningKey::generate(&SeededEntropy::new(1));
+        let statement = json!({"v": 1, "agent": "kit", "params": {"b": [1, 2], "a": "é"}});
+        (Envelope::sign(PayloadType::Request, &statement, &key, Form::Pae), key)
+    }
+
+    #[test]
+    fn an_envelope_embeds_and_opens_to_the_signed_bytes() {
+        let (envelope, key) = signed();
+        let text = serde_json::to_string(&envelope.embed().unwrap()).unwrap();
+        let embedded: Embedded = serde_json::from_str(&text).unwrap();
+        let opened = embedded.open(PayloadType::Request);
+        assert_eq!(opened, Envelope { kid: String::new(), ..envelope.clone() });
+        assert_eq!(opened.digest(), envelope.digest());
+        assert_eq!(key.public().verify(Form::Pae, &opened.payload_type, &opened.payload, &opened.signature), Ok(()));
+        // The same payload as another type is another statement.
+        assert_ne!(embedded.open(PayloadType::Command).digest(), envelope.digest());
+    }
+
+    #[test]
+    fn what_does_not_lead_back_is_not_embedded() {
+        let (envelope, _) = signed();
+        for payload in [&b"not json"[..], br#"{"a": 1}"#, br#"{"b":1,"a":1}"#, br#"{"a":1,"a":1}"#, b"[]", b"\xff"] {
+            assert_eq!(Envelope { payload: payload.to_vec(), ..envelope.clone() }.embed(), None);
+        }
+        let extra = r#"{"payload":{},"sig":"","kid":""}"#;
+        assert!(serde_json::from_str::<Embedded>(extra).is_err());
+    }
+
+    #[test]
+    fn debug_shows_the_length_of_the_payload_only() {
+        let text = format!("{:?}", signed().0);
+        assert!(text.contains("payload: 51 bytes") && !text.contains("kit"), "{text}");
+    }
+
+    #[test]
+    fn types_are_known_by_their_exact_text() {
+        for known in PayloadType::ALL {
+            assert_eq!(known.as_str().parse(), Ok(known));
+            assert_eq!(known.as_str().to_uppercase().parse::<PayloadType>(), Err(UnknownPayloadType));
+        }
+    }
+
+    #[test]
+    fn lengths_are_in_bytes_and_part_of_what_is_signed() {
+        assert_eq!(pae("é", b"a b"), "DSSEv1 2 é 3 a b".as_bytes());
+        assert_ne!(pae("t", b"1 x"), pae("t 3", b"x"));
+    }
+}

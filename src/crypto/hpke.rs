@@ -270,3 +270,79 @@ pub fn open(key: &SealSecretKey, sealed: &Sealed, info: &[u8], aad: &[u8]) -> Re
     .map(SecretBytes::from)
     .map_err(|_| NotOpened)
 }
+
+#[cfg(test)]
+mod tests {
+    use curve25519_dalek::MontgomeryPoint;
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn what_is_sealed_opens_with_its_key_info_and_aad_alone() {
+        let entropy = SeededEntropy::new(1);
+        let (mine, theirs) = (SealSecretKey::generate(&entropy), SealSecretKey::generate(&entropy));
+        let sealed = seal(&mine.public(), b"info", b"aad", b"secret", &entropy).unwrap();
+        assert_eq!(open(&mine, &sealed, b"info", b"aad").unwrap().expose(), b"secret");
+        assert_eq!(open(&theirs, &sealed, b"info", b"aad").unwrap_err(), NotOpened);
+        assert_eq!(open(&mine, &sealed, b"inf", b"aad").unwrap_err(), NotOpened);
+        assert_eq!(open(&mine, &sealed, b"info", b"").unwrap_err(), NotOpened);
+        for bit in 0..8 * (32 + sealed.ct.len()) {
+            let mut changed = sealed.clone();
+            let byte = bit / 8;
+            *if byte < 32 { &mut changed.enc[byte] } else { &mut changed.ct[byte - 32] } ^= 1 << (bit % 8);
+            assert_eq!(open(&mine, &changed, b"info", b"aad").unwrap_err(), NotOpened, "bit {bit}");
+            assert_ne!(changed.digest(), sealed.digest());
+        }
+        let cut = Sealed { ct: sealed.ct[..15].to_vec(), ..sealed.clone() };
+        assert_eq!(open(&mine, &cut, b"info", b"aad").unwrap_err(), NotOpened);
+    }
+
+    #[test]
+    fn two_seals_share_nothing() {
+        let entropy = SeededEntropy::new(2);
+        let to = SealSecretKey::generate(&entropy).public();
+        let (a, b) = (seal(&to, b"", b"", b"x", &entropy).unwrap(), seal(&to, b"", b"", b"x", &entropy).unwrap());
+        assert!(a.enc != b.enc && a.ct != b.ct);
+    }
+
+    #[test]
+    fn a_secret_key_leads_back_and_prints_its_public_half() {
+        let key = SealSecretKey::generate(&SeededEntropy::new(3));
+        assert_eq!(SealSecretKey::from_bytes(&key.to_bytes()).public(), key.public());
+        assert!(!format!("{key:?}").contains(&base64url::encode(key.to_bytes().expose())));
+    }
+
+    #[test]
+    fn exactly_the_points_of_small_order_give_a_known_secret() {
+        for point in SMALL_ORDER {
+            assert_eq!(MontgomeryPoint(point).mul_clamped([7; 32]).0, [0; 32]);
+            assert_eq!(SealPublicKey::from_bytes(point), Err(BadSealKey));
+        }
+        // Small numbers and their negatives, where a mistake in the list would show, and the base point.
+        for low in 2..200u8 {
+            let mut bytes = [0; 32];
+            bytes[0] = low;
+            assert_ne!(MontgomeryPoint(bytes).mul_clamped([7; 32]).0, [0; 32]);
+            assert!(SealPublicKey::from_bytes(bytes).is_ok(), "u = {low}");
+            let mut negative = PRIME;
+            negative[0] = negative[0].wrapping_sub(low);
+            assert!(SealPublicKey::from_bytes(negative).is_ok(), "u = p - {low}");
+        }
+    }
+
+    #[test]
+    fn an_encoding_that_is_not_canonical_is_refused() {
+        let mut high_bit = *SealSecretKey::generate(&SeededEntropy::new(4)).public().as_bytes();
+        high_bit[31] |= 0x80;
+        let mut above = PRIME;
+        above[0] += 9;
+        for bytes in [PRIME, above, high_bit, [0xff; 32]] {
+            assert_eq!(SealKeyBytes::from_bytes(bytes).check(), Err(BadSealKey));
+            let text = serde_json::to_string(&SealKeyBytes::from_bytes(bytes)).unwrap();
+            // A statement reads it, and the check has its own refusal; the checked type does not.
+            assert_eq!(serde_json::from_str::<SealKeyBytes>(&text).unwrap().as_bytes(), &bytes);
+            assert!(serde_json::from_str::<SealPublicKey>(&text).is_err());
+        }
+    }
+}

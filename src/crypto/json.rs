@@ -223,10 +223,13 @@ fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
     let wanted = if text.starts_with("missing field `") || text.starts_with("unknown field `") {
         // Only names stand in these, and they have passed the rule for names.
         text.to_owned()
-    } else if let Some((_, wanted)) = text.rsplit_once(", expected ") {
-        format!("expected {wanted}")
     } else {
-        "does not fit the schema".to_owned()
+        // Serde's own texts end with what the type wants. Others may end with anything, so they are not passed on.
+        let known = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `"];
+        match text.rsplit_once(", expected ") {
+            Some((head, wanted)) if known.iter().any(|start| head.starts_with(start)) => format!("expected {wanted}"),
+            _ => "does not fit the schema".to_owned(),
+        }
     };
     match member_at(bytes, error.column()) {
         path if path.is_empty() => wanted,
@@ -259,4 +262,124 @@ fn member_at(bytes: &[u8], offset: usize) -> String {
     }
     path.retain(|name| !name.is_empty());
     path.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::crypto::hpke::SealKeyBytes;
+
+    fn refusal(text: &str) -> NotAdmitted {
+        admit(text.as_bytes(), &Admission::AGENT).expect_err(text)
+    }
+
+    #[test]
+    fn each_rule_has_its_refusal() {
+        let name = |name: &str| NotAdmitted::MemberName(name.into());
+        let top = NotAdmitted::Schema("the top is not an object".into());
+        let not_json = |column| NotAdmitted::NotJson(format!("at line 1 column {column}"));
+        for (text, fault) in [
+            (r#"{"a":1,"a":1}"#, NotAdmitted::Duplicate("a".into())),
+            (r#"{"a":{"b":1,"b":2}}"#, NotAdmitted::Duplicate("b".into())),
+            (r#"{"a":1,"\u0061":1}"#, NotAdmitted::Duplicate("a".into())),
+            (r#"{"a":1.0}"#, NotAdmitted::Float),
+            (r#"{"a":1e3}"#, NotAdmitted::Float),
+            (r#"{"a":-0}"#, NotAdmitted::Float),
+            (r#"{"a":9007199254740992}"#, NotAdmitted::IntegerTooLarge),
+            (r#"{"a":-9007199254740992}"#, NotAdmitted::IntegerTooLarge),
+            (r#"{"a":18446744073709551616}"#, NotAdmitted::IntegerTooLarge),
+            (r#"{"a":1e999}"#, not_json(10)),
+            (r#"{"A":1}"#, name("A")),
+            (r#"{"":1}"#, name("")),
+            (r#"{"1":1}"#, name("1")),
+            (r#"{"_a":1}"#, name("_a")),
+            (r#"{"a":{"b-c":1}}"#, name("b-c")),
+            (r#"{"b":1,"a":1}"#, NotAdmitted::NotCanonical),
+            (r#"{"a": 1}"#, NotAdmitted::NotCanonical),
+            ("{\"a\":1}\n", NotAdmitted::NotCanonical),
+            (r#"{"\u0061":1}"#, NotAdmitted::NotCanonical),
+            (r#"{"a":"\/"}"#, NotAdmitted::NotCanonical),
+            (r#"{"a":"\u00e9"}"#, NotAdmitted::NotCanonical),
+            (r#"{"a":01}"#, not_json(7)),
+            (r#"{"a":1}{}"#, not_json(8)),
+            (r#"{"a":"\ud800"}"#, not_json(13)),
+            ("\u{feff}{}", not_json(1)),
+            ("", not_json(0)),
+            ("[]", top.clone()),
+            ("1", top.clone()),
+            ("null", top),
+        ] {
+            assert_eq!(refusal(text), fault, "{text}");
+        }
+        assert_eq!(admit(b"{\"a\":\"\xff\"}", &Admission::AGENT), Err(NotAdmitted::NotUtf8));
+        let large = admit(&[b' '; 8193], &Admission::AGENT);
+        assert_eq!(large, Err(NotAdmitted::TooLarge { bytes: 8193, limit: 8192 }));
+    }
+
+    #[test]
+    fn depth_counts_objects_and_arrays_and_stops_where_it_says() {
+        for (open, close) in [(r#"{"a":"#, "}"), ("[", "]")] {
+            let nested = |depth: usize| format!(r#"{{"a":{}1{}}}"#, open.repeat(depth - 1), close.repeat(depth - 1));
+            assert!(admit(nested(8).as_bytes(), &Admission::AGENT).is_ok());
+            assert_eq!(refusal(&nested(9)), NotAdmitted::TooDeep);
+            assert!(admit(nested(16).as_bytes(), &Admission::AUDIT_LINE).is_ok());
+            assert_eq!(refusal(&nested(1000)), NotAdmitted::TooDeep);
+        }
+    }
+
+    #[test]
+    fn the_largest_exact_integers_pass() {
+        for text in [r#"{"a":9007199254740991,"b":-9007199254740991,"c":0}"#, "{}"] {
+            assert_eq!(canonical(&admit(text.as_bytes(), &Admission::AGENT).unwrap()), text.as_bytes());
+        }
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read in")]
+    struct Statement {
+        agent: crate::id::AgentName,
+        seal: Seal,
+        v: u64,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read in")]
+    struct Seal {
+        pk: SealKeyBytes,
+        suite: Suite,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Suite {
+        One,
+    }
+
+    #[test]
+    fn a_schema_refusal_says_where_and_never_what_was_there() {
+        let pk = "A".repeat(43);
+        let good = format!(r#"{{"agent":"kit","seal":{{"pk":"{pk}","suite":"one"}},"v":1}}"#);
+        assert!(admit_as::<Statement>(good.as_bytes(), &Admission::AGENT).is_ok());
+        let changed = |from: &str, to: &str| {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(text, good);
+            match admit_as::<Statement>(text.as_bytes(), &Admission::AGENT) {
+                Err(NotAdmitted::Schema(fault)) => fault,
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        let short = "hunter2, expected x";
+        assert_eq!(changed(&pk, short), "seal.pk: expected 32 bytes of canonical base64url");
+        assert_eq!(changed("\"one\"", "\"hunter2\""), "seal.suite: expected `one`");
+        assert_eq!(changed("\"kit\"", "\"Hunter2 \\\"at line 3\""), "agent: does not fit the schema");
+        assert_eq!(changed("\"kit\"", "\"a, expected hunter2\""), "agent: does not fit the schema");
+        assert_eq!(changed(":1}", ":\"hunter2\"}"), "v: expected u64");
+        assert_eq!(changed(",\"v\":1", ""), "missing field `v`");
+        assert_eq!(changed(",\"suite\":\"one\"", ""), "seal: missing field `suite`");
+        assert!(changed(",\"v\"", ",\"u\":\"hunter2\",\"v\"").starts_with("u: unknown field `u`, expected"));
+    }
 }

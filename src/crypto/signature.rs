@@ -259,3 +259,82 @@ pub fn decoy_verify(message: &[u8]) {
     // The result is kept from the optimiser, which would otherwise see that nobody looks at it.
     let _ = std::hint::black_box(key.verify_raw(std::hint::black_box(message), sig));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    const TYPE: &str = "application/vnd.nockvault.request.v1+json";
+    const PAYLOAD: &[u8] = br#"{"agent":"kit","v":1}"#;
+
+    fn key(seed: u64) -> SigningKey {
+        SigningKey::generate(&SeededEntropy::new(seed))
+    }
+
+    #[test]
+    fn a_signature_belongs_to_its_key_type_payload_and_form() {
+        let kit = key(1);
+        for (form, other) in [(Form::Pae, Form::Sshsig), (Form::Sshsig, Form::Pae)] {
+            let sig = kit.sign(form, TYPE, PAYLOAD);
+            assert_eq!(kit.public().verify(form, TYPE, PAYLOAD, &sig), Ok(()));
+            assert_eq!(kit.public().verify(other, TYPE, PAYLOAD, &sig), Err(BadSignature));
+            assert_eq!(kit.public().verify(form, "application/x", PAYLOAD, &sig), Err(BadSignature));
+            assert_eq!(kit.public().verify(form, TYPE, b"{}", &sig), Err(BadSignature));
+            assert_eq!(key(2).public().verify(form, TYPE, PAYLOAD, &sig), Err(BadSignature));
+        }
+    }
+
+    /// Made once with `ssh-keygen -Y sign -n TYPE` (OpenSSH 9.2) over a file that holds `PAE(TYPE, PAYLOAD)`.
+    #[test]
+    fn what_openssh_signs_verifies() {
+        let public = base64url::decode_array("nq0LH8rY6CB6ZrQ15LLo9WyGK0cbjLNPNPtwyt7hXLo").unwrap();
+        let sig = "SZPojQyOtV1ciP5tAVCPDShN09FF5Z0DW3gz7DckJIMiOperPHL0pUe8iMSX5rVZLVczJ6Nx4QAJMc79lCn_Aw";
+        let sig = Signature::from_slice(&base64url::decode(sig).unwrap()).unwrap();
+        let public = PublicKey::from_bytes(&public).unwrap();
+        assert_eq!(public.verify(Form::Sshsig, TYPE, PAYLOAD, &sig), Ok(()));
+        assert_eq!(public.verify(Form::Pae, TYPE, PAYLOAD, &sig), Err(BadSignature));
+    }
+
+    #[test]
+    fn each_unregistrable_key_is_refused_for_its_fault() {
+        let from = |hex: &str| {
+            let bytes: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
+            PublicKey::from_bytes(&bytes.try_into().unwrap()).map(|_| ())
+        };
+        let last = |byte: &str| "00".repeat(31) + byte;
+        // y = 2 is on no point; y = 0 is of order 4; y = 1 with the sign of a zero x; y = p + 1, which reads as 1.
+        assert_eq!(from(&("02".to_owned() + &"00".repeat(31))), Err(KeyFault::NotAPoint));
+        assert_eq!(from(&last("00")), Err(KeyFault::Weak));
+        assert_eq!(from(&last("80")), Err(KeyFault::Weak));
+        assert_eq!(from(&("01".to_owned() + &"00".repeat(30) + "80")), Err(KeyFault::NotCanonical));
+        assert_eq!(from(&("ee".to_owned() + &"ff".repeat(30) + "7f")), Err(KeyFault::NotCanonical));
+        // A good key plus a point of order 8, made here.
+        let good = key(3).public().0.to_edwards();
+        let mixed = good + curve25519_dalek::constants::EIGHT_TORSION[1];
+        assert_eq!(PublicKey::from_bytes(&mixed.compress().to_bytes()).unwrap_err(), KeyFault::MixedOrder);
+        assert!(PublicKey::from_bytes(&good.compress().to_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_seed_leads_back_and_debug_shows_only_the_kid() {
+        let kit = key(4);
+        let again = SigningKey::from_seed(&kit.seed());
+        assert_eq!(again.kid(), kit.kid());
+        assert_eq!(again.sign_raw(b"m"), kit.sign_raw(b"m"));
+        assert_eq!(format!("{kit:?}"), format!("SigningKey({})", kit.kid()));
+        assert_eq!(format!("{:?}", kit.public()), format!("PublicKey({})", kit.kid()));
+    }
+
+    #[test]
+    fn in_json_a_key_is_checked_and_never_quoted() {
+        let public = key(5).public();
+        let text = serde_json::to_string(&public).unwrap();
+        assert_eq!(serde_json::from_str::<PublicKey>(&text).unwrap(), public);
+        let weak = format!("\"{}\"", base64url::encode(&[0; 32]));
+        let error = serde_json::from_str::<PublicKey>(&weak).unwrap_err().to_string();
+        assert!(error.contains("free of small order") && !error.contains("AAAA"), "{error}");
+        assert_eq!(serde_json::to_string(&Form::Sshsig).unwrap(), "\"sshsig\"");
+        assert_eq!(Form::Pae.as_str(), serde_json::to_value(Form::Pae).unwrap());
+    }
+}
