@@ -1,6 +1,8 @@
 //! Admission, over random JSON: what is written canonically under the rules comes in as it was; and every other way to
 //! write the same thing, or a thing that breaks a rule, is refused by that rule.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
+
 use nockvault::crypto::json::{Admission, NotAdmitted, admit, canonical};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

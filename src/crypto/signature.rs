@@ -326,6 +326,23 @@ mod tests {
         assert_eq!(format!("{:?}", kit.public()), format!("PublicKey({})", kit.kid()));
     }
 
+    /// The best of many runs is compared, since a busy machine only ever adds time.
+    #[test]
+    fn a_decoy_costs_what_a_bad_signature_costs() {
+        let (public, sig) = (key(6).public(), key(7).sign_raw(PAYLOAD));
+        let best = |run: &dyn Fn()| {
+            let once = |_| {
+                let start = std::time::Instant::now();
+                run();
+                start.elapsed()
+            };
+            (0..200).map(once).min().unwrap().as_nanos() as f64
+        };
+        let decoy = best(&|| decoy_verify(PAYLOAD));
+        let bad = best(&|| assert_eq!(public.verify_raw(PAYLOAD, &sig), Err(BadSignature)));
+        assert!((0.6..1.6).contains(&(decoy / bad)), "decoy {decoy} ns, bad signature {bad} ns");
+    }
+
     #[test]
     fn in_json_a_key_is_checked_and_never_quoted() {
         let public = key(5).public();
