@@ -10,12 +10,15 @@
 //! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
+//! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
 pub mod authn;
 pub mod authz;
 pub mod base64url;
+#[cfg(feature = "daemon")]
+pub mod config;
 pub mod crypto;
 pub mod denial;
 pub mod entropy;
@@ -26,6 +29,8 @@ pub mod manual;
 pub mod registry;
 pub mod secret;
 pub mod statement;
+#[cfg(feature = "daemon")]
+pub mod telemetry;
 pub mod time;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -1,0 +1,147 @@
+//! A whole configuration with every key, what it is for, and its default: what `vaultctl init` writes, and the
+//! reference of all keys.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::limits::Limits;
+
+/// The node's name where the file gives none.
+pub(super) const NODE: &str = "node1";
+/// What is logged where the file says nothing.
+pub(super) const LEVEL: &str = "info";
+
+/// The width of a comment.
+const WIDTH: usize = 118;
+
+/// What differs from vault to vault in a configuration. Paths are written as they are; a relative one counts from the
+/// folder of the file.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The data directory.
+    pub data_dir: String,
+    /// The file with the root key.
+    pub root_key: String,
+    /// Where agents reach the vault over TCP.
+    pub agents: SocketAddr,
+    /// Where they reach it on the same machine.
+    pub agents_unix: String,
+    /// Where operators reach it.
+    pub operators_unix: String,
+    /// Where operators reach it over TCP, if they may.
+    pub operators: Option<SocketAddr>,
+    /// Where health, metrics and the JWKS are.
+    pub http: SocketAddr,
+    /// The certificate.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places {
+            data_dir: "data".to_owned(),
+            root_key: "root.key".to_owned(),
+            agents: SocketAddr::from(([127, 0, 0, 1], 8440)),
+            agents_unix: "run/agents.sock".to_owned(),
+            operators_unix: "run/operators.sock".to_owned(),
+            operators: None,
+            http: SocketAddr::from(([127, 0, 0, 1], 8441)),
+            cert: "tls/server.pem".to_owned(),
+            key: "tls/server.key".to_owned(),
+        }
+    }
+}
+
+/// The text of a configuration for these places, every key explained.
+#[must_use]
+pub fn example(places: &Places) -> String {
+    let operators = match places.operators {
+        Some(address) => format!("listen = \"{address}\""),
+        None => "# listen = \"127.0.0.1:8442\"".to_owned(),
+    };
+    let mut text = format!(
+        r#"# The configuration of vaultd. `vaultd check-config FILE` says what is wrong with it. Relative paths count from the
+# folder of this file. A key that vaultd does not know is refused.
+
+[vault]
+# Where the data is; mode 0700, on a local disk that honours sync.
+data_dir = {data_dir}
+# This daemon's name among those of one vault.
+node = {node}
+# Who keeps the root key: a file of mode 0600 outside the data directory. Keep a copy elsewhere.
+custody = {{ file = {root_key} }}
+
+[agents]
+# Where agents reach the vault over the network, and on the same machine. One of the two suffices.
+listen = "{agents}"
+unix = {agents_unix}
+
+[operators]
+# Where operators reach it. Over the network only if `listen` is set.
+unix = {operators_unix}
+{operators}
+
+[http]
+# Health (/healthz, /readyz), metrics (/metrics) and the keys of issued tokens (/.well-known/jwks.json), without TLS.
+# Off loopback it needs plaintext = true.
+listen = "{http}"
+plaintext = {plaintext}
+
+[tls]
+# What the TCP listeners of agents and operators prove themselves with. Without it they stay on loopback.
+cert = {cert}
+key = {key}
+
+[log]
+# human or json, on standard error.
+format = "human"
+# off, error, warn, info, debug or trace, also by target: "info,nockvault=debug".
+level = {level}
+
+[jwt]
+# The iss of tokens; the vault's id where none is set.
+# issuer = "https://vault.example.org"
+
+[limits]
+"#,
+        data_dir = quoted(&places.data_dir),
+        node = quoted(NODE),
+        root_key = quoted(&places.root_key),
+        agents = places.agents,
+        agents_unix = quoted(&places.agents_unix),
+        operators_unix = quoted(&places.operators_unix),
+        http = places.http,
+        plaintext = !places.http.ip().is_loopback(),
+        cert = quoted(&places.cert),
+        key = quoted(&places.key),
+        level = quoted(LEVEL),
+    );
+    for limit in Limits::TABLE {
+        comment(&mut text, limit.text);
+        // A String takes every write.
+        let _ = writeln!(text, "{} = {}", limit.name, limit.default);
+    }
+    text
+}
+
+/// A TOML text, escaped as the format asks.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn comment(out: &mut String, text: &str) {
+    let mut line = String::from("#");
+    for word in text.split_whitespace() {
+        if line.len() + 1 + word.len() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    out.push_str(&line);
+    out.push('\n');
+}

@@ -1,0 +1,93 @@
+//! One table of every limit: its name with its unit, its default, the least and the most it may be, and what it is
+//! for. The type, the reading, the refusals and the example file all come from it.
+
+use std::ops::RangeInclusive;
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// The key in `[limits]`; it ends with its unit, or counts what it names.
+    pub name: &'static str,
+    /// What it is for.
+    pub text: &'static str,
+    /// What holds where the file says nothing.
+    pub default: u64,
+    /// What may be written.
+    pub range: RangeInclusive<u64>,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $text:literal])+ $name:ident = $default:literal, $least:literal..=$most:literal;)*) => {
+        /// How much of everything there may be.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $text])+ pub $name: u64,)*
+        }
+
+        impl Limits {
+            /// Every limit, in the order of the example.
+            pub const TABLE: &'static [Limit] = &[$(Limit {
+                name: stringify!($name),
+                text: concat!($($text),+),
+                default: $default,
+                range: $least..=$most,
+            },)*];
+
+            /// The limits that `read` finds for the rows.
+            pub(super) fn read(mut read: impl FnMut(&'static Limit) -> u64) -> Limits {
+                let mut rows = Limits::TABLE.iter();
+                $(let $name = rows.next().map_or($default, &mut read);)*
+                Limits { $($name,)* }
+            }
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $default,)* }
+            }
+        }
+    };
+}
+
+limits! {
+    /// How far a request's iat may lie from the vault's clock, in seconds. A nonce is kept until iat + skew_s.
+    skew_s = 300, 1..=3600;
+    /// How many live nonces one key may have. A request more is refused with nonces_full; none is forgotten early.
+    nonces_per_key = 200_000, 16..=10_000_000;
+    /// After how many seconds without a request a session ends.
+    session_idle_s = 3600, 10..=604_800;
+    /// After how many seconds a session ends in any case, with every lease it holds.
+    session_max_s = 86_400, 60..=2_592_000;
+    /// How many open sessions one agent may have.
+    sessions_per_agent = 64, 1..=100_000;
+    /// How many live leases one agent may have.
+    leases_per_agent = 1000, 1..=1_000_000;
+    /// How many denials of one agent in a minute get an audit entry of their own; the rest share one deny_summary.
+    denials_per_minute = 30, 1..=100_000;
+    /// For how many seconds an agent's old key is accepted beside its successor.
+    key_overlap_s = 3600, 0..=604_800;
+    /// For how many milliseconds a request may wait for its durable commit before it is refused.
+    commit_deadline_ms = 5000, 50..=60_000;
+    /// The largest gRPC message from an agent, in bytes. A request's payload has at most 8192.
+    agent_message_bytes = 32_768, 16_384..=1_048_576;
+    /// The largest gRPC message from an operator, in bytes. Sealed input has at most 1 MiB, a command 65536.
+    operator_message_bytes = 1_310_720, 131_072..=4_194_304;
+    /// How many requests of agents are in hand at once, and as many of operators. One more is refused with busy.
+    concurrent_requests = 256, 1..=65_536;
+    /// After how many seconds a request is given up, the reading of its message included.
+    request_timeout_s = 30, 1..=600;
+    /// How many connections of agents are open at once, as many of operators, and as many over HTTP. One more is closed.
+    connections = 1024, 1..=65_536;
+    /// How many requests one connection may have under way.
+    streams_per_connection = 128, 1..=10_000;
+    /// The largest list of gRPC headers, in bytes.
+    header_bytes = 16_384, 4096..=1_048_576;
+    /// Within how many seconds a connection has finished its handshake.
+    handshake_timeout_s = 10, 1..=120;
+    /// After how many seconds of silence a connection is asked whether it lives.
+    keepalive_s = 60, 5..=7200;
+    /// Within how many seconds it answers.
+    keepalive_timeout_s = 20, 1..=600;
+    /// For how many seconds a stopping daemon waits for the requests in hand.
+    drain_s = 15, 1..=600;
+}

@@ -1,0 +1,236 @@
+//! The daemon's file: what the example says, what defaults hold, and what each fault is answered with.
+#![cfg(feature = "daemon")]
+
+use std::path::{Path, PathBuf};
+
+use nockvault::config::{Config, Custody, Limits, Listen, LogFormat, Places, example};
+
+const LEAST: &str = "[vault]\ndata_dir = \"data\"\ncustody = { file = \"root.key\" }\n[agents]\nunix = \"a.sock\"\n\
+                     [operators]\nunix = \"o.sock\"\n";
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/nv/vaultd.toml")).map_err(|faults| faults.to_string())
+}
+
+#[track_caller]
+fn assert_refused(text: &str, told: &str) {
+    assert_eq!(parse(text).expect_err("the file has a fault"), told.replace("FILE", "/etc/nv/vaultd.toml"), "{text}");
+}
+
+/// The least file with this after it.
+fn with(more: &str) -> String {
+    format!("{LEAST}{more}")
+}
+
+#[test]
+fn the_example_says_every_key_and_its_default() {
+    let text = example(&Places::default());
+    let config = parse(&text).expect("the example is valid");
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Human, "info"));
+    assert_eq!((config.vault.node.as_str(), config.issuer.as_deref()), ("node1", None));
+    for limit in Limits::TABLE {
+        assert!(text.contains(&format!("\n{} = {}\n", limit.name, limit.default)), "{}", limit.name);
+        assert!(limit.range.contains(&limit.default), "{}", limit.name);
+    }
+    assert!(text.lines().all(|line| line.len() <= 120), "{text}");
+    // Each key that is only shown is a key too.
+    let shown: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = \"")).unwrap_or(line))
+        .fold(String::new(), |all, line| format!("{all}{line}\n"));
+    let shown = parse(&shown).expect("the shown keys are valid");
+    assert_eq!(shown.issuer.as_deref(), Some("https://vault.example.org"));
+    assert_eq!(shown.operators.tcp, Some("127.0.0.1:8442".parse().unwrap()));
+}
+
+#[test]
+fn an_example_takes_any_place() {
+    let places = Places {
+        data_dir: "/srv/a \"b\" \\ c\n".to_owned(),
+        agents: "0.0.0.0:8440".parse().unwrap(),
+        operators: Some("[::]:9".parse().unwrap()),
+        http: "0.0.0.0:80".parse().unwrap(),
+        ..Places::default()
+    };
+    let config = parse(&example(&places)).expect("the example is valid");
+    assert_eq!(config.vault.data_dir, PathBuf::from("/srv/a \"b\" \\ c\n"));
+    assert_eq!(config.operators.tcp, places.operators);
+    assert_eq!(config.http, Some(places.http));
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config = parse(LEAST).expect("the least file is valid");
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.vault.data_dir, Path::new("/etc/nv/data"));
+    assert_eq!(config.vault.custody, Custody::File("/etc/nv/root.key".into()));
+    assert_eq!(config.agents, Listen { tcp: None, unix: Some("/etc/nv/a.sock".into()) });
+    assert!(config.http.is_none() && config.tls.is_none() && config.issuer.is_none());
+}
+
+#[test]
+fn what_is_said_holds() {
+    let config = parse(&with(
+        "[limits]\nskew_s = 60\n[log]\nformat = \"json\"\nlevel = \"info,h2=off\"\n[jwt]\nissuer = \"https://v.test/x\"\n\
+         [tls]\ncert = \"/c.pem\"\nkey = \"k.pem\"\n[http]\nlisten = \"127.0.0.1:0\"\n",
+    ))
+    .expect("it is valid");
+    assert_eq!(config.limits, Limits { skew_s: 60, ..Limits::default() });
+    assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Json, "info,h2=off"));
+    assert_eq!(config.issuer.as_deref(), Some("https://v.test/x"));
+    let tls = config.tls.expect("it was said");
+    assert_eq!((tls.cert, tls.key), (PathBuf::from("/c.pem"), PathBuf::from("/etc/nv/k.pem")));
+}
+
+#[test]
+fn a_key_that_nobody_knows_is_refused() {
+    assert_refused(&with("[limits]\nskew = 5\n"), "FILE:9: limits.skew: no such key; did you mean skew_s?");
+    assert_refused(
+        &with("[http]\nport = 1\nlisten = \"127.0.0.1:0\"\n"),
+        "FILE:9: http.port: no such key; known here: listen, plaintext",
+    );
+    assert_refused(&with("[agent]\n"), "FILE:8: agent: no such key; did you mean agents?");
+    let inner = LEAST.replace("\"root.key\"", "\"root.key\", pin = 1");
+    assert_refused(&inner, "FILE:3: vault.custody.pin: no such key; did you mean file?");
+}
+
+#[test]
+fn a_limit_outside_its_range_is_refused() {
+    for (value, wrong) in [
+        ("0", "0 is too small"),
+        ("-5", "-5 is too small"),
+        ("3601", "3601 is too large"),
+        ("0xffff_ffff", "4294967295 is too large"),
+        ("\"300\"", "a text where a number belongs"),
+        ("300.0", "a number with a fraction where a number belongs"),
+        ("true", "true or false where a number belongs"),
+        ("[300]", "a list where a number belongs"),
+    ] {
+        let told = format!("FILE:9: limits.skew_s: {wrong}; write a number from 1 to 3600; the default is 300");
+        assert_refused(&with(&format!("[limits]\nskew_s = {value}\n")), &told);
+    }
+    for limit in Limits::TABLE {
+        let edges = [limit.range.start().checked_sub(1), limit.range.end().checked_add(1)];
+        for beyond in edges.into_iter().flatten() {
+            let told = parse(&with(&format!("[limits]\n{} = {beyond}\n", limit.name))).expect_err("it is beyond");
+            assert!(told.contains(&format!("limits.{}: {beyond} is too ", limit.name)), "{told}");
+        }
+    }
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_refused() {
+    assert_refused(
+        &with("[limits]\nsession_max_s = 600\n"),
+        "FILE:9: limits.session_idle_s: it is longer than session_max_s; lower it or raise session_max_s",
+    );
+    assert_refused(
+        &with("[limits]\ncommit_deadline_ms = 20000\n"),
+        "FILE:9: limits.commit_deadline_ms: it is longer than drain_s; lower it or raise drain_s",
+    );
+}
+
+#[test]
+fn nothing_leaves_the_machine_without_tls() {
+    let told = |line, section, address| {
+        format!(
+            "FILE:{line}: {section}.listen: {address} is off loopback and there is no TLS; add [tls] with cert and key, or \
+             listen on 127.0.0.1"
+        )
+    };
+    let agents = LEAST.replace("[agents]\n", "[agents]\nlisten = \"0.0.0.0:8440\"\n");
+    assert_refused(&agents, &told(5, "agents", "0.0.0.0:8440"));
+    let operators = LEAST.replace("[operators]\n", "[operators]\nlisten = \"10.1.2.3:1\"\n");
+    assert_refused(&operators, &told(7, "operators", "10.1.2.3:1"));
+    for address in ["127.0.0.1:8440", "127.9.9.9:1", "[::1]:8440"] {
+        let agents = LEAST.replace("[agents]\n", &format!("[agents]\nlisten = \"{address}\"\n"));
+        parse(&agents).expect("loopback needs no TLS");
+    }
+    parse(&format!("{agents}[tls]\ncert = \"c\"\nkey = \"k\"\n")).expect("it has TLS");
+    // Half a [tls] is one fault, not three.
+    assert_refused(
+        &format!("{agents}[tls]\ncert = \"c\"\n"),
+        "FILE:9: tls.key: missing; write key = \"tls/server.key\"",
+    );
+    let http = parse(&with("[http]\nlisten = \"0.0.0.0:80\"\n")).expect_err("it would leave");
+    assert!(
+        http.starts_with(
+            "/etc/nv/vaultd.toml:9: http.listen: 0.0.0.0:80 is off loopback and this listener speaks no TLS"
+        ),
+        "{http}"
+    );
+    parse(&with("[http]\nlisten = \"0.0.0.0:80\"\nplaintext = true\n")).expect("it was meant");
+}
+
+#[test]
+fn what_must_be_there_is_asked_for() {
+    assert_refused(
+        "",
+        "FILE:1: vault.data_dir: missing; write data_dir = \"data\"\n\
+         FILE:1: vault.custody.file: missing; write file = \"root.key\"\n\
+         FILE:1: agents.unix: missing; write unix = \"agents.sock\"\n\
+         FILE:1: operators.unix: missing; write unix = \"operators.sock\"",
+    );
+    assert_refused(
+        &LEAST
+            .replace("[vault]\n", "[vault]\nnode = \"Node 1\"\n")
+            .replace("unix = \"a.sock\"", "listen = \"localhost:1\""),
+        "FILE:2: vault.node: \"Node 1\" is not a node's name: up to 63 of a-z, 0-9, . and -, beginning with a letter or \
+         digit; write for example node = \"node1\"\n\
+         FILE:6: agents.listen: \"localhost:1\" is not an IP address with a port; write for example listen = \
+         \"127.0.0.1:8440\"",
+    );
+}
+
+#[test]
+fn what_is_of_another_kind_is_refused() {
+    assert_refused(
+        "vault = 3\n[agents]\nunix = \"a\"\n[operators]\nunix = \"o\"",
+        "FILE:1: vault: a number where a section belongs; write [vault]",
+    );
+    assert_refused(
+        &LEAST.replace("{ file = \"root.key\" }", "\"root.key\""),
+        "FILE:3: vault.custody: a text where a table belongs; write custody = { file = \"root.key\" }",
+    );
+    assert_refused(
+        &LEAST.replace("\"data\"", "7"),
+        "FILE:2: vault.data_dir: a number where a text belongs; write data_dir = \"data\"",
+    );
+    assert_refused(
+        &LEAST.replace("\"data\"", "\"\""),
+        "FILE:2: vault.data_dir: an empty text; write data_dir = \"data\"",
+    );
+    assert_refused(
+        &LEAST.replace("root.key", "data/root.key"),
+        "FILE:3: vault.custody.file: the root key would lie inside the data directory that it protects; name a file \
+         elsewhere",
+    );
+    assert_refused(
+        &with("[log]\nformat = \"xml\"\nlevel = \"chatty\"\n"),
+        "FILE:9: log.format: \"xml\" is neither human nor json; write for example format = \"human\"\n\
+         FILE:10: log.level: \"chatty\" is not off, error, warn, info, debug or trace, nor a list of target=level; write \
+         for example level = \"info\"",
+    );
+    assert_refused(
+        &with("[jwt]\nissuer = \"http://v.test\"\n"),
+        "FILE:9: jwt.issuer: \"http://v.test\" is not an https URL without query and fragment; write for example issuer = \
+         \"https://vault.example.org\"",
+    );
+    let long = LEAST.replace("a.sock", &"a".repeat(101));
+    assert!(parse(&long).expect_err("it is too long").contains("agents.unix: the path has "), "{long}");
+}
+
+#[test]
+fn what_is_no_toml_says_where() {
+    let told = parse(&with("[limits\n")).expect_err("it is no TOML");
+    assert!(told.starts_with("/etc/nv/vaultd.toml:8: not TOML: "), "{told}");
+    assert!(parse(&with("[vault]\n")).is_err(), "a section stands once");
+}
+
+#[test]
+fn a_file_that_is_not_there_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let told = Config::read(&folder.path().join("none.toml")).expect_err("there is none").to_string();
+    assert!(told.contains("none.toml:1: the file cannot be read: ") && told.contains("vaultctl init"), "{told}");
+}
