@@ -11,9 +11,11 @@
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
+//! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod base64url;

@@ -18,6 +18,7 @@ use super::bytes::bytes_as_text;
 use super::hash::Digest;
 use crate::base64url;
 use crate::entropy::Entropy;
+use crate::id::Kid;
 use crate::secret::{Secret, SecretBytes};
 
 /// The suite's name in statements.
@@ -122,6 +123,14 @@ impl SealPublicKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// `SHA-256({"crv":"X25519","kty":"OKP","x":base64url(key)})`: the key's name in certificates. RFC 7638, RFC 8037.
+    #[must_use]
+    pub fn kid(&self) -> Kid {
+        let x = base64url::encode(&self.0);
+        let jwk = format!(r#"{{"crv":"X25519","kty":"OKP","x":"{x}"}}"#);
+        Kid::from_thumbprint(Digest::of(jwk.as_bytes()).as_bytes())
     }
 }
 

@@ -1,0 +1,437 @@
+//! One entry of a chain: the members that all entries have, and a [`Body`] of the kind that `kind` and the chain choose.
+//!
+//! ```text
+//! {"body":{...},"kid":<audit key>,"kind":"issue","origin":"prod/kit","prev":<32>,"seq":1,"sig":<64>,"ts":...,"v":1}
+//! ```
+//!
+//! The signature covers the canonical form of all of it but `sig`. Reading an entry checks its form and nothing else:
+//! that the members are exactly those of its kind. Whether it may be believed is for [`super::verify`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::base64url::Bytes;
+use crate::crypto::envelope::Embedded;
+use crate::crypto::hash::Digest;
+use crate::crypto::json::{Admission, NotAdmitted};
+use crate::crypto::signature::Signature;
+use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName, Sid, VaultName};
+use crate::statement::grant::Terms;
+use crate::statement::nullable;
+use crate::statement::reply::Hdr;
+use crate::time::Timestamp;
+
+/// Why a line is not an entry that can be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Well formed, as far as can be told, but of a kind or version that this program does not know.
+    #[error("{0} is not understood by this version of the program")]
+    NotUnderstood(String),
+    /// Not the form of an entry.
+    #[error("not an audit entry: {0}")]
+    Malformed(String),
+}
+
+impl From<NotAdmitted> for Unreadable {
+    fn from(why: NotAdmitted) -> Unreadable {
+        Unreadable::Malformed(why.to_string())
+    }
+}
+
+/// The entry that something was caused by: an effect names its cause and does not copy it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct By {
+    /// The chain it stands in.
+    pub chain: ChainName,
+    /// Its leaf.
+    pub leaf: Digest,
+    /// Its `seq`.
+    pub seq: u64,
+}
+
+macro_rules! bodies {
+    ($(#[$family_doc:meta] $family:ident { $(
+        $(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$member_doc:meta])* $member:ident: $type:ty,)* }
+    )* })*) => {
+        $($(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $($(#[$member_doc])* pub $member: $type,)* }
+
+            impl From<$name> for Body {
+                fn from(body: $name) -> Body {
+                    Body::$name(body)
+                }
+            }
+        )*)*
+
+        /// What an entry says, one variant a kind.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum Body { $($($(#[$doc])* $name($name),)*)* }
+
+        impl Body {
+            /// The value of the entry's member `kind`.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $($(Body::$name(_) => $kind,)*)* }
+            }
+
+            fn family(&self) -> Family {
+                match self { $($(Body::$name(_) => Family::$family,)*)* }
+            }
+
+            /// The body of this kind in a chain of this name.
+            pub(super) fn parse(chain: &ChainName, kind: &str, body: Value) -> Result<Body, Unreadable> {
+                let malformed = |why: serde_json::Error| Unreadable::Malformed(format!("body: {why}"));
+                match (family(chain), kind) {
+                    $($((Family::$family, $kind) => {
+                        serde_json::from_value::<$name>(body).map(Body::$name).map_err(malformed)
+                    })*)*
+                    _ => Err(Unreadable::NotUnderstood(format!("the kind {:?}", short(kind)))),
+                }
+            }
+        }
+
+        /// Which kinds a chain may hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Family { $(#[$family_doc] $family,)* }
+    };
+}
+
+bodies! {
+    /// An agent's chain.
+    Agent {
+        /// The agent is registered, with its first key. The first entry of its chain.
+        Genesis = "genesis" {
+            /// Whose chain it is.
+            agent: AgentName,
+            /// The command.
+            by: By,
+            /// The vault's identity key, 32 bytes.
+            identity: Bytes,
+            /// The register envelope of the first key.
+            register: Embedded,
+            /// 16 random bytes: two chains never begin alike.
+            salt: Bytes,
+        }
+        /// A session was opened by a `nockvault/hello`.
+        Session = "session" {
+            /// The request.
+            request: Embedded,
+        }
+        /// A credential was given.
+        Issue = "issue" {
+            /// The `seq` of the grant's entry in this chain.
+            grant: u64,
+            /// The credential's public name.
+            handle: String,
+            /// What was issued.
+            hdr: Hdr,
+            /// The request.
+            request: Embedded,
+            /// H(enc || ct) of the sealed credential.
+            sealed: Digest,
+        }
+        /// A request was refused.
+        Deny = "deny" {
+            /// The reason's code.
+            reason: String,
+            /// The request.
+            request: Embedded,
+        }
+        /// Refusals beyond those that got an entry of their own.
+        DenySummary = "deny_summary" {
+            /// How many, by the reason's code.
+            counts: BTreeMap<String, u64>,
+            /// From when on they were counted.
+            from: Timestamp,
+            /// Until when.
+            to: Timestamp,
+        }
+        /// A lease lives longer.
+        Renew = "renew" {
+            /// When it dies now.
+            exp: Timestamp,
+            /// Which lease.
+            lease: LeaseId,
+            /// The request.
+            request: Embedded,
+        }
+        /// A lease was given back.
+        Release = "release" {
+            /// Which lease.
+            lease: LeaseId,
+            /// The request.
+            request: Embedded,
+        }
+        /// A session was closed; every lease of it ended with it.
+        Close = "close" {
+            /// The request.
+            request: Embedded,
+        }
+        /// A lease was taken back.
+        Revoke = "revoke" {
+            /// The command.
+            by: By,
+            /// Which lease.
+            lease: LeaseId,
+            /// What came of it at the backend; `none` where there is nothing to do there.
+            outcome: String,
+        }
+        /// A lease ran out.
+        Expire = "expire" {
+            /// Which lease.
+            lease: LeaseId,
+            /// What came of it at the backend; `none` where there is nothing to do there.
+            outcome: String,
+        }
+        /// A lease was ended because the answer never left.
+        Undelivered = "undelivered" {
+            /// Which lease.
+            lease: LeaseId,
+            /// What came of it at the backend; `none` where there is nothing to do there.
+            outcome: String,
+        }
+        /// A new key is in place: by the old key's request, or by an operator's command. Exactly one of the two stands.
+        AgentKey = "agent_key" {
+            /// The command.
+            #[serde(skip_serializing_if = "Option::is_none", default)]
+            by: Option<By>,
+            /// Until when the old key is accepted beside it; none where it is not accepted any more.
+            #[serde(deserialize_with = "nullable")]
+            grace: Option<Timestamp>,
+            /// The register envelope of the new key.
+            register: Embedded,
+            /// The `nockvault/rotate_key` of the old key.
+            #[serde(skip_serializing_if = "Option::is_none", default)]
+            request: Option<Embedded>,
+        }
+        /// A key was ended: from this entry's `ts` on it signs nothing that is accepted.
+        AgentKeyEnd = "agent_key_end" {
+            /// The command.
+            by: By,
+            /// Which key.
+            kid: Kid,
+            /// Since when it may have been in wrong hands: information for readers.
+            #[serde(deserialize_with = "nullable")]
+            suspect_from: Option<Timestamp>,
+        }
+        /// A session ended without a request.
+        SessionEnd = "session_end" {
+            /// `idle`, `max` or `revoked`.
+            reason: String,
+            /// Which session.
+            sid: Sid,
+        }
+        /// The agent may have a role.
+        Grant = "grant" {
+            /// The command.
+            by: By,
+            /// Which role.
+            role: RoleName,
+            /// On what terms.
+            terms: Terms,
+        }
+        /// The agent may no longer have a role.
+        Ungrant = "ungrant" {
+            /// The command.
+            by: By,
+            /// The `seq` of the grant's entry.
+            grant: u64,
+            /// Which role.
+            role: RoleName,
+        }
+        /// The agent may do nothing until it is thawed.
+        Freeze = "freeze" {
+            /// The command.
+            by: By,
+        }
+        /// The agent may act again.
+        Thaw = "thaw" {
+            /// The command.
+            by: By,
+        }
+    }
+    /// `_operators`.
+    Operators {
+        /// The first operator. The first entry of `_operators`.
+        OperatorsGenesis = "genesis" {
+            /// The vault's identity key, 32 bytes.
+            identity: Bytes,
+            /// Its name.
+            operator: OperatorName,
+            /// The register envelope of its first key.
+            register: Embedded,
+            /// 16 random bytes.
+            salt: Bytes,
+        }
+        /// A command arrived; its result says what came of it.
+        Command = "command" {
+            /// Approvals by other operators.
+            approvals: Vec<Embedded>,
+            /// The operator's envelope.
+            command: Embedded,
+            /// What came of it; see [`Command::denial`].
+            result: Map<String, Value>,
+        }
+    }
+    /// `_vault`.
+    Vault {
+        /// The vault itself. The first entry of `_vault`.
+        VaultGenesis = "genesis" {
+            /// Its id.
+            aud: Aud,
+            /// The identity key, 32 bytes.
+            identity: Bytes,
+            /// Its name.
+            name: VaultName,
+            /// 16 random bytes.
+            salt: Bytes,
+        }
+        /// A daemon began, with a new audit key.
+        Start = "start" {
+            /// The daemon's name.
+            node: String,
+            /// Its version.
+            version: String,
+        }
+        /// A daemon ended in order.
+        Stop = "stop" {}
+        /// A new audit key took over.
+        Epoch = "epoch" {}
+        /// Requests that were refused before they could belong to anybody.
+        Refused = "refused" {
+            /// How many, by the reason's code.
+            counts: BTreeMap<String, u64>,
+            /// In which minute since the epoch.
+            minute: u64,
+        }
+    }
+}
+
+/// The member of a command's result that says it was refused, and why.
+const DENIED: &str = "denied";
+
+impl Command {
+    /// A command that was carried out.
+    #[must_use]
+    pub fn carried(command: Embedded, result: Map<String, Value>) -> Command {
+        Command { approvals: Vec::new(), command, result }
+    }
+
+    /// A command that was refused for this reason's code: it changed nothing, and nothing may rest on it.
+    #[must_use]
+    pub fn refused(command: Embedded, reason: &str) -> Command {
+        let result = Map::from_iter([(DENIED.to_owned(), reason.into())]);
+        Command { approvals: Vec::new(), command, result }
+    }
+
+    /// The reason's code where it was refused.
+    #[must_use]
+    pub fn denial(&self) -> Option<&str> {
+        self.result.get(DENIED).map(|reason| reason.as_str().unwrap_or("without a reason"))
+    }
+}
+
+impl Body {
+    /// Whether a chain of this name may hold it.
+    #[must_use]
+    pub fn belongs_in(&self, chain: &ChainName) -> bool {
+        self.family() == family(chain)
+    }
+
+    /// The earliest `ts` it can stand under: an issuance is not recorded before its own `iat`.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        match self {
+            Body::Issue(issue) => issue.hdr.iat,
+            _ => Timestamp::ZERO,
+        }
+    }
+}
+
+fn family(chain: &ChainName) -> Family {
+    match chain {
+        chain if *chain == ChainName::operators() => Family::Operators,
+        chain if *chain == ChainName::vault() => Family::Vault,
+        _ => Family::Agent,
+    }
+}
+
+/// How large a line of this chain may be, without its LF.
+#[must_use]
+pub fn admission(chain: &ChainName) -> Admission {
+    if family(chain) == Family::Operators { Admission::OPERATORS_LINE } else { Admission::AUDIT_LINE }
+}
+
+/// Where a chain comes from: `<vault>/<chain>`, and `~<n>` after the n-th restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The vault's name.
+    pub vault: VaultName,
+    /// The chain's name.
+    pub chain: ChainName,
+    /// How often it was restored from a backup.
+    pub restored: u64,
+}
+
+impl Origin {
+    /// The origin of this text, where it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Origin> {
+        let (vault, rest) = text.split_once('/')?;
+        let (chain, restored) = match rest.split_once('~') {
+            None => (rest, 0),
+            Some((chain, count)) => (chain, count.parse().ok().filter(|n: &u64| *n > 0 && n.to_string() == count)?),
+        };
+        Some(Origin { vault: vault.parse().ok()?, chain: chain.parse().ok()?, restored })
+    }
+}
+
+/// The origin's text of a chain that was never restored.
+#[must_use]
+pub fn origin(vault: &VaultName, chain: &ChainName) -> String {
+    format!("{vault}/{chain}")
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What it says.
+    pub body: Body,
+    /// The audit key's certificate, with the chain's first entry under that key.
+    pub cert: Option<Embedded>,
+    /// The audit key.
+    pub kid: Kid,
+    /// Where the chain comes from.
+    pub origin: String,
+    /// The leaf of the entry before; 32 zero bytes for the first.
+    pub prev: Digest,
+    /// Its number, from 0.
+    pub seq: u64,
+    /// The audit key's signature.
+    pub sig: Signature,
+    /// When it was written.
+    pub ts: Timestamp,
+    /// 1.
+    pub v: u64,
+}
+
+impl Entry {
+    /// Reads a line, given without its LF.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn read(line: &[u8]) -> Result<Entry, Unreadable> {
+        super::line::Frame::read(line)?.entry()
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(40).collect()
+}

@@ -1,0 +1,12 @@
+//! The trail: one chain an agent, and the chains `_operators` and `_vault`. A chain is a file of lines; each line is an
+//! [`entry`], signed by the audit key of its epoch and bound to the line before it. [`chain`] makes the next line,
+//! [`certificate`] ties the vault's keys to its identity, and [`verify`] holds a whole chain against everything that
+//! can be known from public keys alone.
+//!
+//! Nothing here waits, does I/O beyond [`std::io::BufRead`], or needs a vault: who holds a file and the vault's
+//! identity can check it anywhere.
+
+pub mod certificate;
+pub mod chain;
+pub mod entry;
+mod line;
