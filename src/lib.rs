@@ -10,6 +10,7 @@
 //! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
+//! - `engine`: what makes credentials; [`seal`]: what covers them
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
@@ -23,12 +24,15 @@ pub mod base64url;
 pub mod config;
 pub mod crypto;
 pub mod denial;
+#[cfg(feature = "daemon")]
+pub mod engine;
 pub mod entropy;
 pub mod grant;
 pub mod id;
 pub mod lease;
 pub mod manual;
 pub mod registry;
+pub mod seal;
 pub mod secret;
 pub mod statement;
 #[cfg(feature = "daemon")]

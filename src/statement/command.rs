@@ -63,7 +63,18 @@ pub struct Page {
     /// What the last page gave as `next`, or an empty text.
     pub after: String,
     /// How many items at most, 1 to 1000.
+    #[serde(deserialize_with = "page_limit")]
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: u64,
+}
+
+fn page_limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let limit = u64::deserialize(deserializer)?;
+    if (1..=Page::MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(serde::de::Error::custom("a page's limit is 1 to 1000"))
+    }
 }
 
 impl Page {

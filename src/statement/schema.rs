@@ -93,3 +93,34 @@ pub fn all() -> Map<String, Value> {
     .into_iter()
     .collect()
 }
+
+/// The `typ` of every statement that a vault takes.
+#[must_use]
+pub fn accepted() -> [&'static str; 24] {
+    [
+        session::Hello::TYP,
+        issue::Issue::TYP,
+        lease::Renew::TYP,
+        lease::Release::TYP,
+        session::Close::TYP,
+        rotate_key::RotateKey::TYP,
+        status::StatusRead::TYP,
+        agent::AgentRegister::TYP,
+        agent::AgentList::TYP,
+        agent::AgentShow::TYP,
+        agent::AgentKeyEnd::TYP,
+        role::RoleCreate::TYP,
+        role::RoleList::TYP,
+        role::RoleShow::TYP,
+        secret::SecretPut::TYP,
+        secret::SecretList::TYP,
+        secret::SecretVersions::TYP,
+        grant::GrantCreate::TYP,
+        grant::GrantList::TYP,
+        grant::GrantRevoke::TYP,
+        lease::LeaseList::TYP,
+        lease::LeaseRevoke::TYP,
+        audit_read::AuditRead::TYP,
+        register::TYP,
+    ]
+}

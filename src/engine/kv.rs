@@ -1,0 +1,93 @@
+//! The `kv` engine hands out a stored secret. What it hands out cannot be un-known: the lease bounds for how long the
+//! agent may ask and keep it, not what an agent that broke its word remembers. Where a backend can make credentials of
+//! its own, an engine for it is the better choice.
+//!
+//! Role: `{"secret": NAME}` for the newest version, or `{"secret": NAME, "version": N}` for one that is pinned.
+//! Params: none. Secret: `{"encoding","name","type":"kv","value","version"}`, where `encoding` is `utf8`, or
+//! `base64url` for a value that is no text.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{Capabilities, Engine, Mint, Minted, StoredValues, members};
+use crate::base64url;
+use crate::denial::{Denial, Reason};
+use crate::id::{SecretName, handle};
+use crate::secret::SecretBytes;
+
+/// The engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kv;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    secret: SecretName,
+    version: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {}
+
+#[derive(Serialize)]
+struct Secret<'a> {
+    encoding: &'static str,
+    name: &'a SecretName,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: &'a str,
+    version: u64,
+}
+
+#[async_trait]
+impl Engine for Kv {
+    fn kind(&self) -> &'static str {
+        "kv"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { renewable: true, revocable: false }
+    }
+
+    fn check_role(&self, config: &Map<String, Value>) -> Result<(), Denial> {
+        let config: Config = members(config, Reason::BadRole)?;
+        if config.version == Some(0) {
+            return Err(Denial::new(Reason::BadRole).detail("versions count from 1"));
+        }
+        Ok(())
+    }
+
+    fn check_params(&self, _: &Map<String, Value>, params: &Map<String, Value>) -> Result<(), Denial> {
+        members::<Params>(params, Reason::ParamsRefused).map(|Params {}| ())
+    }
+
+    async fn mint(&self, mint: Mint<'_>, values: &dyn StoredValues) -> Result<Minted, Denial> {
+        let config: Config = members(mint.permit.config(), Reason::BadRole)?;
+        let stored = values.stored_value(&config.secret, config.version).await?;
+        let Some((version, value)) = stored else {
+            return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
+        };
+        let encoded;
+        let (encoding, value) = match std::str::from_utf8(value.expose()) {
+            Ok(text) => ("utf8", text),
+            Err(_) => {
+                encoded = Zeroizing::new(base64url::encode(value.expose()));
+                ("base64url", encoded.as_str())
+            }
+        };
+        let secret = object(&Secret { encoding, name: &config.secret, kind: "kv", value, version }, value.len())?;
+        Ok(Minted { secret, handle: handle(mint.permit.agent(), mint.permit.lease()) })
+    }
+}
+
+/// The JSON of a secret in one buffer that never has to grow, so that no half of it stays behind in freed memory.
+pub(super) fn object(secret: &impl Serialize, value_bytes: usize) -> Result<SecretBytes, Denial> {
+    let mut text = Vec::with_capacity(value_bytes * 6 + 1024);
+    match serde_json::to_writer(&mut text, secret) {
+        Ok(()) => Ok(SecretBytes::new(text)),
+        Err(why) => Err(Denial::new(Reason::Internal).internal(why)),
+    }
+}
