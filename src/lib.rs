@@ -10,9 +10,11 @@
 //! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
-//! - `engine`: what makes credentials; [`seal`]: what covers them
+//! - [`seal`]: custody of the root key, the ring of data keys, records and replies bound to their place
+//! - `engine`: what makes credentials
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - [`audit`]: entries and chains, and their verification from public keys alone
+//! - `store`: what is durable: the domain's verbs, each one transaction
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
@@ -35,6 +37,8 @@ pub mod registry;
 pub mod seal;
 pub mod secret;
 pub mod statement;
+#[cfg(feature = "daemon")]
+pub mod store;
 #[cfg(feature = "daemon")]
 pub mod telemetry;
 pub mod time;

@@ -1,0 +1,182 @@
+//! Custody of the root key, in a key file for now: 32 bytes, mode 0600, outside the data directory, so that no copy or
+//! backup of the one holds the other. What does not look like that is refused with what was wrong and the command that
+//! mends it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use zeroize::Zeroize;
+
+use crate::crypto::aead::DataKey;
+use crate::entropy::Entropy;
+use crate::secret::Secret;
+
+const LENGTH: usize = 32;
+
+/// The key that opens the ring, and with it everything.
+#[derive(Debug)]
+pub struct RootKey(DataKey);
+
+impl RootKey {
+    /// A new key.
+    #[must_use]
+    pub fn generate(entropy: &dyn Entropy) -> RootKey {
+        RootKey(DataKey::generate(entropy))
+    }
+
+    pub(super) fn key(&self) -> &DataKey {
+        &self.0
+    }
+}
+
+/// Why a key file is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CustodyFault {
+    /// There is none.
+    #[error("there is no key file {0}; make a vault with `vaultctl init`, or name the right file")]
+    Missing(PathBuf),
+    /// There is one already.
+    #[error(
+        "{0} exists already and is not overwritten: it may open another vault; `mv {0} {0}.old`, or name another file"
+    )]
+    Exists(PathBuf),
+    /// A symbolic link.
+    #[error("{0} is a symbolic link; name the file itself: `readlink -f {0}`")]
+    Link(PathBuf),
+    /// A folder, a device, a pipe.
+    #[error("{0} is no regular file; name the key file itself: `ls -ld {0}`")]
+    NotAFile(PathBuf),
+    /// Others can read it.
+    #[error(
+        "{path} can be used by others (mode {mode:04o}); `chmod 600 {path}`, and replace the key if others were on this machine"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is somebody else's.
+    #[error("{path} belongs to uid {owner}, and the vault runs as uid {uid}; `chown {uid} {path}`")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who reads it.
+        uid: u32,
+    },
+    /// It lies with what it protects.
+    #[error(
+        "{path} lies inside the data directory {data_dir}, where every backup would take it along; `mv {path}` elsewhere"
+    )]
+    Inside {
+        /// The file.
+        path: PathBuf,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// It does not hold 32 bytes.
+    #[error(
+        "{path} is no key file: it holds {length} bytes and not 32; `ls -l {path}`, and restore it from its backup"
+    )]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes, 33 for more than 32.
+        length: usize,
+    },
+    /// The system refused.
+    #[error("{path}: {cause}; `ls -ld {path}`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// Makes a new root key and its file, which must not exist.
+///
+/// # Errors
+/// [`CustodyFault`].
+pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<RootKey, CustodyFault> {
+    apart(path, data_dir)?;
+    let io = |cause: std::io::Error| match cause.kind() {
+        ErrorKind::AlreadyExists => CustodyFault::Exists(path.to_owned()),
+        _ => CustodyFault::Io { path: path.to_owned(), cause },
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let mut file = File::from(rustix::fs::open(path, flags, mode).map_err(|errno| io(errno.into()))?);
+    let key = RootKey::generate(entropy);
+    // A crash before the last of these leaves a file that is too short and is refused as such; nothing was founded yet.
+    file.write_all(key.0.expose()).and_then(|()| file.sync_all()).map_err(io)?;
+    File::open(parent(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
+    Ok(key)
+}
+
+/// Reads the root key of a vault whose data lie in `data_dir`.
+///
+/// # Errors
+/// [`CustodyFault`].
+pub fn read(path: &Path, data_dir: &Path) -> Result<RootKey, CustodyFault> {
+    let io = |cause: std::io::Error| CustodyFault::Io { path: path.to_owned(), cause };
+    // NONBLOCK, since a pipe would wait here for a writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        rustix::io::Errno::NOENT => CustodyFault::Missing(path.to_owned()),
+        rustix::io::Errno::LOOP => CustodyFault::Link(path.to_owned()),
+        errno => io(errno.into()),
+    })?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| io(errno.into()))?;
+    let (mode, uid) = (stat.st_mode & 0o7777, rustix::process::geteuid().as_raw());
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(CustodyFault::NotAFile(path.to_owned()));
+    }
+    if stat.st_uid != uid {
+        return Err(CustodyFault::Owner { path: path.to_owned(), owner: stat.st_uid, uid });
+    }
+    if mode & 0o077 != 0 {
+        return Err(CustodyFault::Open { path: path.to_owned(), mode });
+    }
+    apart(path, data_dir)?;
+    let mut bytes = [0u8; LENGTH + 1];
+    let length = fill(&mut File::from(file), &mut bytes).map_err(io)?;
+    let key = (length == LENGTH).then(|| Secret::init(|key: &mut [u8; LENGTH]| key.copy_from_slice(&bytes[..LENGTH])));
+    bytes.zeroize();
+    let key = key.ok_or_else(|| CustodyFault::Length { path: path.to_owned(), length })?;
+    Ok(RootKey(DataKey::from_bytes(key)))
+}
+
+fn fill(file: &mut File, bytes: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok(length)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The key does not lie where its data lie, whatever links lead there.
+fn apart(path: &Path, data_dir: &Path) -> Result<(), CustodyFault> {
+    let io = |cause| CustodyFault::Io { path: path.to_owned(), cause };
+    let folder = parent(path).canonicalize().map_err(io)?;
+    match data_dir.canonicalize() {
+        Ok(data) if folder.starts_with(&data) => {
+            Err(CustodyFault::Inside { path: path.to_owned(), data_dir: data_dir.to_owned() })
+        }
+        Ok(_) => Ok(()),
+        // A data directory that is still to be made holds nothing yet.
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(io(cause)),
+    }
+}

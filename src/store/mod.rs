@@ -1,0 +1,372 @@
+//! What is durable. [`Store`] speaks the domain's verbs; each writing verb is one transaction, and what its
+//! documentation says is durable when it returns. The verbs decide again, inside the transaction and by the same pure
+//! functions as the flow ([`crate::authn`], [`crate::authz`]), so that nothing rests on what was read before it and no
+//! verb assumes that it is the only writer.
+//!
+//! Every writing verb that belongs to a request takes the request itself, spends its nonce in the same transaction, and
+//! appends its audit entry there too. An entry's `ts` is the larger of the present, the entry before it and the audit
+//! key's `nbf`.
+//!
+//! Stores share the verbs, these guarantees and one test suite, not SQL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::audit::chain::AuditKey;
+use crate::authn::Authenticated;
+use crate::authz::Peer;
+use crate::crypto::hash::Digest;
+use crate::denial::{Denial, Reason};
+use crate::grant::{Grant, Role, Uses};
+use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid};
+use crate::lease::Lease;
+use crate::registry::{Agent, HeldKey, Operator, Session};
+use crate::secret::SecretBytes;
+use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::command::{Command, Page};
+use crate::statement::grant::{GrantCreate, GrantRevoke};
+use crate::statement::issue::Issue;
+use crate::statement::lease::{LeaseRevoke, Release, Renew};
+use crate::statement::register::Register;
+use crate::statement::reply::{EntryRef, Hdr};
+use crate::statement::request::{Request, Seen};
+use crate::statement::role::RoleCreate;
+use crate::statement::rotate_key::RotateKey;
+use crate::statement::secret::SecretPut;
+use crate::statement::session::{Close, Hello};
+use crate::time::{Seconds, Timestamp};
+
+/// What kept a verb from its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The decision inside the transaction was no. Nothing was written.
+    #[error("{0}")]
+    Denied(#[from] Denial),
+    /// Nothing was written and nothing will be: the disk is full, the chain is quarantined, or the deadline passed
+    /// while the work still waited in the queue.
+    #[error("nothing was written: {0}")]
+    Unavailable(String),
+    /// The deadline passed while the commit was under way. If it lands, what it made is undone as `undelivered`.
+    #[error("the commit may still land")]
+    Unknown,
+}
+
+impl Failure {
+    /// The refusal that a peer gets for it.
+    #[must_use]
+    pub fn denial(self) -> Denial {
+        match self {
+            Failure::Denied(denial) => denial,
+            Failure::Unavailable(why) => Denial::new(Reason::AuditUnavailable).internal(why),
+            Failure::Unknown => Reason::OutcomeUnknown.into(),
+        }
+    }
+}
+
+/// What the transactions hold requests against.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How far `iat` may lie from the clock; also for how long after `iat` a nonce is kept.
+    pub skew: Seconds,
+    /// How many live nonces one key may have.
+    pub nonces_per_key: u64,
+    /// After how long without a request a session ends.
+    pub session_idle: Seconds,
+    /// After how long a session ends in any case.
+    pub session_max: Seconds,
+    /// How many open sessions one agent may have.
+    pub sessions_per_agent: u64,
+    /// How many live leases one agent may have.
+    pub leases_per_agent: u64,
+    /// How many denials of one agent in a minute get an entry of their own; the rest share one `deny_summary`.
+    pub denials_per_minute: u64,
+    /// For how long an old key is accepted beside its successor.
+    pub key_overlap: Seconds,
+    /// How long a verb may wait before it fails.
+    pub deadline: std::time::Duration,
+}
+
+/// What there is to know about a key identifier before anything is verified.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The key, an agent's or an operator's, if it was ever registered.
+    pub key: Option<HeldKey>,
+    /// The floor that `iat` must lie above.
+    pub floor: Timestamp,
+}
+
+/// All that decides about a request after its signature, read at one instant.
+#[derive(Clone, Debug)]
+pub struct Situation {
+    /// The agent with its keys and live grants.
+    pub agent: Arc<Agent>,
+    /// The session of that name, open or ended.
+    pub session: Option<Session>,
+    /// The role asked for, where one was named and exists.
+    pub role: Option<Arc<Role>>,
+    /// What the agent's grant of that role has given.
+    pub uses: Uses,
+    /// Whether the nonce was used before.
+    pub replayed: bool,
+    /// Whether `seen` is a prefix of the agent's chain.
+    pub history: bool,
+}
+
+/// What a [`Situation`] is asked for.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Which agent.
+    pub agent: &'a AgentName,
+    /// Which session.
+    pub sid: &'a Sid,
+    /// Which role, for an issue.
+    pub role: Option<&'a RoleName>,
+    /// The key that signed.
+    pub kid: &'a Kid,
+    /// The request's nonce.
+    pub nonce: &'a Nonce,
+    /// What the agent holds of its chain.
+    pub seen: Seen,
+}
+
+/// A credential that is minted and sealed, and not yet recorded.
+#[derive(Debug)]
+pub struct Issuance<'a> {
+    /// The request.
+    pub request: &'a Authenticated<Request<Issue>>,
+    /// From where it came.
+    pub peer: Peer,
+    /// What will be issued.
+    pub hdr: &'a Hdr,
+    /// The latest that renewals can reach.
+    pub latest: Timestamp,
+    /// The credential's public name at the far side.
+    pub handle: &'a str,
+    /// H(enc || ct).
+    pub sealed: Digest,
+}
+
+/// A refusal that belongs into an agent's chain.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Whose.
+    pub agent: &'a AgentName,
+    /// The key that signed.
+    pub kid: &'a Kid,
+    /// The request's nonce, spent with the entry.
+    pub nonce: &'a Nonce,
+    /// The request's `iat`.
+    pub iat: Timestamp,
+    /// The request.
+    pub envelope: &'a crate::crypto::envelope::Envelope,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A command that changes something.
+#[derive(Debug)]
+pub enum Order<'a> {
+    /// Registers an agent's key; the statement inside was opened and proved by the caller.
+    RegisterAgent(&'a Authenticated<Command<AgentRegister>>, &'a Register),
+    /// Ends a key.
+    EndAgentKey(&'a Authenticated<Command<AgentKeyEnd>>),
+    /// Makes a role, whose configuration its engine has checked.
+    CreateRole(&'a Authenticated<Command<RoleCreate>>),
+    /// Stores a new version of a secret; the value came sealed and was opened by the caller.
+    PutSecret(&'a Authenticated<Command<SecretPut>>, &'a SecretBytes),
+    /// Gives a grant.
+    CreateGrant(&'a Authenticated<Command<GrantCreate>>),
+    /// Takes a grant back, with the leases under it.
+    RevokeGrant(&'a Authenticated<Command<GrantRevoke>>),
+    /// Revokes a lease.
+    RevokeLease(&'a Authenticated<Command<LeaseRevoke>>),
+}
+
+/// What came of an order: its entry in `_operators`, and what to tell the operator, or why not.
+#[derive(Debug)]
+pub struct Carried {
+    /// The `command` entry; a refused order has one too.
+    pub entry: EntryRef,
+    /// The result, or the denial that also stands in the entry.
+    pub result: Result<Map<String, Value>, Denial>,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Listed<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// What to put into [`Page::after`] for the rest, if there is more.
+    pub next: Option<String>,
+}
+
+/// A stored secret, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// Its name.
+    pub name: SecretName,
+    /// Which version, from 1.
+    pub version: u64,
+    /// When it was stored.
+    pub since: Timestamp,
+    /// How many bytes its value has.
+    pub bytes: u64,
+}
+
+/// A grant and what it has given.
+#[derive(Clone, Debug)]
+pub struct GrantInUse {
+    /// The grant.
+    pub grant: Grant,
+    /// What it has given.
+    pub uses: Uses,
+}
+
+/// Part of a chain.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    /// Lines without LF, in order.
+    pub lines: Vec<Vec<u8>>,
+    /// The chain's newest state.
+    pub head: Seen,
+}
+
+/// How much of everything there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Registered agents.
+    pub agents: u64,
+    /// Roles.
+    pub roles: u64,
+    /// Live grants.
+    pub grants: u64,
+    /// Open sessions.
+    pub sessions: u64,
+    /// Live leases.
+    pub leases: u64,
+    /// Entries in all chains.
+    pub entries: u64,
+    /// Chains that do not verify and are set aside.
+    pub quarantined: Vec<ChainName>,
+}
+
+/// What came due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Leases that expired.
+    pub leases: u64,
+    /// Sessions that ended.
+    pub sessions: u64,
+    /// Nonces that were forgotten below the new floor.
+    pub nonces: u64,
+}
+
+/// Why an entry goes into `_vault`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The daemon begins; its audit key is the one given with it.
+    Start {
+        /// The daemon's name.
+        node: String,
+        /// Its version.
+        version: String,
+    },
+    /// The daemon ends in order.
+    Stop,
+    /// A new audit key takes over.
+    Epoch,
+}
+
+/// The domain's verbs.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Whether the store has met a fault after which nothing that the disk says can be trusted: every verb answers
+    /// [`Failure::Unavailable`], and the daemon stops, starts again and recovers.
+    fn failed(&self) -> bool;
+
+    // --- reads for requests
+
+    /// The key of this identifier and the floor.
+    async fn candidate(&self, kid: &Kid) -> Result<Candidate, Failure>;
+    /// All that decides about a request. [`Failure::Denied`] with [`Reason::Quarantined`] for a chain set aside.
+    async fn situation(&self, question: &Question<'_>) -> Result<Situation, Failure>;
+    /// Whether a nonce of this key was used before.
+    async fn nonce_known(&self, kid: &Kid, nonce: &Nonce) -> Result<bool, Failure>;
+    /// The newest version of a stored secret, or the one asked for.
+    async fn secret_value(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Result<Option<(u64, SecretBytes)>, Failure>;
+
+    // --- requests of agents: each spends the nonce, changes the rows, appends the entry, in one durable transaction
+
+    /// Opens or finds the session; entry `session`. Gives the session and its entry.
+    async fn open_session(&self, request: &Authenticated<Request<Hello>>) -> Result<(Session, EntryRef), Failure>;
+    /// Records an issuance: session (opened if new), lease, use of the grant, entry `issue`. Where the caller is gone
+    /// when the commit lands, the lease is ended as `undelivered`.
+    async fn issue(&self, issuance: &Issuance<'_>) -> Result<EntryRef, Failure>;
+    /// Prolongs a lease of the caller's; entry `renew`.
+    async fn renew(&self, request: &Authenticated<Request<Renew>>) -> Result<(Lease, EntryRef), Failure>;
+    /// Ends a lease of the caller's; entry `release`.
+    async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure>;
+    /// Ends a session and its leases; entry `close`. Gives how many leases ended with it.
+    async fn close(&self, request: &Authenticated<Request<Close>>) -> Result<(u64, EntryRef), Failure>;
+    /// Puts the successor in place, if the signing key is still the newest; entry `agent_key`. Gives the end of the
+    /// old key's overlap.
+    async fn rotate_key(
+        &self,
+        request: &Authenticated<Request<RotateKey>>,
+        new: &Register,
+    ) -> Result<(Timestamp, EntryRef), Failure>;
+    /// Records a refusal; entry `deny`, or a count towards `deny_summary` (then no entry is given back).
+    async fn deny(&self, refusal: &Refusal<'_>) -> Result<Option<EntryRef>, Failure>;
+
+    // --- commands of operators
+
+    /// Spends a nonce: all that a signed read leaves behind.
+    async fn spend(&self, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Failure>;
+    /// Carries an order out: entry `command` in `_operators`, and its effects with `by`, in one transaction. A refused
+    /// order changes nothing but still spends its nonce and stands in `_operators` with its reason.
+    async fn carry_out(&self, order: &Order<'_>) -> Result<Carried, Failure>;
+
+    // --- the vault's own
+
+    /// Makes `key` the audit key from here on and says so in `_vault`.
+    async fn event(&self, event: Event, key: Option<AuditKey>) -> Result<EntryRef, Failure>;
+    /// Records how many strangers' requests were refused in a minute, by reason; entry `refused` in `_vault`.
+    async fn refused(&self, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Failure>;
+    /// Ends what is over: expired leases (`expire`), sessions that ran out (`session_end`), full minutes of denials
+    /// (`deny_summary`), nonces past their window (raising the floor). At most `limit` of each.
+    async fn end_due(&self, limit: u64) -> Result<Due, Failure>;
+
+    // --- reads for operators
+
+    /// An operator.
+    async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure>;
+    /// Agents by name.
+    async fn agents(&self, page: &Page) -> Result<Listed<Arc<Agent>>, Failure>;
+    /// One agent, and its chain's newest state.
+    async fn agent(&self, name: &AgentName) -> Result<Option<(Arc<Agent>, Seen)>, Failure>;
+    /// Roles by name.
+    async fn roles(&self, page: &Page) -> Result<Listed<Arc<Role>>, Failure>;
+    /// One role.
+    async fn role(&self, name: &RoleName) -> Result<Option<Arc<Role>>, Failure>;
+    /// Stored secrets by name, each with its newest version.
+    async fn secrets(&self, page: &Page) -> Result<Listed<SecretVersion>, Failure>;
+    /// Versions of one secret, oldest first.
+    async fn secret_versions(&self, name: &SecretName) -> Result<Vec<SecretVersion>, Failure>;
+    /// Live grants by agent and role.
+    async fn grants(&self, agent: Option<&AgentName>, page: &Page) -> Result<Listed<GrantInUse>, Failure>;
+    /// Leases, newest first.
+    async fn leases(&self, agent: Option<&AgentName>, live: bool, page: &Page) -> Result<Listed<Lease>, Failure>;
+    /// One lease.
+    async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure>;
+    /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
+    async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
+    /// How much of everything there is.
+    async fn census(&self) -> Result<Census, Failure>;
+}
