@@ -18,14 +18,17 @@ use serde_json::{Map, Value};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
+use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::hash::Digest;
+use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role, Uses};
-use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid};
+use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
-use crate::secret::SecretBytes;
+use crate::secret::{Secret, SecretBytes};
 use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::cert::KeyRole;
 use crate::statement::command::{Command, Page};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
@@ -161,7 +164,7 @@ pub struct Refusal<'a> {
     /// The request's `iat`.
     pub iat: Timestamp,
     /// The request.
-    pub envelope: &'a crate::crypto::envelope::Envelope,
+    pub envelope: &'a Envelope,
     /// Why.
     pub reason: Reason,
 }
@@ -183,6 +186,20 @@ pub enum Order<'a> {
     RevokeGrant(&'a Authenticated<Command<GrantRevoke>>),
     /// Revokes a lease.
     RevokeLease(&'a Authenticated<Command<LeaseRevoke>>),
+    /// A command that was refused before the store was asked. It changes nothing, and spends its nonce and stands in
+    /// `_operators` all the same.
+    Refuse {
+        /// The command.
+        envelope: &'a Envelope,
+        /// The key that signed.
+        kid: &'a Kid,
+        /// Its nonce.
+        nonce: &'a Nonce,
+        /// Its `iat`.
+        iat: Timestamp,
+        /// Why.
+        denial: &'a Denial,
+    },
 }
 
 /// What came of an order: its entry in `_operators`, and what to tell the operator, or why not.
@@ -262,6 +279,53 @@ pub struct Due {
     pub sessions: u64,
     /// Nonces that were forgotten below the new floor.
     pub nonces: u64,
+}
+
+/// One of the vault's own keys, as it is kept at rest.
+#[derive(Debug)]
+pub struct KeptKey {
+    /// What it is for.
+    pub role: KeyRole,
+    /// Its 32 secret bytes: an Ed25519 seed, for [`KeyRole::Intake`] an X25519 secret.
+    pub secret: Secret<[u8; 32]>,
+    /// Its certificate.
+    pub cert: Embedded,
+}
+
+/// What a vault begins with: the rows and the first entries of its own two chains.
+#[derive(Debug)]
+pub struct Founding<'a> {
+    /// Its name.
+    pub name: VaultName,
+    /// Its identity.
+    pub aud: Aud,
+    /// Its identity key.
+    pub identity: &'a SigningKey,
+    /// Its other keys.
+    pub kept: Vec<KeptKey>,
+    /// Its first operator's key.
+    pub operator: Register,
+    /// The envelope that proves it.
+    pub proof: Embedded,
+    /// The audit key that signs the first entries.
+    pub audit_key: AuditKey,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// What a store gives back when it is opened.
+#[derive(Debug)]
+pub struct VaultKeys {
+    /// The vault's name.
+    pub name: VaultName,
+    /// Its identity.
+    pub aud: Aud,
+    /// Its identity key.
+    pub identity: SigningKey,
+    /// Its other keys.
+    pub kept: Vec<KeptKey>,
+    /// How many audit keys there have been: the next one's `epoch` is one more.
+    pub audit_epochs: u64,
 }
 
 /// Why an entry goes into `_vault`.
@@ -367,6 +431,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
+    /// Keeps a new certificate for one of the vault's own keys.
+    async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }
