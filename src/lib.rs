@@ -16,6 +16,7 @@
 //! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `store`: what is durable: the domain's verbs, each one transaction
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
+//! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
 pub mod audit;
@@ -36,6 +37,8 @@ pub mod manual;
 pub mod registry;
 pub mod seal;
 pub mod secret;
+#[cfg(feature = "daemon")]
+pub mod server;
 pub mod statement;
 #[cfg(feature = "daemon")]
 pub mod store;

@@ -1,0 +1,71 @@
+//! Every method of both services, by name. A request for one of them counts against the requests in hand and is
+//! measured under its name; whatever else a peer calls (health, reflection, a method that does not exist) is `other`.
+//! A test compares the table with the contract, so that no new method can be forgotten.
+
+/// The methods that agents call.
+pub const AGENTS: &[&str] = &[
+    "/nockvault.v1.AgentService/DescribeVault",
+    "/nockvault.v1.AgentService/OpenSession",
+    "/nockvault.v1.AgentService/RequestCredential",
+    "/nockvault.v1.AgentService/RenewLease",
+    "/nockvault.v1.AgentService/ReleaseLease",
+    "/nockvault.v1.AgentService/CloseSession",
+    "/nockvault.v1.AgentService/RotateKey",
+];
+
+/// The methods that operators call.
+pub const OPERATORS: &[&str] = &[
+    "/nockvault.v1.OperatorService/ReadStatus",
+    "/nockvault.v1.OperatorService/RegisterAgent",
+    "/nockvault.v1.OperatorService/ListAgents",
+    "/nockvault.v1.OperatorService/ShowAgent",
+    "/nockvault.v1.OperatorService/EndAgentKey",
+    "/nockvault.v1.OperatorService/CreateRole",
+    "/nockvault.v1.OperatorService/ListRoles",
+    "/nockvault.v1.OperatorService/ShowRole",
+    "/nockvault.v1.OperatorService/PutSecret",
+    "/nockvault.v1.OperatorService/ListSecrets",
+    "/nockvault.v1.OperatorService/ListSecretVersions",
+    "/nockvault.v1.OperatorService/CreateGrant",
+    "/nockvault.v1.OperatorService/ListGrants",
+    "/nockvault.v1.OperatorService/RevokeGrant",
+    "/nockvault.v1.OperatorService/ListLeases",
+    "/nockvault.v1.OperatorService/RevokeLease",
+    "/nockvault.v1.OperatorService/ReadAudit",
+];
+
+/// The name of a method of ours: the last part of its path.
+#[must_use]
+pub fn name(path: &str) -> Option<&'static str> {
+    let ours = AGENTS.iter().chain(OPERATORS).find(|known| **known == path)?;
+    ours.rsplit('/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_contract() {
+        let contract = FileDescriptorSet::decode(crate::wire::FILE_DESCRIPTOR_SET).expect("the committed contract");
+        let mut methods = Vec::new();
+        for file in contract.file.iter().filter(|file| file.package() == "nockvault.v1") {
+            for service in &file.service {
+                let path = |method: &str| format!("/nockvault.v1.{}/{method}", service.name());
+                methods.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+        assert_eq!([AGENTS, OPERATORS].concat(), methods);
+    }
+
+    #[test]
+    fn only_our_own_methods_have_names() {
+        assert_eq!(name("/nockvault.v1.AgentService/RenewLease"), Some("RenewLease"));
+        for path in ["", "/", "/nockvault.v1.AgentService/", "/grpc.health.v1.Health/Check", "RenewLease"] {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
+}
