@@ -107,7 +107,9 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, or that it could not be read.
     pub fn read(path: &Path) -> Result<Config, Faults> {
-        let text = std::fs::read_to_string(path).map_err(|error| Faults {
+        // The paths in the file stay right wherever the reader stands later.
+        let read = std::path::absolute(path).and_then(|path| Ok((std::fs::read_to_string(&path)?, path)));
+        let (text, path) = read.map_err(|error| Faults {
             path: path.to_owned(),
             faults: vec![Fault {
                 line: 1,
@@ -116,7 +118,7 @@ impl Config {
                 write: "`vaultctl init` writes one".to_owned(),
             }],
         })?;
-        Config::parse(&text, path)
+        Config::parse(&text, &path)
     }
 
     /// Reads the text of the file at `path`.
