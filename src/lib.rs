@@ -15,6 +15,7 @@
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `store`: what is durable: the domain's verbs, each one transaction
+//! - `vault`: the flow: from signed envelopes to outcomes, in the order of checks of the protocol
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
@@ -45,5 +46,7 @@ pub mod store;
 #[cfg(feature = "daemon")]
 pub mod telemetry;
 pub mod time;
+#[cfg(feature = "daemon")]
+pub mod vault;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -294,13 +294,13 @@ pub struct KeptKey {
 
 /// What a vault begins with: the rows and the first entries of its own two chains.
 #[derive(Debug)]
-pub struct Founding<'a> {
+pub struct Founding {
     /// Its name.
     pub name: VaultName,
     /// Its identity.
     pub aud: Aud,
     /// Its identity key.
-    pub identity: &'a SigningKey,
+    pub identity: SigningKey,
     /// Its other keys.
     pub kept: Vec<KeptKey>,
     /// Its first operator's key.

@@ -1,0 +1,164 @@
+//! The door: from an envelope to a request whose speaker is known and whose nonce is held (steps 1 to 8), and what is
+//! done with those that do not come in.
+//!
+//! Refused before step 8, a request is counted and nothing else; refused after it, it becomes a `deny` entry together
+//! with its nonce, so that it does not come alive under a later grant.
+
+use super::Vault;
+use super::answer::{Outcome, Receipt, turn_away};
+use super::nonces::Reservation;
+use crate::authn::{self, Authenticated, Place, Signed};
+use crate::crypto::envelope::Envelope;
+use crate::crypto::hash::Digest;
+use crate::denial::{Denial, Fault, Reason};
+use crate::id::{Kid, RoleName};
+use crate::statement::Body;
+use crate::statement::command::Command;
+use crate::statement::request::Request;
+use crate::statement::session::Seal;
+use crate::store::{Question, Refusal, Situation};
+
+/// A statement that came in: authenticated, its nonce held until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted<S> {
+    pub(super) authenticated: Authenticated<S>,
+    _nonce: Reservation,
+}
+
+/// An agent's request that came in, with all that decides about it.
+#[derive(Debug)]
+pub(super) struct Asking<B> {
+    pub(super) authenticated: Authenticated<Request<B>>,
+    pub(super) situation: Situation,
+    _nonce: Reservation,
+}
+
+impl<B: Body> Asking<B> {
+    /// The members of this `typ`.
+    pub(super) fn body(&self) -> &B {
+        &self.authenticated.statement().body
+    }
+
+    /// H(PAE) of the request.
+    pub(super) fn req(&self) -> Digest {
+        self.authenticated.req()
+    }
+
+    /// Steps 9 to 11: agent and session alive, the seal acceptable and the session's own, `seen` a prefix of the chain.
+    pub(super) fn bind(&self, seal: Option<&Seal>, vault: &Vault) -> Result<(), Denial> {
+        let now = self.authenticated.at();
+        self.situation.agent.alive()?;
+        seal.map(authn::seal_acceptable).transpose()?;
+        authn::bind(self.situation.session.as_ref(), seal, now, vault.limits.rules.session_idle)?;
+        if self.situation.history { Ok(()) } else { Err(Reason::HistoryMismatch.into()) }
+    }
+}
+
+impl Vault {
+    /// Steps 1 to 8 for an agent's request, and the reading of all that decides about it.
+    pub(super) async fn admit<B: Body>(
+        &self,
+        envelope: Envelope,
+        role: impl FnOnce(&B) -> Option<&RoleName>,
+    ) -> Result<Asking<B>, Outcome> {
+        let Admitted { authenticated, _nonce } = self.authenticate::<Request<B>>(envelope).await?;
+        let Request { common, body } = authenticated.statement();
+        let question = Question {
+            agent: &common.agent,
+            sid: &common.sid,
+            role: role(body),
+            kid: &common.kid,
+            nonce: &common.nonce,
+            seen: common.seen,
+        };
+        match self.store.situation(&question).await {
+            Ok(situation) if situation.replayed => Err(self.count_out(Reason::Replay.into(), authenticated.req())),
+            Ok(situation) => Ok(Asking { authenticated, situation, _nonce }),
+            Err(failure) => Err(self.count_out(failure.denial(), authenticated.req())),
+        }
+    }
+
+    /// Steps 1 to 8 for an operator's command.
+    pub(super) async fn command<B: Body>(&self, envelope: Envelope) -> Result<Admitted<Command<B>>, Outcome> {
+        let admitted = self.authenticate::<Command<B>>(envelope).await?;
+        let command = admitted.authenticated.statement();
+        match self.store.nonce_known(&command.kid, &command.nonce).await {
+            Ok(false) => Ok(admitted),
+            Ok(true) => Err(self.count_out(Reason::Replay.into(), admitted.authenticated.req())),
+            Err(failure) => Err(self.count_out(failure.denial(), admitted.authenticated.req())),
+        }
+    }
+
+    async fn authenticate<S: Signed>(&self, envelope: Envelope) -> Result<Admitted<S>, Outcome> {
+        self.turn_epoch_if_due().await.map_err(|denial| self.count_away(denial))?;
+        // A kid that is none cannot be registered; it is looked up all the same, so that both take alike time.
+        let kid: Kid = envelope.kid.parse().unwrap_or_else(|_| Kid::from_thumbprint(&[0; 32]));
+        let candidate = self.store.candidate(&kid).await.map_err(|failure| self.count_away(failure.denial()))?;
+        let now = self.clock.now();
+        let place = Place { aud: &self.aud, now, skew: self.limits.rules.skew, floor: candidate.floor };
+        let req = envelope.digest();
+        let authenticated: Authenticated<S> =
+            Authenticated::check(envelope, candidate.key.as_ref(), &place).map_err(|refused| {
+                if refused.signed { self.count_out(refused.denial, req) } else { self.count_away(refused.denial) }
+            })?;
+        let claims = authenticated.statement().claims();
+        let nonce = self.nonces.reserve(claims.kid, claims.nonce).map_err(|denial| self.count_out(denial, req))?;
+        Ok(Admitted { authenticated, _nonce: nonce })
+    }
+
+    /// Counts a refusal to one who proved nothing.
+    pub(super) fn count_away(&self, denial: Denial) -> Outcome {
+        self.refusals.count(denial.reason, self.clock.now());
+        turn_away(denial)
+    }
+
+    /// Counts a refusal to one who proved a key.
+    pub(super) fn count_out(&self, denial: Denial, req: Digest) -> Outcome {
+        let now = self.clock.now();
+        self.refusals.count(denial.reason, now);
+        self.pen.refuse(denial, req, now)
+    }
+
+    /// Ends a request that came in: releases the reply that belongs to its receipt, or chains the denial.
+    pub(super) async fn conclude<B: Body>(
+        &self,
+        asking: &Asking<B>,
+        decided: Result<(Receipt, Reply), Denial>,
+    ) -> Outcome {
+        match decided {
+            Ok((receipt, reply)) => reply(&self.pen, receipt),
+            Err(denial) if chained(&denial) => self.deny(asking, denial).await,
+            Err(denial) => self.count_out(denial, asking.req()),
+        }
+    }
+
+    async fn deny<B: Body>(&self, asking: &Asking<B>, denial: Denial) -> Outcome {
+        let common = &asking.authenticated.statement().common;
+        let refusal = Refusal {
+            agent: &common.agent,
+            kid: &common.kid,
+            nonce: &common.nonce,
+            iat: common.iat,
+            envelope: asking.authenticated.envelope(),
+            reason: denial.reason,
+        };
+        match self.store.deny(&refusal).await {
+            Ok(_) => self.pen.refuse(denial, asking.req(), self.clock.now()),
+            // Without its entry the denial is not spoken either: the peer learns that the trail cannot be written.
+            Err(failure) => self.count_out(failure.denial(), asking.req()),
+        }
+    }
+}
+
+/// What signs a reply once its receipt is there.
+pub(super) type Reply = Box<dyn FnOnce(&super::answer::Pen, Receipt) -> Outcome + Send>;
+
+/// Whether a denial gets an entry in the agent's chain. A replay was entered when it was first seen; where the vault
+/// itself cannot serve, its trail most likely cannot either.
+fn chained(denial: &Denial) -> bool {
+    match denial.reason {
+        Reason::SecretMissing | Reason::EngineUnavailable => true,
+        Reason::Replay | Reason::NoncesFull | Reason::ClockSkew | Reason::Stale => false,
+        reason => reason.fault() != Fault::Vault,
+    }
+}

@@ -1,0 +1,125 @@
+//! How the vault's things look in the `result` of a signed answer: plain JSON objects with the words of the house.
+//! Instants are milliseconds, durations seconds. No secret and no sealed value is ever among them.
+
+use serde_json::{Map, Value, json};
+
+use crate::crypto::hash::Digest;
+use crate::grant::Role;
+use crate::id::ChainName;
+use crate::lease::Lease;
+use crate::registry::{Agent, HeldKey};
+use crate::statement::request::Seen;
+use crate::store::{GrantInUse, Lines, Listed, SecretVersion};
+
+type Object = Map<String, Value>;
+
+fn object(value: Value) -> Object {
+    match value {
+        Value::Object(members) => members,
+        _ => Object::new(),
+    }
+}
+
+/// `{"items": [..], "next": TEXT | null}`
+pub(super) fn page<T>(listed: Listed<T>, one: impl Fn(&T) -> Object) -> Object {
+    let items: Vec<Value> = listed.items.iter().map(|item| Value::Object(one(item))).collect();
+    object(json!({ "items": items, "next": listed.next }))
+}
+
+/// A list that is always whole.
+pub(super) fn whole(items: impl Iterator<Item = Object>) -> Object {
+    object(json!({ "items": items.map(Value::Object).collect::<Vec<_>>(), "next": null }))
+}
+
+/// An agent in a list.
+pub(super) fn agent(agent: &Agent) -> Object {
+    let newest = agent.newest();
+    object(json!({
+        "agent": agent.name,
+        "frozen": agent.frozen,
+        "grants": agent.grants.len(),
+        "kid": newest.map(|key| &key.kid),
+        "kver": newest.map(|key| key.kver),
+        "since": agent.since,
+    }))
+}
+
+/// An agent with all there is to know of it.
+pub(super) fn agent_whole(agent: &Agent, head: Seen) -> Object {
+    let grants: Vec<Value> = agent
+        .grants
+        .iter()
+        .map(|grant| json!({ "role": grant.role, "seq": grant.seq, "since": grant.since }))
+        .collect();
+    object(json!({
+        "agent": agent.name,
+        "chain": head,
+        "frozen": agent.frozen,
+        "grants": grants,
+        "keys": agent.keys.iter().map(key).collect::<Vec<_>>(),
+        "since": agent.since,
+    }))
+}
+
+fn key(key: &HeldKey) -> Value {
+    json!({
+        "ended": key.ended,
+        "form": key.form,
+        "grace": key.grace,
+        "kid": key.kid,
+        "kver": key.kver,
+        "since": key.since,
+    })
+}
+
+/// A role.
+pub(super) fn role(role: &Role) -> Object {
+    object(json!({ "config": role.config, "engine": role.engine, "role": role.name, "since": role.since }))
+}
+
+/// A version of a stored secret.
+pub(super) fn secret(secret: &SecretVersion) -> Object {
+    object(json!({ "bytes": secret.bytes, "name": secret.name, "since": secret.since, "version": secret.version }))
+}
+
+/// A grant and what it has given.
+pub(super) fn grant(given: &GrantInUse) -> Object {
+    let grant = &given.grant;
+    object(json!({
+        "agent": grant.agent,
+        "role": grant.role,
+        "seq": grant.seq,
+        "since": grant.since,
+        "terms": grant.terms,
+        "uses": given.uses.count,
+    }))
+}
+
+/// A lease.
+pub(super) fn lease(lease: &Lease) -> Object {
+    object(json!({
+        "agent": lease.agent,
+        "expires": lease.expires,
+        "grant": lease.grant,
+        "handle": lease.handle,
+        "issued": lease.issued,
+        "latest": lease.latest,
+        "lease": lease.id,
+        "renewable": lease.renewable,
+        "role": lease.role,
+        "sid": lease.sid,
+        "state": lease.state.as_str(),
+    }))
+}
+
+/// What an answer says of the audit lines beside it: from where, how many, H(each line and LF, concatenated).
+pub(super) fn lines(chain: &ChainName, from: u64, part: &Lines) -> Object {
+    let with_ends: Vec<&[u8]> = part.lines.iter().flat_map(|line| [line.as_slice(), b"\n"]).collect();
+    object(json!({
+        "chain": chain,
+        "count": part.lines.len(),
+        "digest": Digest::of_parts(&with_ends),
+        "from": from,
+        "head": part.head,
+    }))
+}

@@ -1,0 +1,215 @@
+//! The flow. A [`Vault`] takes signed envelopes and gives [`Outcome`]s; what stands between is the order of checks of
+//! the protocol, each in its room: [`crate::authn`] who speaks, [`crate::authz`] what may be had, [`crate::engine`] the
+//! credential, [`crate::seal`] its cover, [`crate::store`] what is durable. It knows nothing of gRPC and configuration
+//! files.
+//!
+//! Nothing is released that is not durable in the agent's chain: [`answer::Released`] is made from a receipt alone.
+
+mod admit;
+pub mod answer;
+mod describe;
+pub mod found;
+mod issue;
+pub mod keys;
+mod lease;
+mod listing;
+mod nonces;
+pub mod operate;
+mod refusals;
+mod rotate;
+mod session;
+mod tend;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use async_trait::async_trait;
+
+use crate::crypto::envelope::Embedded;
+use crate::crypto::hpke::SealSecretKey;
+use crate::crypto::signature::SigningKey;
+use crate::denial::{Denial, Reason};
+use crate::engine::jwt::Jwt;
+use crate::engine::kv::Kv;
+use crate::engine::{Engines, StoredValues};
+use crate::entropy::Entropy;
+use crate::id::{Aud, SecretName, VaultName};
+use crate::secret::{Secret, SecretBytes};
+use crate::statement::cert::KeyRole;
+use crate::store::{Event, Failure, Rules, Store, VaultKeys};
+use crate::time::Clock;
+
+use answer::Pen;
+use keys::Epochs;
+use nonces::Nonces;
+use refusals::Refusals;
+
+/// What bounds a vault.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// What requests are held against.
+    pub rules: Rules,
+    /// This daemon's name, in certificates and in `_vault`.
+    pub node: String,
+    /// `iss` of tokens: an https address, or none for the vault id.
+    pub issuer: Option<String>,
+}
+
+/// Why a vault did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpeningFault {
+    /// The store cannot be written.
+    #[error("the vault cannot begin: {0}")]
+    Start(#[from] Failure),
+    /// A key that every vault has is not there.
+    #[error("the store holds no {0:?} key; it is damaged, restore it from a backup")]
+    KeyMissing(KeyRole),
+}
+
+/// How the vault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    Serving,
+    /// It serves what it has begun and nothing else.
+    Stopping,
+    /// Its store failed; it issues nothing more and must be started anew.
+    Failed,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Serving => "serving",
+            State::Stopping => "stopping",
+            State::Failed => "failed",
+        }
+    }
+}
+
+/// A vault at work.
+#[derive(Debug)]
+pub struct Vault {
+    name: VaultName,
+    aud: Aud,
+    identity: SigningKey,
+    intake: SealSecretKey,
+    certs: Vec<Embedded>,
+    jwks: serde_json::Value,
+    pen: Pen,
+    epochs: Epochs,
+    engines: Engines,
+    store: Arc<dyn Store>,
+    nonces: Nonces,
+    refusals: Refusals,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    state: AtomicU8,
+}
+
+impl Vault {
+    /// Begins to serve from an open store: certificates past half their life are renewed, a new audit key is made, and
+    /// `_vault` says `start`.
+    ///
+    /// # Errors
+    /// [`OpeningFault`], whose text says what to do.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        mut own: VaultKeys,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Arc<Vault>, OpeningFault> {
+        for key in &mut own.kept {
+            if let Some(cert) = keys::renewed(key, &own.identity, &limits.node, clock.now()) {
+                store.replace_cert(key.role, &cert).await?;
+                key.cert = cert;
+            }
+        }
+        let secret = |role: KeyRole| -> Result<&Secret<[u8; 32]>, OpeningFault> {
+            own.kept.iter().find(|key| key.role == role).map(|key| &key.secret).ok_or(OpeningFault::KeyMissing(role))
+        };
+        let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
+        let jwt = Jwt::new(SigningKey::from_seed(secret(KeyRole::Jwt)?), issuer);
+        let vault = Vault {
+            intake: SealSecretKey::from_bytes(secret(KeyRole::Intake)?),
+            pen: Pen::new(SigningKey::from_seed(secret(KeyRole::Response)?)),
+            jwks: jwt.jwks(),
+            engines: Engines::new(vec![Box::new(Kv), Box::new(jwt)]),
+            certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
+            epochs: Epochs::after(own.audit_epochs),
+            name: own.name,
+            aud: own.aud,
+            identity: own.identity,
+            store,
+            nonces: Nonces::default(),
+            refusals: Refusals::default(),
+            limits,
+            clock,
+            entropy,
+            state: AtomicU8::new(State::Serving as u8),
+        };
+        let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        vault.begin_epoch(start).await?;
+        Ok(Arc::new(vault))
+    }
+
+    /// The vault's identity.
+    #[must_use]
+    pub fn aud(&self) -> &Aud {
+        &self.aud
+    }
+
+    /// The vault's name.
+    #[must_use]
+    pub fn name(&self) -> &VaultName {
+        &self.name
+    }
+
+    /// The store behind it, for figures and tests.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The keys that verify tokens of the `jwt` engine (RFC 7517).
+    #[must_use]
+    pub fn jwks(&self) -> &serde_json::Value {
+        &self.jwks
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.store.failed() {
+            return State::Failed;
+        }
+        match self.state.load(Ordering::Acquire) {
+            s if s == State::Stopping as u8 => State::Stopping,
+            _ => State::Serving,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Counts a refusal that never reached the flow: a message without the shape of one, or too much at once.
+    pub fn refuse_unread(&self, reason: Reason) {
+        self.refusals.count(reason, self.clock.now());
+    }
+}
+
+#[async_trait]
+impl StoredValues for Vault {
+    async fn stored_value(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Result<Option<(u64, SecretBytes)>, Denial> {
+        self.store.secret_value(name, version).await.map_err(Failure::denial)
+    }
+}

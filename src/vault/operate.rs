@@ -1,0 +1,304 @@
+//! What operators command. Every command is signed, so is every question; a command that changes something stands in
+//! `_operators` before its effects do, also where it is refused. There is no password and no root token.
+
+use super::Vault;
+use super::answer::{Outcome, Receipt};
+use super::listing;
+use crate::authn::{Authenticated, Signed};
+use crate::crypto::envelope::Envelope;
+use crate::crypto::hpke::{self, Sealed};
+use crate::denial::{Denial, Reason};
+use crate::secret::SecretBytes;
+use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
+use crate::statement::audit_read::AuditRead;
+use crate::statement::command::Command;
+use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
+use crate::statement::lease::{LeaseList, LeaseRevoke};
+use crate::statement::register::{Holder, Register};
+use crate::statement::reply::Executed;
+use crate::statement::role::{RoleCreate, RoleList, RoleShow};
+use crate::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretPut, SecretVersions, intake_info};
+use crate::statement::status::StatusRead;
+use crate::store::{Failure, Order};
+
+/// The most bytes of audit lines in one answer: below what gRPC clients take by default, with room for the envelope.
+const LINES_BYTES: usize = 3 << 20;
+
+/// A command, by what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `nockvault/status_read`
+    StatusRead,
+    /// `nockvault/agent_register`
+    AgentRegister,
+    /// `nockvault/agent_list`
+    AgentList,
+    /// `nockvault/agent_show`
+    AgentShow,
+    /// `nockvault/agent_key_end`
+    AgentKeyEnd,
+    /// `nockvault/role_create`
+    RoleCreate,
+    /// `nockvault/role_list`
+    RoleList,
+    /// `nockvault/role_show`
+    RoleShow,
+    /// `nockvault/secret_put`
+    SecretPut,
+    /// `nockvault/secret_list`
+    SecretList,
+    /// `nockvault/secret_versions`
+    SecretVersions,
+    /// `nockvault/grant_create`
+    GrantCreate,
+    /// `nockvault/grant_list`
+    GrantList,
+    /// `nockvault/grant_revoke`
+    GrantRevoke,
+    /// `nockvault/lease_list`
+    LeaseList,
+    /// `nockvault/lease_revoke`
+    LeaseRevoke,
+}
+
+type Told = Result<serde_json::Map<String, serde_json::Value>, Denial>;
+
+impl Vault {
+    /// Carries out or answers one command. `sealed` is the input that travels beside the envelope of `secret_put`.
+    pub async fn operate(&self, call: Call, envelope: Envelope, sealed: Option<Sealed>) -> Outcome {
+        let done = match call {
+            Call::StatusRead => self.status_read(envelope).await,
+            Call::AgentRegister => self.agent_register(envelope).await,
+            Call::AgentList => self.agent_list(envelope).await,
+            Call::AgentShow => self.agent_show(envelope).await,
+            Call::AgentKeyEnd => self.order::<AgentKeyEnd>(envelope, |command| Order::EndAgentKey(command)).await,
+            Call::RoleCreate => self.role_create(envelope).await,
+            Call::RoleList => self.role_list(envelope).await,
+            Call::RoleShow => self.role_show(envelope).await,
+            Call::SecretPut => self.secret_put(envelope, sealed).await,
+            Call::SecretList => self.secret_list(envelope).await,
+            Call::SecretVersions => self.secret_versions(envelope).await,
+            Call::GrantCreate => self.grant_create(envelope).await,
+            Call::GrantList => self.grant_list(envelope).await,
+            Call::GrantRevoke => self.order::<GrantRevoke>(envelope, |command| Order::RevokeGrant(command)).await,
+            Call::LeaseList => self.lease_list(envelope).await,
+            Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLease(command)).await,
+        };
+        done.unwrap_or_else(|refused| refused)
+    }
+
+    /// `ReadAudit`: lines of a chain beside the signed answer, whose result holds the digest of their concatenation.
+    pub async fn read_audit(&self, envelope: Envelope) -> (Outcome, Vec<Vec<u8>>) {
+        let admitted = match self.command::<AuditRead>(envelope).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return (refused, Vec::new()),
+        };
+        let AuditRead { chain, from, limit } = &admitted.authenticated.statement().body;
+        let found = found(self.store.lines(chain, *from, *limit, LINES_BYTES).await);
+        match found {
+            Ok(part) => {
+                let told = self.tell(&admitted.authenticated, Ok(listing::lines(chain, *from, &part))).await;
+                let lines = if matches!(told, Outcome::Released(_)) { part.lines } else { Vec::new() };
+                (told, lines)
+            }
+            Err(denial) => (self.tell(&admitted.authenticated, Err(denial)).await, Vec::new()),
+        }
+    }
+
+    // --- commands that change something
+
+    /// A command that the store can judge alone.
+    async fn order<B: crate::statement::Body>(
+        &self,
+        envelope: Envelope,
+        order: for<'a> fn(&'a Authenticated<Command<B>>) -> Order<'a>,
+    ) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<B>(envelope).await?;
+        Ok(self.carry(&admitted.authenticated, Ok(order(&admitted.authenticated))).await)
+    }
+
+    async fn agent_register(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<AgentRegister>(envelope).await?;
+        let command = &admitted.authenticated;
+        let register = Register::open(&command.statement().body.register).and_then(|register| {
+            register.timely(&self.aud, command.at(), self.limits.rules.skew)?;
+            match register.holder {
+                Holder::Agent(_) => Ok(register),
+                Holder::Operator(_) => Err(Denial::new(Reason::BadProof).detail("this is an operator's statement")),
+            }
+        });
+        let order = register.as_ref().map(|register| Order::RegisterAgent(command, register)).map_err(Clone::clone);
+        Ok(self.carry(command, order).await)
+    }
+
+    async fn role_create(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<RoleCreate>(envelope).await?;
+        let role = &admitted.authenticated.statement().body;
+        let order = self
+            .engines
+            .of_kind(&role.engine)
+            .and_then(|engine| engine.check_role(&role.config))
+            .map(|()| Order::CreateRole(&admitted.authenticated));
+        Ok(self.carry(&admitted.authenticated, order).await)
+    }
+
+    async fn grant_create(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<GrantCreate>(envelope).await?;
+        let terms = &admitted.authenticated.statement().body.terms;
+        let order = match terms.consistent() {
+            Ok(()) if terms.until.is_none_or(|until| until > admitted.authenticated.at()) => {
+                Ok(Order::CreateGrant(&admitted.authenticated))
+            }
+            Ok(()) => Err(Denial::new(Reason::BadTerms).detail("until has passed already")),
+            Err(why) => Err(Denial::new(Reason::BadTerms).detail(why)),
+        };
+        Ok(self.carry(&admitted.authenticated, order).await)
+    }
+
+    async fn secret_put(&self, envelope: Envelope, sealed: Option<Sealed>) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<SecretPut>(envelope).await?;
+        let value = self.open_input(&admitted.authenticated, sealed);
+        let order = value.as_ref().map(|value| Order::PutSecret(&admitted.authenticated, value)).map_err(Clone::clone);
+        Ok(self.carry(&admitted.authenticated, order).await)
+    }
+
+    /// Opens what travelled beside the envelope, if it is what the envelope names.
+    fn open_input(
+        &self,
+        command: &Authenticated<Command<SecretPut>>,
+        sealed: Option<Sealed>,
+    ) -> Result<SecretBytes, Denial> {
+        let refused = |why: &str| Denial::new(Reason::BadSealedInput).detail(why);
+        let sealed = sealed.ok_or_else(|| refused("the command came without its sealed input"))?;
+        if sealed.ct.len() > SEALED_INPUT_MAX {
+            return Err(Denial::new(Reason::Oversize).limit(SEALED_INPUT_MAX as u64));
+        }
+        if !sealed.digest().same(&command.statement().body.sealed) {
+            return Err(refused("its digest is not the one in the command"));
+        }
+        let info = intake_info(&self.aud, &command.statement().nonce);
+        hpke::open(&self.intake, &sealed, &info, &[])
+            .map_err(|_| refused("it does not open with the vault's intake key"))
+    }
+
+    async fn carry<B>(&self, command: &Authenticated<Command<B>>, order: Result<Order<'_>, Denial>) -> Outcome
+    where
+        Command<B>: Signed,
+    {
+        let req = command.req();
+        let claims = command.statement().claims();
+        let carried = match order {
+            Ok(order) => self.store.carry_out(&order).await,
+            Err(denial) => {
+                let refuse = Order::Refuse {
+                    envelope: command.envelope(),
+                    nonce: claims.nonce,
+                    iat: claims.iat,
+                    kid: claims.kid,
+                    denial: &denial,
+                };
+                self.store.carry_out(&refuse).await
+            }
+        };
+        match carried {
+            Ok(carried) => match carried.result {
+                Ok(result) => {
+                    let now = self.clock.now();
+                    self.pen.release(Receipt::of(carried.entry), |entry| Executed::new(Some(entry), now, req, result))
+                }
+                Err(denial) => self.pen.refuse(denial, req, self.clock.now()),
+            },
+            Err(failure) => self.count_out(failure.denial(), req),
+        }
+    }
+
+    // --- questions
+
+    /// Spends the question's nonce and answers it.
+    async fn tell<S: Signed>(&self, command: &Authenticated<S>, told: Told) -> Outcome {
+        let claims = command.statement().claims();
+        if let Err(failure) = self.store.spend(claims.kid, claims.nonce, claims.iat).await {
+            return self.count_out(failure.denial(), command.req());
+        }
+        match told {
+            Ok(result) => self.pen.answer(&Executed::new(None, self.clock.now(), command.req(), result)),
+            Err(denial) => self.pen.refuse(denial, command.req(), self.clock.now()),
+        }
+    }
+
+    async fn status_read(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<StatusRead>(envelope).await?;
+        let told = self.store.census().await.map(|census| self.status(&census)).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn agent_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<AgentList>(envelope).await?;
+        let listed = self.store.agents(&admitted.authenticated.statement().body.page).await;
+        let told = listed.map(|agents| listing::page(agents, |agent| listing::agent(agent))).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn agent_show(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<AgentShow>(envelope).await?;
+        let agent = self.store.agent(&admitted.authenticated.statement().body.agent).await;
+        let told = found(agent).map(|(agent, head)| listing::agent_whole(&agent, head));
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn role_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<RoleList>(envelope).await?;
+        let listed = self.store.roles(&admitted.authenticated.statement().body.page).await;
+        let told = listed.map(|roles| listing::page(roles, |role| listing::role(role))).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn role_show(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<RoleShow>(envelope).await?;
+        let role = self.store.role(&admitted.authenticated.statement().body.role).await;
+        let told = found(role).map(|role| listing::role(&role));
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn secret_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<SecretList>(envelope).await?;
+        let listed = self.store.secrets(&admitted.authenticated.statement().body.page).await;
+        let told = listed.map(|secrets| listing::page(secrets, listing::secret)).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn secret_versions(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<SecretVersions>(envelope).await?;
+        let versions = self.store.secret_versions(&admitted.authenticated.statement().body.name).await;
+        let told = match versions {
+            Ok(versions) if versions.is_empty() => Err(Reason::NotFound.into()),
+            Ok(versions) => Ok(listing::whole(versions.iter().map(listing::secret))),
+            Err(failure) => Err(failure.denial()),
+        };
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn grant_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<GrantList>(envelope).await?;
+        let GrantList { agent, page } = &admitted.authenticated.statement().body;
+        let listed = self.store.grants(agent.as_ref(), page).await;
+        let told = listed.map(|grants| listing::page(grants, listing::grant)).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
+    async fn lease_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<LeaseList>(envelope).await?;
+        let LeaseList { agent, live, page } = &admitted.authenticated.statement().body;
+        let listed = self.store.leases(agent.as_ref(), *live, page).await;
+        let told = listed.map(|leases| listing::page(leases, listing::lease)).map_err(Failure::denial);
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+}
+
+fn found<T>(looked_up: Result<Option<T>, Failure>) -> Result<T, Denial> {
+    match looked_up {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Reason::NotFound.into()),
+        Err(failure) => Err(failure.denial()),
+    }
+}
