@@ -18,12 +18,15 @@
 //! - `vault`: the flow: from signed envelopes to outcomes, in the order of checks of the protocol
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
+//! - `client`: what agents and operators call: sign, send, believe only what the vault signed, open
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
 pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod base64url;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "daemon")]
 pub mod config;
 pub mod crypto;

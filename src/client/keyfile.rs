@@ -1,0 +1,355 @@
+//! Keys in files and environment variables, as NockGuard has them, so that an agent's key serves both. `<name>.ed25519`
+//! holds the 32-byte seed in lower-case hex, mode 0600; `<name>.pub` the public key in hex. `<name>.register` beside
+//! them is ours: the register statement, out of which comes the key's number. A variable wins over a file.
+//!
+//! A key file is opened without following a link, and taken only where it is a regular file of this user's, closed to
+//! everyone else, of at most 4096 bytes. One that is not is an error and never passed over for another.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use zeroize::Zeroizing;
+
+use super::fault::Fault;
+use super::signer::Identity;
+use crate::crypto::envelope::Embedded;
+use crate::crypto::signature::{PublicKey, SigningKey};
+use crate::id::AgentName;
+use crate::secret::Secret;
+use crate::statement::register::Register;
+
+/// The largest key file.
+const MAX: u64 = 4096;
+
+/// The ending of a file with a private key.
+pub const SECRET: &str = "ed25519";
+/// The ending of a file with a public key.
+pub const PUBLIC: &str = "pub";
+/// The ending of a file with a register statement.
+pub const REGISTER: &str = "register";
+
+/// Bytes as lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
+}
+
+fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.as_bytes().chunks_exact(2) {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push((digit(pair[0])? << 4) | digit(pair[1])?);
+    }
+    Some(bytes)
+}
+
+/// Reads a private key: 64 digits of hex are a seed, 128 a seed with its public key after it, as Go writes it. Blanks
+/// around it are passed over.
+///
+/// # Errors
+/// What is wrong, in words that do not quote the text.
+pub fn parse_secret(text: &str) -> Result<SigningKey, &'static str> {
+    let bytes = unhex(text.trim()).ok_or("a private key is 64 or 128 digits of hex")?;
+    let (seed, public) = match bytes.len() {
+        32 => (&bytes[..], None),
+        64 => (&bytes[..32], Some(&bytes[32..])),
+        _ => return Err("a private key is 64 or 128 digits of hex"),
+    };
+    let seed = Secret::from_slice(seed).ok_or("a seed has 32 bytes")?;
+    let key = SigningKey::from_seed(&seed);
+    match public {
+        Some(public) if key.public().to_bytes() != public => {
+            Err("the two halves of the 128 digits do not belong together")
+        }
+        _ => Ok(key),
+    }
+}
+
+/// Reads a public key: 64 digits of hex.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_public(text: &str) -> Result<PublicKey, String> {
+    let bytes = unhex(text.trim()).and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+    let bytes = bytes.ok_or("a public key is 64 digits of hex")?;
+    PublicKey::from_bytes(&bytes).map_err(|fault| fault.to_string())
+}
+
+fn at(path: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::Local(format!("{}: {why}", path.display()))
+}
+
+/// Opens a file that only this user can have written, and, where it is `secret`, only this user can read.
+fn open_safely(path: &Path, secret: bool) -> Result<File, Fault> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|why| match why {
+        rustix::io::Errno::LOOP => at(path, "is a link; a key file is opened where it stands"),
+        why => at(path, std::io::Error::from(why)),
+    })?;
+    let stat = rustix::fs::fstat(file.as_fd()).map_err(|why| at(path, std::io::Error::from(why)))?;
+    let others = if secret { 0o077 } else { 0o022 };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(at(path, "is not a regular file"));
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(at(path, "belongs to another user; a key file belongs to who uses it"));
+    }
+    if stat.st_mode & others != 0 {
+        let mode = stat.st_mode & 0o777;
+        return Err(at(path, format_args!("is open to others (mode {mode:04o}); run: chmod 600 {}", path.display())));
+    }
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > MAX) {
+        return Err(at(path, format_args!("is larger than the {MAX} bytes of a key file")));
+    }
+    Ok(File::from(file))
+}
+
+/// Reads the private key in `path`.
+///
+/// # Errors
+/// [`Fault::Local`] where the file is not safe or holds no key.
+pub fn read_secret(path: &Path) -> Result<SigningKey, Fault> {
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    let file = open_safely(path, true)?;
+    file.take(MAX + 1).read_to_string(&mut text).map_err(|why| at(path, why))?;
+    parse_secret(&text).map_err(|why| at(path, why))
+}
+
+/// Reads the public key in `path`.
+///
+/// # Errors
+/// [`Fault::Local`] where others can write the file or it holds no key.
+pub fn read_public(path: &Path) -> Result<PublicKey, Fault> {
+    let mut text = String::new();
+    open_safely(path, false)?.take(MAX + 1).read_to_string(&mut text).map_err(|why| at(path, why))?;
+    parse_public(&text).map_err(|why| at(path, why))
+}
+
+/// Reads the register statement in `path` and checks that the key it names signed it.
+///
+/// # Errors
+/// [`Fault::Local`] where there is none, or it proves nothing.
+pub fn read_register(path: &Path) -> Result<(Embedded, Register), Fault> {
+    let text = fs::read_to_string(path).map_err(|why| at(path, why))?;
+    parse_register(&text).map_err(|why| at(path, why))
+}
+
+fn parse_register(text: &str) -> Result<(Embedded, Register), String> {
+    let embedded: Embedded =
+        serde_json::from_str(text.trim()).map_err(|_| "is not a register statement; vaultctl keygen makes one")?;
+    let register = Register::open(&embedded).map_err(|denial| denial.detail)?;
+    Ok((embedded, register))
+}
+
+/// Writes a file of this mode; an old one is replaced only with `force`, and a link never.
+///
+/// # Errors
+/// [`Fault::Local`] where it exists or cannot be written.
+pub fn write(path: &Path, contents: &[u8], mode: u32, force: bool) -> Result<(), Fault> {
+    match fs::symlink_metadata(path) {
+        Ok(old) if !old.is_file() => return Err(at(path, "is there already, and is no regular file")),
+        Ok(_) if !force => return Err(at(path, "is there already; --force replaces it for good")),
+        Ok(_) => {}
+        Err(why) if why.kind() == ErrorKind::NotFound => {}
+        Err(why) => return Err(at(path, why)),
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let written = (|| {
+        // A crash between here and the rename leaves a stray file beside an untouched old one.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    })();
+    written.map_err(|why| {
+        if why.kind() != ErrorKind::AlreadyExists {
+            let _ = fs::remove_file(&new);
+        }
+        at(&new, why)
+    })
+}
+
+/// The part of a variable's name that stands for the agent: upper case, with `.` and `-` as `_`.
+#[must_use]
+pub fn variable_part(agent: &AgentName) -> String {
+    agent.collision_form().to_ascii_uppercase()
+}
+
+/// Where an agent's key is looked for, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// A key file, named outright.
+    pub file: Option<PathBuf>,
+    /// Folders that may hold `<name>.ed25519`.
+    pub dirs: Vec<PathBuf>,
+}
+
+impl Places {
+    /// The usual folders: `~/.config/nockvault/agents` and `~/.nockguard/keys`.
+    #[must_use]
+    pub fn usual() -> Places {
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let dirs = usual_config().map(|dir| dir.join("agents")).into_iter();
+        Places { file: None, dirs: dirs.chain(home.map(|home| home.join(".nockguard/keys"))).collect() }
+    }
+}
+
+/// Where people keep cards and keys: `$XDG_CONFIG_HOME/nockvault`, or `~/.config/nockvault`.
+#[must_use]
+pub fn usual_config() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("nockvault"))
+}
+
+/// Finds an agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable of that form, then the files.
+/// The key's number comes from the register statement beside it (`NOCKVAULT_AGENT_<NAME>_REGISTER`, or the file), and
+/// is 1 where there is none.
+///
+/// # Errors
+/// [`Fault::Local`] for an unsafe or broken key, and where there is none at all, with the places that were tried.
+pub fn find_agent(
+    agent: &AgentName,
+    places: &Places,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Identity<AgentName>, Fault> {
+    let part = variable_part(agent);
+    for house in ["NOCKVAULT", "NOCKGUARD"] {
+        let name = format!("{house}_AGENT_{part}_ED25519_KEY");
+        let Some(text) = variable(&name).map(Zeroizing::new) else { continue };
+        let key = parse_secret(&text).map_err(|why| Fault::Local(format!("{name}: {why}")))?;
+        let named = format!("NOCKVAULT_AGENT_{part}_REGISTER");
+        let register = variable(&named).map(|text| parse_register(&text)).transpose();
+        let register = register.map_err(|why| Fault::Local(format!("{named}: {why}")))?;
+        return Ok(numbered(agent, key, register.map(|(_, register)| register)));
+    }
+    let mut tried = vec![format!("NOCKVAULT_AGENT_{part}_ED25519_KEY")];
+    let files = places.dirs.iter().map(|dir| dir.join(format!("{agent}.{SECRET}")));
+    for file in places.file.clone().into_iter().chain(files) {
+        let there = fs::symlink_metadata(&file).is_ok();
+        if !there && places.file.as_ref() != Some(&file) {
+            tried.push(file.display().to_string());
+            continue;
+        }
+        let key = read_secret(&file)?;
+        let beside = file.with_extension(REGISTER);
+        let register = if beside.exists() { Some(read_register(&beside)?.1) } else { None };
+        return Ok(numbered(agent, key, register));
+    }
+    Err(Fault::Local(format!(
+        "no key of agent {agent}: neither {}; vaultctl keygen --agent {agent} makes one",
+        tried.join(" nor ")
+    )))
+}
+
+/// The key with its number; a register statement of another key says nothing about this one.
+fn numbered(agent: &AgentName, key: SigningKey, register: Option<Register>) -> Identity<AgentName> {
+    let kver = register.filter(|register| register.pk == key.public()).map_or(1, |register| register.kver);
+    Identity::held(agent.clone(), key, kver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// NockGuard's own test seed, and its public key.
+    const SEED: &str = "4242424242424242424242424242424242424242424242424242424242424242";
+    const PUB: &str = "2152f8d19b791d24453242e15f2eab6cb7cffa7b6a5ed30097960e069881db12";
+
+    fn place(contents: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kit.ed25519");
+        write(&path, contents.as_bytes(), mode, false).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn nockguards_keys_are_read_in_both_lengths() {
+        for text in [SEED.to_owned(), format!(" {SEED}\n"), format!("{SEED}{PUB}"), SEED.to_uppercase()] {
+            assert_eq!(hex(&parse_secret(&text).unwrap().public().to_bytes()), PUB);
+        }
+        for bad in
+            ["", "42", &SEED[1..], &format!("{SEED}{SEED}"), &SEED.replace('2', "g"), &format!("{}é", &SEED[..62])]
+        {
+            assert!(parse_secret(bad).is_err(), "{bad:?} was taken");
+        }
+        assert!(parse_public(PUB).is_ok() && parse_public(&"0".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_key_file_is_private_regular_and_no_link() {
+        let (dir, path) = place(SEED, 0o600);
+        assert_eq!(hex(&read_secret(&path).unwrap().public().to_bytes()), PUB);
+        let link = dir.path().join("link.ed25519");
+        symlink(&path, &link).unwrap();
+        assert!(read_secret(&link).unwrap_err().to_string().contains("link"));
+        assert!(read_secret(dir.path()).unwrap_err().to_string().contains("regular"));
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o610] {
+            let (_dir, path) = place(SEED, mode);
+            let text = read_secret(&path).unwrap_err().to_string();
+            assert!(text.contains("chmod 600") && !text.contains("4242"), "{text}");
+        }
+        let (_dir, path) = place(&format!("{SEED}{}", " ".repeat(4096)), 0o600);
+        assert!(read_secret(&path).unwrap_err().to_string().contains("4096"));
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_force_alone_and_a_link_never() {
+        let (dir, path) = place("old", 0o600);
+        assert!(write(&path, b"new", 0o600, false).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write(&path, b"new", 0o600, true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(write(&link, b"x", 0o600, true).is_err());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_variable_wins_over_a_file_and_ours_over_nockguards() {
+        let (dir, path) = place(SEED, 0o600);
+        let agent: AgentName = "mira-nock.os".parse().unwrap();
+        fs::rename(&path, dir.path().join("mira-nock.os.ed25519")).unwrap();
+        let places = Places { file: None, dirs: vec![dir.path().join("none"), dir.path().to_owned()] };
+        let other = SigningKey::from_seed(&Secret::new([7; 32]));
+        let seed = hex(other.seed().expose());
+        let found = |ours: bool, guards: bool| {
+            let variable = |name: &str| match name {
+                "NOCKVAULT_AGENT_MIRA_NOCK_OS_ED25519_KEY" => ours.then(|| seed.clone()),
+                "NOCKGUARD_AGENT_MIRA_NOCK_OS_ED25519_KEY" => guards.then(|| SEED.to_owned()),
+                _ => None,
+            };
+            find_agent(&agent, &places, &variable).unwrap().kid()
+        };
+        assert_eq!(found(true, true), other.kid());
+        assert_eq!(found(false, true), parse_secret(SEED).unwrap().kid());
+        assert_eq!(found(false, false), parse_secret(SEED).unwrap().kid());
+        let text = find_agent(&"ada".parse().unwrap(), &places, &|_| None).unwrap_err().to_string();
+        assert!(text.contains("NOCKVAULT_AGENT_ADA_ED25519_KEY") && text.contains("keygen"), "{text}");
+    }
+
+    #[test]
+    fn an_unsafe_file_is_not_passed_over() {
+        let (dir, _path) = place(SEED, 0o644);
+        let (safe, _) = place(SEED, 0o600);
+        let places = Places { file: None, dirs: vec![dir.path().to_owned(), safe.path().to_owned()] };
+        assert!(find_agent(&"kit".parse().unwrap(), &places, &|_| None).is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! An operator's side of the protocol: every act is a signed command, and so is every question. A value that must not
+//! be written down anywhere is sealed to the vault's certified intake key and travels beside its command, which names
+//! it by digest.
+
+use async_trait::async_trait;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use super::channel::MAX_MESSAGE;
+use super::fault::{Fault, Untrusted};
+use super::link::{self, Link, Surroundings};
+use super::signer::{self, Identity};
+use crate::crypto::envelope::{Envelope, PayloadType};
+use crate::crypto::hash::Digest;
+use crate::crypto::hpke::{self, Sealed};
+use crate::id::{Nonce, OperatorName, SecretName};
+use crate::secret::SecretBytes;
+use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
+use crate::statement::audit_read::AuditRead;
+use crate::statement::card::Card;
+use crate::statement::command::Command;
+use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
+use crate::statement::lease::{LeaseList, LeaseRevoke};
+use crate::statement::reply::{Described, Executed};
+use crate::statement::role::{RoleCreate, RoleList, RoleShow};
+use crate::statement::secret::{SecretList, SecretPut, SecretVersions, intake_info};
+use crate::statement::status::StatusRead;
+use crate::statement::{Body, VERSION};
+use crate::wire::v1;
+use crate::wire::v1::SignedEnvelope;
+use crate::wire::v1::operator_service_client::OperatorServiceClient;
+
+/// What comes back beside the signed answer.
+#[derive(Debug, Default)]
+pub struct Carried {
+    signed: Option<SignedEnvelope>,
+    lines: Vec<Vec<u8>>,
+}
+
+/// A command and its call.
+#[async_trait]
+pub trait Order: Body {
+    /// Sends the signed command, with what is sealed beside it where there is something.
+    async fn carry(channel: Channel, signed: SignedEnvelope, sealed: Option<Sealed>) -> Result<Carried, Status>;
+}
+
+fn client(channel: Channel) -> OperatorServiceClient<Channel> {
+    OperatorServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+}
+
+macro_rules! orders {
+    ($($order:ident => $call:ident($message:ident))*) => {$(
+        #[async_trait]
+        impl Order for $order {
+            async fn carry(channel: Channel, signed: SignedEnvelope, _: Option<Sealed>) -> Result<Carried, Status> {
+                let reply = client(channel).$call(v1::$message { signed: Some(signed) }).await?.into_inner();
+                Ok(Carried { signed: reply.signed, lines: Vec::new() })
+            }
+        }
+    )*};
+}
+
+orders! {
+    StatusRead => read_status(ReadStatusRequest)
+    AgentRegister => register_agent(RegisterAgentRequest)
+    AgentList => list_agents(ListAgentsRequest)
+    AgentShow => show_agent(ShowAgentRequest)
+    AgentKeyEnd => end_agent_key(EndAgentKeyRequest)
+    RoleCreate => create_role(CreateRoleRequest)
+    RoleList => list_roles(ListRolesRequest)
+    RoleShow => show_role(ShowRoleRequest)
+    SecretList => list_secrets(ListSecretsRequest)
+    SecretVersions => list_secret_versions(ListSecretVersionsRequest)
+    GrantCreate => create_grant(CreateGrantRequest)
+    GrantList => list_grants(ListGrantsRequest)
+    GrantRevoke => revoke_grant(RevokeGrantRequest)
+    LeaseList => list_leases(ListLeasesRequest)
+    LeaseRevoke => revoke_lease(RevokeLeaseRequest)
+}
+
+#[async_trait]
+impl Order for SecretPut {
+    async fn carry(channel: Channel, signed: SignedEnvelope, sealed: Option<Sealed>) -> Result<Carried, Status> {
+        let (sealed_enc, sealed_ct) = sealed.map_or_else(Default::default, |sealed| (sealed.enc.to_vec(), sealed.ct));
+        let message = v1::PutSecretRequest { signed: Some(signed), sealed_enc, sealed_ct };
+        let reply = client(channel).put_secret(message).await?.into_inner();
+        Ok(Carried { signed: reply.signed, lines: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Order for AuditRead {
+    async fn carry(channel: Channel, signed: SignedEnvelope, _: Option<Sealed>) -> Result<Carried, Status> {
+        let message = v1::ReadAuditRequest { signed: Some(signed) };
+        client(channel)
+            .read_audit(message)
+            .await
+            .map(Response::into_inner)
+            .map(|reply| Carried { signed: reply.signed, lines: reply.lines })
+    }
+}
+
+/// A connection to a vault in one operator's name.
+#[derive(Debug)]
+pub struct Operator {
+    link: Link,
+    identity: Identity<OperatorName>,
+}
+
+impl Operator {
+    /// Connects to where the card says that operators call.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`], or [`Fault::Untrusted`] where another vault answers.
+    pub async fn connect(card: &Card, identity: Identity<OperatorName>) -> Result<Operator, Fault> {
+        Operator::connect_in(card, identity, Surroundings::default()).await
+    }
+
+    /// Connects with another clock, other randomness or a memory that is kept.
+    ///
+    /// # Errors
+    /// As [`Operator::connect`].
+    pub async fn connect_in(
+        card: &Card,
+        identity: Identity<OperatorName>,
+        around: Surroundings,
+    ) -> Result<Operator, Fault> {
+        Ok(Operator { link: Link::open(card, &card.operators, around).await?, identity })
+    }
+
+    /// What the vault said of itself when it was last challenged.
+    #[must_use]
+    pub fn vault(&self) -> Described {
+        self.link.pins().described().clone()
+    }
+
+    /// Gives a command, or asks a question.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn command<O: Order>(&self, body: O) -> Result<Executed, Fault> {
+        Ok(self.exchange(|_| Ok((body.clone(), None))).await?.0)
+    }
+
+    /// Stores a new version of a secret. The value leaves this process sealed to the vault's certified intake key.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn put_secret(&self, name: &SecretName, value: &SecretBytes) -> Result<Executed, Fault> {
+        let seal = |nonce: &Nonce| {
+            let pins = self.link.pins();
+            let to = pins.intake().ok_or_else(|| Untrusted::Certificate("there is none for the intake key".into()))?;
+            let info = intake_info(&self.link.card.aud, nonce);
+            let sealed =
+                hpke::seal(to, &info, &[], value.expose(), &*self.link.around.entropy).map_err(Fault::local)?;
+            Ok((SecretPut { name: name.clone(), sealed: sealed.digest() }, Some(sealed)))
+        };
+        Ok(self.exchange(seal).await?.0)
+    }
+
+    /// Reads a part of a chain: the lines, and what the vault said of them. That they are the ones it spoke of is
+    /// checked; what they prove is for the verifier.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn read_audit(&self, read: AuditRead) -> Result<(Vec<Vec<u8>>, Executed), Fault> {
+        let (executed, lines) = self.exchange(|_| Ok((read.clone(), None))).await?;
+        let with_ends: Vec<&[u8]> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"]).collect();
+        let digest = Digest::of_parts(&with_ends).to_string();
+        let named = executed.result.get("digest").and_then(serde_json::Value::as_str);
+        if named == Some(digest.as_str()) {
+            Ok((lines, executed))
+        } else {
+            Err(Untrusted::OtherTerms { member: "digest" }.into())
+        }
+    }
+
+    /// Signs and sends what `make` gives for a fresh nonce, and once more where the vault proves that the clock was
+    /// wrong.
+    async fn exchange<O: Order>(
+        &self,
+        make: impl Fn(&Nonce) -> Result<(O, Option<Sealed>), Fault> + Send + Sync,
+    ) -> Result<(Executed, Vec<Vec<u8>>), Fault> {
+        let mut mended = false;
+        loop {
+            let nonce = self.link.nonce();
+            let (body, sealed) = make(&nonce)?;
+            let command = self.sign(nonce, body).await?;
+            match O::carry(self.link.channel.clone(), command.clone().into(), sealed).await {
+                Ok(Carried { signed, lines }) => {
+                    let executed: Executed = self.link.read(&link::answer(signed)?).await?;
+                    let answers = executed.req == command.digest();
+                    return if answers { Ok((executed, lines)) } else { Err(Untrusted::OtherRequest.into()) };
+                }
+                Err(status) => {
+                    let fault = self.link.refusal(&status, &command).await;
+                    if mended || !self.link.clock_mended(&fault).await {
+                        return Err(fault);
+                    }
+                    mended = true;
+                }
+            }
+        }
+    }
+
+    async fn sign<O: Order>(&self, nonce: Nonce, body: O) -> Result<Envelope, Fault> {
+        let command = Command {
+            v: VERSION,
+            typ: O::TYP.to_owned(),
+            aud: self.link.card.aud.clone(),
+            operator: self.identity.name.clone(),
+            kid: self.identity.kid(),
+            kver: self.identity.kver,
+            nonce,
+            iat: self.link.now(),
+            body,
+        };
+        signer::envelope(PayloadType::Command, &command, &*self.identity.signer).await
+    }
+}
