@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::Page;
-use super::{Body, nullable};
+use super::{Body, nullable, present};
 use crate::crypto::hash::Digest;
 use crate::id::{AgentName, LeaseId};
 use crate::time::Seconds;
@@ -41,9 +41,11 @@ impl Body for Release {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReleaseMembers {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "LeaseId")]
     lease: Option<LeaseId>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "Digest")]
     req: Option<Digest>,
 }
 

@@ -44,3 +44,12 @@ where
 {
     serde::Deserialize::deserialize(deserializer)
 }
+
+/// Lets a member be absent but not `null`: what is not there is not written down at all.
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::present;
 use crate::crypto::envelope::{Embedded, Envelope, PayloadType};
 use crate::crypto::json::{Admission, admit_as};
 use crate::crypto::signature::{Form, PublicKey, SigningKey};
@@ -61,9 +62,11 @@ pub struct Register {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Members {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "AgentName")]
     agent: Option<AgentName>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "OperatorName")]
     operator: Option<OperatorName>,
     aud: Aud,
     form: Form,

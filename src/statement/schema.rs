@@ -39,8 +39,29 @@ fn one<T: JsonSchema>(typ: &str) -> (String, Value) {
     let mut schema =
         SchemaGenerator::new(schemars::generate::SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value();
     constant(&mut schema, typ);
+    require_nullable(&mut schema);
     schema["title"] = json!(typ);
     (typ.trim_start_matches("nockvault/").to_owned(), schema)
+}
+
+/// A member that may be `null` is always there: one that is left out is another statement.
+fn require_nullable(schema: &mut Value) {
+    let nullable = |member: &Value| {
+        let null = |kind: &Value| kind == "null" || kind["type"] == "null";
+        ["type", "anyOf"].iter().any(|key| member[*key].as_array().is_some_and(|kinds| kinds.iter().any(null)))
+    };
+    if let Some(members) = schema.get("properties").and_then(Value::as_object) {
+        let names: Vec<Value> =
+            members.iter().filter(|(_, member)| nullable(member)).map(|(name, _)| json!(name)).collect();
+        if let (false, Some(required)) = (names.is_empty(), schema.get_mut("required").and_then(Value::as_array_mut)) {
+            required.extend(names.into_iter().filter(|name| !required.contains(name)).collect::<Vec<_>>());
+        }
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(require_nullable),
+        Value::Array(items) => items.iter_mut().for_each(require_nullable),
+        _ => {}
+    }
 }
 
 fn request<B: Body>() -> (String, Value) {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Body;
+use super::{Body, present};
 use crate::crypto::hpke::SealKeyBytes;
 use crate::crypto::signature::PublicKey;
 
@@ -13,10 +13,11 @@ use crate::crypto::signature::PublicKey;
 pub struct Seal {
     /// X25519 public key, 32 bytes.
     pub pk: SealKeyBytes,
-    /// The HPKE suite; [`crate::crypto::hpke::SUITE`] is the one there is.
+    /// The HPKE suite: `X25519-HKDF-SHA256-CHACHA20POLY1305` is the one there is.
     pub suite: String,
     /// The session's Ed25519 signing key, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "PublicKey")]
     pub sig_pk: Option<PublicKey>,
 }
 
@@ -39,4 +40,17 @@ pub struct Close {}
 
 impl Body for Close {
     const TYP: &'static str = "nockvault/close";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_member_is_not_null() {
+        let pk = crate::base64url::encode(&[9; 32]);
+        let seal = |more: &str| serde_json::from_str::<Seal>(&format!(r#"{{"pk":"{pk}","suite":"x"{more}}}"#));
+        assert!(seal("").is_ok());
+        assert!(seal(r#","sig_pk":null"#).is_err());
+    }
 }
