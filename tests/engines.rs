@@ -1,6 +1,7 @@
 //! The engines mint what their roles say, and refuse what does not fit before anything is minted.
 
 #![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use async_trait::async_trait;
 use nockvault::authz::{Asked, Peer, Permit, permit};
