@@ -12,6 +12,7 @@ mod reader;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use example::{Places, example};
 pub use limits::{Limit, Limits};
@@ -21,6 +22,9 @@ use toml::de::DeTable;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::id::VaultName;
+use crate::store::Rules;
+use crate::time::Seconds;
+use crate::vault;
 
 /// The longest path of a unix socket, in bytes: `sun_path` holds 108 with its end, and the socket is made under a
 /// longer name first.
@@ -121,6 +125,24 @@ impl Config {
         Config::parse(&text, &path)
     }
 
+    /// What the vault is held to.
+    #[must_use]
+    pub fn vault_limits(&self) -> vault::Limits {
+        let limits = &self.limits;
+        let rules = Rules {
+            skew: Seconds(limits.skew_s),
+            nonces_per_key: limits.nonces_per_key,
+            session_idle: Seconds(limits.session_idle_s),
+            session_max: Seconds(limits.session_max_s),
+            sessions_per_agent: limits.sessions_per_agent,
+            leases_per_agent: limits.leases_per_agent,
+            denials_per_minute: limits.denials_per_minute,
+            key_overlap: Seconds(limits.key_overlap_s),
+            deadline: Duration::from_millis(limits.commit_deadline_ms),
+        };
+        vault::Limits { rules, node: self.vault.node.clone(), issuer: self.issuer.clone() }
+    }
+
     /// Reads the text of the file at `path`.
     ///
     /// # Errors
@@ -141,7 +163,7 @@ impl Config {
 
 /// None only after a fault was noted.
 fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
-    let vault = vault(reader.section("vault"), base);
+    let vault = vault_part(reader.section("vault"), base);
     let tls = tls(reader.section("tls"), base);
     // Where TLS is meant and wrong, the listeners do not complain besides.
     let with_tls = !matches!(tls, Some(None));
@@ -163,7 +185,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     })
 }
 
-fn vault(mut section: Section<'_, '_>, base: &Path) -> Option<VaultPart> {
+fn vault_part(mut section: Section<'_, '_>, base: &Path) -> Option<VaultPart> {
     let data_dir = section.path("data_dir", "data", base);
     section.need(&data_dir, "data_dir", "data");
     let node = section.parsed("node", example::NODE, |text| {

@@ -5,6 +5,7 @@
 //!
 //! Here, too, each request is measured and logged: method, code, time and peer, never what it holds.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,19 +23,37 @@ use crate::denial::{Denial, Reason};
 use crate::telemetry::Telemetry;
 
 /// The places of one kind of peer; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
     all: u32,
     timeout: Duration,
     telemetry: Telemetry,
+    busy: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("free", &self.places.available_permits()).field("all", &self.all).finish()
+    }
 }
 
 impl Admission {
-    /// So many places, each for at most `timeout`.
+    /// So many places, each for at most `timeout`; `busy` is told of each request that got none.
     #[must_use]
-    pub fn new(places: u32, timeout: Duration, telemetry: Telemetry) -> Admission {
-        Admission { places: Arc::new(Semaphore::new(places as usize)), all: places, timeout, telemetry }
+    pub fn new(
+        places: u32,
+        timeout: Duration,
+        telemetry: Telemetry,
+        busy: impl Fn() + Send + Sync + 'static,
+    ) -> Admission {
+        Admission {
+            places: Arc::new(Semaphore::new(places as usize)),
+            all: places,
+            timeout,
+            telemetry,
+            busy: Arc::new(busy),
+        }
     }
 
     /// Waits until no request is in hand.
@@ -90,7 +109,10 @@ where
         Box::pin(async move {
             let begin = Instant::now();
             let answer = match Arc::clone(&admission.places).try_acquire_owned() {
-                Err(_) => Ok(admission.refuse(Reason::Busy).into_http()),
+                Err(_) => {
+                    (admission.busy)();
+                    Ok(admission.refuse(Reason::Busy).into_http())
+                }
                 Ok(_place) => match tokio::time::timeout(admission.timeout, inner.call(request)).await {
                     Ok(answer) => answer,
                     // What was under way may still become durable; the vault undoes it then.
@@ -159,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_too_many_is_refused_at_once() {
         let held = Held::default();
-        let admission = Admission::new(2, Duration::from_secs(60), Telemetry::new());
+        let admission = Admission::new(2, Duration::from_secs(60), Telemetry::new(), || {});
         let mut service = admission.layer(held.clone());
         let inside: Vec<_> = (0..2).map(|_| tokio::spawn(service.call(asked(OURS)))).collect();
         while admission.places.available_permits() > 0 {
@@ -189,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_takes_too_long_is_given_up() {
-        let admission = Admission::new(1, Duration::from_millis(20), Telemetry::new());
+        let admission = Admission::new(1, Duration::from_millis(20), Telemetry::new(), || {});
         let answer = admission.layer(Held::default()).call(asked(OURS)).await.expect("infallible");
         assert_eq!(refusal(&answer), (Code::DeadlineExceeded, "outcome_unknown".to_owned()));
         admission.idle().await;

@@ -1,13 +1,295 @@
-//! Everything around the vault that speaks to a network.
+//! The daemon's outside: listeners, TLS, limits, the two gRPC services, and the way they end. Agents and operators have
+//! listeners, connections and places of their own; an agent's listener serves `AgentService` and nothing of the
+//! operators', and the other way round. Beside them stand health and reflection, which anyone may ask.
+//!
+//! A message is bounded before it is read, a connection before it is accepted, a request before it waits. What is
+//! refused is refused through one table ([`status::code`]). The services decide nothing: they hand envelopes to the
+//! vault and send back what it releases.
 
 pub mod admission;
+mod agents;
+mod desk;
+pub mod drain;
+mod http;
 pub mod listen;
 pub mod methods;
+mod operators;
 pub mod status;
 pub mod tls;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::{Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::layer::util::Identity;
+
+use crate::config::{Config, Limits};
+use crate::denial::Reason;
+use crate::telemetry::{Alive, Telemetry};
+use crate::time::Seconds;
+use crate::vault::{State, Vault};
+use crate::wire::v1::agent_service_server::AgentServiceServer;
+use crate::wire::v1::operator_service_server::OperatorServiceServer;
+
+use admission::Admission;
+use agents::Agents;
+use desk::Desk;
+use listen::{Door, Listener, Listeners, Patience};
+use operators::Operators;
+use tls::TlsFault;
+
+/// The largest message to health and reflection.
+const PUBLIC_MESSAGE: usize = 4096;
+/// The largest answer: what gRPC clients take by default.
+const ANSWER: usize = 4 << 20;
+/// How often it is looked at how the vault is.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often what lives is counted for the metrics.
+const COUNT: Duration = Duration::from_secs(15);
+
+/// Why the daemon ended otherwise than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFault {
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// A listener.
+    #[error("a listener ended: {0}")]
+    Listener(String),
+    /// The store failed.
+    #[error(
+        "the store failed, so nothing more can be issued; mend the disk and start again, recovery goes on from there"
+    )]
+    Vault,
+}
+
+type Ended = Result<(), String>;
+
+/// Serves the vault on these listeners until it is told to stop, then ends in order: when this returns, the vault has
+/// written down that it stopped.
+///
+/// # Errors
+/// What kept it from serving, or from serving on.
+pub async fn run(
+    config: &Config,
+    vault: Arc<Vault>,
+    listeners: Listeners,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> Result<(), RunFault> {
+    let limits = &config.limits;
+    let tls = match &config.tls {
+        Some(files) => Some(tls::load(files, Seconds(limits.handshake_timeout_s))?),
+        None => None,
+    };
+    let serving = Serving { limits: *limits, tls, vault: Arc::clone(&vault), telemetry: telemetry.clone() };
+    let closing = CancellationToken::new();
+    let [for_agents, for_operators] = [(); 2].map(|()| serving.admission());
+    let [agents_health, operators_health] = [(); 2].map(|()| HealthReporter::new());
+
+    let mut doors: JoinSet<Ended> = JoinSet::new();
+    let places = serving.places();
+    for listener in listeners.agents {
+        let routes = serving.agents(&agents_health).await;
+        let door = serving.door(listener, "agents", &places);
+        doors.spawn(serving.grpc(routes, door, &for_agents, AGENT_WINDOWS, closing.clone())?);
+    }
+    let places = serving.places();
+    for listener in listeners.operators {
+        let routes = serving.operators(&operators_health).await;
+        let door = serving.door(listener, "operators", &places);
+        doors.spawn(serving.grpc(routes, door, &for_operators, OPERATOR_WINDOWS, closing.clone())?);
+    }
+    // HTTP says "stopping" as long as anybody could ask.
+    let end = CancellationToken::new();
+    let mut http: JoinSet<Ended> = JoinSet::new();
+    if let Some(listener) = listeners.http {
+        let door = serving.door(listener, "http", &serving.places());
+        let web = http::serve(door, Arc::clone(&vault), telemetry.clone(), closing.clone(), end.clone());
+        http.spawn(async move { web.await.map_err(|error| error.to_string()) });
+    }
+    let tending = tokio::spawn({
+        let (vault, end) = (Arc::clone(&vault), end.clone());
+        async move { vault.tend(end).await }
+    });
+
+    let ended = serve(&vault, &telemetry, &mut doors, &mut http, &stop).await;
+
+    for health in [agents_health, operators_health] {
+        resign(health).await;
+    }
+    closing.cancel();
+    drain::drain(&mut doors, &[&for_agents, &for_operators], Duration::from_secs(limits.drain_s)).await;
+    end.cancel();
+    // It ends on its own, at the latest after the round it is in.
+    let _ = tending.await;
+    vault.stop().await;
+    http.shutdown().await;
+    ended
+}
+
+/// Returns when it was told to stop, or with what went wrong.
+async fn serve(
+    vault: &Vault,
+    telemetry: &Telemetry,
+    doors: &mut JoinSet<Ended>,
+    http: &mut JoinSet<Ended>,
+    stop: &CancellationToken,
+) -> Result<(), RunFault> {
+    let mut look = tokio::time::interval(LOOK);
+    let mut count = tokio::time::interval(COUNT);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Some(ended) = doors.join_next() => return Err(RunFault::Listener(told(ended))),
+            Some(ended) = http.join_next() => return Err(RunFault::Listener(told(ended))),
+            _ = look.tick() => if vault.state() == State::Failed {
+                return Err(RunFault::Vault);
+            },
+            _ = count.tick() => count_what_lives(vault, telemetry).await,
+        }
+    }
+}
+
+fn told(ended: Result<Ended, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "without being told to".to_owned(),
+        Ok(Err(error)) => error,
+        Err(error) => error.to_string(),
+    }
+}
+
+async fn count_what_lives(vault: &Vault, telemetry: &Telemetry) {
+    match vault.store().census().await {
+        Ok(census) => telemetry.counted(&Alive {
+            agents: census.agents,
+            grants: census.grants,
+            sessions: census.sessions,
+            leases: census.leases,
+            quarantined: census.quarantined.len() as u64,
+        }),
+        Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),
+    }
+}
+
+/// Says that nothing is served any more, to whoever watches.
+async fn resign(health: HealthReporter) {
+    for service in ["", AgentServiceServer::<Agents>::NAME, OperatorServiceServer::<Operators>::NAME] {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
+/// How many bytes may be under way unread, for one request and for one connection.
+type Windows = (u32, u32);
+const AGENT_WINDOWS: Windows = (64 << 10, 256 << 10);
+const OPERATOR_WINDOWS: Windows = (1 << 20, 2 << 20);
+
+/// What all listeners are served with.
+struct Serving {
+    limits: Limits,
+    tls: Option<ServerTlsConfig>,
+    vault: Arc<Vault>,
+    telemetry: Telemetry,
+}
+
+impl Serving {
+    fn admission(&self) -> Admission {
+        let vault = Arc::clone(&self.vault);
+        let places = u32::try_from(self.limits.concurrent_requests).unwrap_or(u32::MAX);
+        let timeout = Duration::from_secs(self.limits.request_timeout_s);
+        Admission::new(places, timeout, self.telemetry.clone(), move || vault.refuse_unread(Reason::Busy))
+    }
+
+    fn places(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(usize::try_from(self.limits.connections).unwrap_or(Semaphore::MAX_PERMITS)))
+    }
+
+    fn door(&self, listener: Listener, name: &'static str, places: &Arc<Semaphore>) -> Door {
+        let patience = Patience::from(&self.limits);
+        Door { listener, name, places: Arc::clone(places), patience, telemetry: self.telemetry.clone() }
+    }
+
+    fn desk(&self) -> Desk {
+        Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone() }
+    }
+
+    async fn agents(&self, health: &HealthReporter) -> Routes {
+        let bytes = usize::try_from(self.limits.agent_message_bytes).unwrap_or(usize::MAX);
+        let service = AgentServiceServer::new(Agents(self.desk()))
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(ANSWER);
+        public(Routes::new(service), AgentServiceServer::<Agents>::NAME, health).await
+    }
+
+    async fn operators(&self, health: &HealthReporter) -> Routes {
+        let bytes = usize::try_from(self.limits.operator_message_bytes).unwrap_or(usize::MAX);
+        let service = OperatorServiceServer::new(Operators(self.desk()))
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(ANSWER);
+        public(Routes::new(service), OperatorServiceServer::<Operators>::NAME, health).await
+    }
+
+    /// Serves `routes` at `door` until `closing`.
+    fn grpc(
+        &self,
+        routes: Routes,
+        door: Door,
+        admission: &Admission,
+        windows: Windows,
+        closing: CancellationToken,
+    ) -> Result<impl Future<Output = Ended> + Send + 'static, TlsFault> {
+        let mut server = self.http2(windows);
+        // Whoever reached the unix socket is on this machine and was let in by its mode.
+        if let (Listener::Tcp(_), Some(tls)) = (&door.listener, &self.tls) {
+            server = server.tls_config(tls.clone()).map_err(|error| TlsFault::Refused(with_causes(&error)))?;
+        }
+        let router = server.layer(admission.clone()).add_routes(routes);
+        let incoming = door.incoming(closing.clone());
+        Ok(async move {
+            let served = router.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await;
+            served.map_err(|error| with_causes(&error))
+        })
+    }
+
+    fn http2(&self, (stream, connection): Windows) -> Server<Identity> {
+        let small = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
+        Server::builder()
+            .max_concurrent_streams(small(self.limits.streams_per_connection))
+            .http2_max_header_list_size(small(self.limits.header_bytes))
+            .http2_keepalive_interval(Some(Duration::from_secs(self.limits.keepalive_s)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(self.limits.keepalive_timeout_s)))
+            .initial_stream_window_size(stream)
+            .initial_connection_window_size(connection)
+    }
+}
+
+/// Adds what anyone may ask: health of this service, and what there is to call.
+async fn public(routes: Routes, service: &'static str, health: &HealthReporter) -> Routes {
+    health.set_service_status(service, ServingStatus::Serving).await;
+    let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crate::wire::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(service)
+        .with_service_name("grpc.health.v1.Health")
+        .with_service_name("grpc.reflection.v1.ServerReflection")
+        .build_v1()
+        .expect("the committed descriptor sets are whole, as a test sees");
+    routes
+        .add_service(health.max_decoding_message_size(PUBLIC_MESSAGE))
+        .add_service(reflection.max_decoding_message_size(PUBLIC_MESSAGE))
+}
+
 /// An error with what caused it, for a log.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -54,6 +54,9 @@ pub enum TlsFault {
         /// Why.
         error: std::io::Error,
     },
+    /// The TLS library takes neither.
+    #[error("the certificate is not taken: {0}")]
+    Refused(String),
     /// Certificate and key are no pair, or no PEM.
     #[error("{} and {} are no certificate and its key: {error}", cert.display(), key.display())]
     Pair {

@@ -1,0 +1,55 @@
+//! The service of agents: from a message to an envelope, to the vault, and back. Nothing is decided here.
+
+use tonic::{Request, Response, Status};
+
+use super::desk::{Desk, peer};
+use crate::wire::v1::agent_service_server::AgentService;
+use crate::wire::v1::{
+    CloseSessionRequest, CloseSessionResponse, DescribeVaultRequest, DescribeVaultResponse, OpenSessionRequest,
+    OpenSessionResponse, ReleaseLeaseRequest, ReleaseLeaseResponse, RenewLeaseRequest, RenewLeaseResponse,
+    RequestCredentialRequest, RequestCredentialResponse, RotateKeyRequest, RotateKeyResponse,
+};
+
+/// The vault as agents see it.
+#[derive(Clone, Debug)]
+pub(super) struct Agents(pub(super) Desk);
+
+macro_rules! agents {
+    ($($rpc:ident($request:ident) -> $response:ident = $verb:ident;)*) => {
+        #[tonic::async_trait]
+        impl AgentService for Agents {
+            async fn describe_vault(
+                &self,
+                request: Request<DescribeVaultRequest>,
+            ) -> Result<Response<DescribeVaultResponse>, Status> {
+                let described = self.0.vault.describe(&request.get_ref().challenge);
+                let signed = described.map_err(|denial| self.0.refuse(&denial, None))?;
+                Ok(Response::new(DescribeVaultResponse { signed: Some(signed.into()) }))
+            }
+
+            async fn request_credential(
+                &self,
+                request: Request<RequestCredentialRequest>,
+            ) -> Result<Response<RequestCredentialResponse>, Status> {
+                let peer = peer(&request)?;
+                let envelope = self.0.take(request.into_inner().signed)?;
+                let signed = self.0.give(self.0.vault.issue(envelope, peer).await)?;
+                Ok(Response::new(RequestCredentialResponse { signed: Some(signed) }))
+            }
+
+            $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                let envelope = self.0.take(request.into_inner().signed)?;
+                let signed = self.0.give(self.0.vault.$verb(envelope).await)?;
+                Ok(Response::new($response { signed: Some(signed) }))
+            })*
+        }
+    };
+}
+
+agents! {
+    open_session(OpenSessionRequest) -> OpenSessionResponse = open_session;
+    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse = renew;
+    release_lease(ReleaseLeaseRequest) -> ReleaseLeaseResponse = release;
+    close_session(CloseSessionRequest) -> CloseSessionResponse = close;
+    rotate_key(RotateKeyRequest) -> RotateKeyResponse = rotate_key;
+}

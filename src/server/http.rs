@@ -1,0 +1,64 @@
+//! What is read over plain HTTP: whether the daemon lives (`/healthz`), whether it takes requests (`/readyz`), what it
+//! counts (`/metrics`), and the keys that verify issued tokens (`/.well-known/jwks.json`). Nothing here is secret, and
+//! nothing changes anything.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+
+use super::listen::Door;
+use crate::telemetry::Telemetry;
+use crate::vault::{self, Vault};
+
+#[derive(Clone, Debug)]
+struct Front {
+    vault: Arc<Vault>,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+}
+
+/// Serves until `end`; from `stop` on it says that the daemon is not ready.
+pub(super) async fn serve(
+    door: Door,
+    vault: Arc<Vault>,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+    end: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/.well-known/jwks.json", get(jwks))
+        .with_state(Front { vault, telemetry, stop });
+    axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
+}
+
+async fn healthz(State(front): State<Front>) -> impl IntoResponse {
+    let state = front.vault.state();
+    let code = if state == vault::State::Failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, state.as_str())
+}
+
+async fn readyz(State(front): State<Front>) -> impl IntoResponse {
+    match front.vault.state() {
+        vault::State::Serving if front.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        vault::State::Serving => (StatusCode::OK, "serving"),
+        state => (StatusCode::SERVICE_UNAVAILABLE, state.as_str()),
+    }
+}
+
+async fn metrics(State(front): State<Front>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], front.telemetry.text())
+}
+
+async fn jwks(State(front): State<Front>) -> impl IntoResponse {
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    (headers, front.vault.jwks().to_string())
+}
