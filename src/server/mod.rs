@@ -221,20 +221,26 @@ impl Serving {
         Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone() }
     }
 
-    async fn agents(&self, health: &HealthReporter) -> Routes {
+    fn agent_service(&self) -> AgentServiceServer<Agents> {
         let bytes = usize::try_from(self.limits.agent_message_bytes).unwrap_or(usize::MAX);
-        let service = AgentServiceServer::new(Agents(self.desk()))
+        AgentServiceServer::new(Agents(self.desk()))
             .max_decoding_message_size(bytes)
-            .max_encoding_message_size(ANSWER);
-        public(Routes::new(service), AgentServiceServer::<Agents>::NAME, health).await
+            .max_encoding_message_size(ANSWER)
     }
 
+    async fn agents(&self, health: &HealthReporter) -> Routes {
+        public(Routes::new(self.agent_service()), AgentServiceServer::<Agents>::NAME, health).await
+    }
+
+    /// Operators challenge the vault before they command it, so `DescribeVault` must answer at their door too; what
+    /// else of the agents' service is called there is judged as anywhere.
     async fn operators(&self, health: &HealthReporter) -> Routes {
         let bytes = usize::try_from(self.limits.operator_message_bytes).unwrap_or(usize::MAX);
         let service = OperatorServiceServer::new(Operators(self.desk()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(ANSWER);
-        public(Routes::new(service), OperatorServiceServer::<Operators>::NAME, health).await
+        let routes = Routes::new(service).add_service(self.agent_service());
+        public(routes, OperatorServiceServer::<Operators>::NAME, health).await
     }
 
     /// Serves `routes` at `door` until `closing`.
