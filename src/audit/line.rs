@@ -45,7 +45,6 @@ pub(super) struct Frame {
     origin: Origin,
 }
 
-#[allow(dead_code, reason = "the verifier reads them")]
 impl Frame {
     pub(super) fn read(line: &[u8]) -> Result<Frame, Unreadable> {
         let value = admit(line, &Admission::OPERATORS_LINE)?;
@@ -66,6 +65,15 @@ impl Frame {
 
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    pub(super) fn origin_text(&self) -> &str {
+        &self.members.origin
+    }
+
+    /// Whether its kind and version are known; its body may still be malformed.
+    pub(super) fn is_understood(&self) -> bool {
+        !matches!(self.clone().entry(), Err(Unreadable::NotUnderstood(_)))
     }
 
     pub(super) fn seq(&self) -> u64 {

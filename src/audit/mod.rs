@@ -10,3 +10,5 @@ pub mod certificate;
 pub mod chain;
 pub mod entry;
 mod line;
+pub mod receipt;
+pub mod verify;

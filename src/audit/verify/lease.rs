@@ -1,0 +1,228 @@
+//! Grants, sessions and leases as an agent's chain tells them: what was allowed, what was open, and what lived, each in
+//! its legal order. Only what lives is kept, beside the bare identifiers of leases, which are never used again.
+
+use std::collections::{HashMap, HashSet};
+
+use super::report::{Fault, Finding};
+use crate::audit::entry;
+use crate::crypto::hash::Digest;
+use crate::id::{LeaseId, RoleName, Sid};
+use crate::statement::grant::Terms;
+use crate::statement::issue::Issue;
+use crate::statement::reply::Hdr;
+use crate::statement::session::Seal;
+use crate::time::{Seconds, Timestamp};
+
+/// A grant that is in force.
+#[derive(Debug)]
+struct Given {
+    seq: u64,
+    terms: Terms,
+    uses: u64,
+}
+
+/// The grants in force, by role.
+#[derive(Debug, Default)]
+pub(super) struct Grants(HashMap<RoleName, Given>);
+
+impl Grants {
+    pub(super) fn give(&mut self, seq: u64, grant: &entry::Grant) {
+        self.0.insert(grant.role.clone(), Given { seq, terms: grant.terms.clone(), uses: 0 });
+    }
+
+    pub(super) fn take_back(&mut self, ungrant: &entry::Ungrant) -> Result<(), Finding> {
+        match self.0.remove(&ungrant.role) {
+            Some(given) if given.seq == ungrant.grant => Ok(()),
+            _ => Err(Fault::Grant.found(format!(
+                "it takes back the grant of entry {} for {}, which is not in force",
+                ungrant.grant, ungrant.role
+            ))),
+        }
+    }
+
+    fn in_force(&mut self, role: &RoleName, seq: u64) -> Result<&mut Given, Finding> {
+        self.0
+            .get_mut(role)
+            .filter(|given| given.seq == seq)
+            .ok_or_else(|| Fault::Grant.found(format!("it rests on entry {seq}, which is no grant of {role} in force")))
+    }
+
+    /// Whether the grant covers what was issued; counts the use.
+    fn cover(&mut self, seq: u64, hdr: &Hdr, ttl: Seconds) -> Result<(), Finding> {
+        let given = self.in_force(&hdr.role, seq)?;
+        let terms = &given.terms;
+        let beyond = |what: String| Err(Fault::Grant.found(format!("what was issued is beyond its grant: {what}")));
+        let longest = if ttl.0 == 0 { terms.ttl } else { terms.max_ttl };
+        if hdr.exp > hdr.iat.plus(longest) {
+            return beyond(format!("it lives longer than {longest}"));
+        }
+        if terms.until.is_some_and(|until| hdr.exp > until) {
+            return beyond("it outlives the grant".into());
+        }
+        if terms.session.as_ref().is_some_and(|pattern| !pattern.covers(&hdr.sid)) {
+            return beyond(format!("the session {} is not among those it covers", hdr.sid));
+        }
+        given.uses += 1;
+        match given.terms.max_uses {
+            Some(max) if given.uses > max => beyond(format!("it was used more than {max} times")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The sessions that are open, with the seal that each is pinned to.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(HashMap<Sid, Seal>);
+
+impl Sessions {
+    /// A request that may open the session.
+    pub(super) fn open(&mut self, sid: &Sid, seal: &Seal) -> Result<(), Finding> {
+        match self.0.get(sid) {
+            Some(pinned) if pinned != seal => {
+                Err(Fault::Session.found(format!("the session {sid} is pinned to another seal key")))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(sid.clone(), seal.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// A request that needs the session to be open.
+    pub(super) fn is_open(&self, sid: &Sid) -> Result<(), Finding> {
+        if self.0.contains_key(sid) { Ok(()) } else { Err(not_open(sid)) }
+    }
+
+    pub(super) fn end(&mut self, sid: &Sid) -> Result<(), Finding> {
+        self.0.remove(sid).map(drop).ok_or_else(|| not_open(sid))
+    }
+}
+
+fn not_open(sid: &Sid) -> Finding {
+    Fault::Session.found(format!("the session {sid} is not open at this place"))
+}
+
+/// A lease that lives.
+#[derive(Debug)]
+pub(super) struct Live {
+    sid: Sid,
+    pub(super) role: RoleName,
+    req: Digest,
+    grant: u64,
+    issued: Timestamp,
+    exp: Timestamp,
+    renewable: bool,
+}
+
+/// The leases that live, and the identifiers of all that ever did.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    live: HashMap<LeaseId, Live>,
+    named: HashSet<[u8; 16]>,
+}
+
+impl Leases {
+    /// A credential was given; `asked` is what was asked for in session `sid`.
+    pub(super) fn issue(
+        &mut self,
+        issue: &entry::Issue,
+        asked: &Issue,
+        ts: Timestamp,
+        grants: &mut Grants,
+    ) -> Result<(), Finding> {
+        let hdr = &issue.hdr;
+        if hdr.iat > ts || hdr.exp <= hdr.iat {
+            return Err(Fault::Header.found(format!(
+                "what was issued claims to be of {} and to die at {}, but the entry is of {ts}",
+                hdr.iat, hdr.exp
+            )));
+        }
+        if asked.ttl.0 != 0 && hdr.exp > hdr.iat.plus(asked.ttl) {
+            return Err(Fault::Life.found(format!(
+                "it lives from {} to {}, longer than the {} that the agent asked for",
+                hdr.iat, hdr.exp, asked.ttl
+            )));
+        }
+        grants.cover(issue.grant, hdr, asked.ttl)?;
+        if !self.named.insert(hdr.lease.bytes()) {
+            return Err(Fault::Lease.found(format!("the lease {} was issued before", hdr.lease)));
+        }
+        let live = Live {
+            sid: hdr.sid.clone(),
+            role: hdr.role.clone(),
+            req: hdr.req,
+            grant: issue.grant,
+            issued: hdr.iat,
+            exp: hdr.exp,
+            renewable: hdr.renewable,
+        };
+        self.live.insert(hdr.lease.clone(), live);
+        Ok(())
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        renew: &entry::Renew,
+        ttl: Seconds,
+        ts: Timestamp,
+        grants: &mut Grants,
+    ) -> Result<(), Finding> {
+        let id = &renew.lease;
+        let Some(lease) = self.live.get_mut(id) else { return Err(self.not_live(id)) };
+        if !lease.renewable {
+            return Err(Fault::Lease.found(format!("the lease {id} was prolonged, but it was issued as not renewable")));
+        }
+        if lease.exp <= ts {
+            return Err(Fault::Lease.found(format!("the lease {id} had run out at {} when it was renewed", lease.exp)));
+        }
+        let terms = &grants.in_force(&lease.role, lease.grant)?.terms;
+        let latest = lease.issued.plus(terms.max_ttl).min(terms.until.unwrap_or(Timestamp(u64::MAX)));
+        let asked = if ttl.0 == 0 { ts.plus(terms.ttl).max(lease.exp) } else { ts.plus(ttl) };
+        if renew.exp > asked {
+            return Err(
+                Fault::Life.found(format!("the lease {id} lives until {}, longer than was asked for", renew.exp))
+            );
+        }
+        if renew.exp > latest {
+            return Err(Fault::Grant.found(format!("the lease {id} lives until {}, beyond its grant", renew.exp)));
+        }
+        lease.exp = renew.exp;
+        Ok(())
+    }
+
+    /// A lease ends, and gives what it was.
+    pub(super) fn end(&mut self, id: &LeaseId) -> Result<Live, Finding> {
+        self.live.remove(id).ok_or_else(|| self.not_live(id))
+    }
+
+    pub(super) fn expire(&mut self, id: &LeaseId, ts: Timestamp) -> Result<(), Finding> {
+        let lease = self.end(id)?;
+        if lease.exp > ts {
+            return Err(
+                Fault::Lease.found(format!("the lease {id} is said to have run out, but lives until {}", lease.exp))
+            );
+        }
+        Ok(())
+    }
+
+    /// A session was closed, and all of it ends.
+    pub(super) fn close(&mut self, sid: &Sid) {
+        self.live.retain(|_, lease| lease.sid != *sid);
+    }
+
+    /// Whether this lease is the one that this request made.
+    pub(super) fn made_by(&self, id: &LeaseId, req: Digest) -> bool {
+        self.live.get(id).is_some_and(|lease| lease.req == req)
+    }
+
+    /// How many live, and how many of them should have ended before `ts`.
+    pub(super) fn census(&self, ts: Timestamp) -> (usize, usize) {
+        (self.live.len(), self.live.values().filter(|lease| lease.exp <= ts).count())
+    }
+
+    fn not_live(&self, id: &LeaseId) -> Finding {
+        let how = if self.named.contains(&id.bytes()) { "had ended before" } else { "was never issued" };
+        Fault::Lease.found(format!("the lease {id} {how}"))
+    }
+}

@@ -1,0 +1,190 @@
+//! `_operators`: the commands of operators, verified against their keys, and kept so that an agent's chain can be held
+//! against them: each effect there names the [`Command`](crate::audit::entry::Command) that caused it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::keys::KeyHistory;
+use super::report::{Fault, Finding, KeySeen};
+use crate::audit::entry::{self, By};
+use crate::crypto::envelope::{Embedded, PayloadType};
+use crate::crypto::hash::Digest;
+use crate::crypto::json::{Admission, admit_as};
+use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName};
+use crate::statement::Body as _;
+use crate::statement::VERSION;
+use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::grant::{GrantCreate, GrantRevoke};
+use crate::statement::lease::LeaseRevoke;
+use crate::statement::register::Holder;
+use crate::time::Timestamp;
+
+/// A command as it stands in `_operators`.
+#[derive(Clone, Debug)]
+struct Given {
+    leaf: Digest,
+    typ: String,
+    body: Value,
+    denied: bool,
+}
+
+/// The commands of a verified `_operators`, by the `seq` of their entries.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    aud: Aud,
+    size: u64,
+    given: BTreeMap<u64, Given>,
+}
+
+/// What an effect claims to be caused by.
+pub(super) enum Effect<'a> {
+    Registered(&'a Embedded),
+    KeyEnded(&'a Kid, Option<Timestamp>),
+    Granted(&'a entry::Grant),
+    Ungranted(&'a RoleName),
+    Revoked(&'a LeaseId, &'a RoleName),
+    Frozen,
+    Thawed,
+}
+
+impl Commands {
+    pub(super) fn none(aud: &Aud) -> Commands {
+        Commands { aud: aud.clone(), size: 0, given: BTreeMap::new() }
+    }
+
+    /// Whether the entry that `by` names holds a command for this very effect on this agent.
+    pub(super) fn caused(&self, by: &By, agent: &AgentName, aud: &Aud, effect: &Effect<'_>) -> Result<(), Finding> {
+        if self.aud != *aud {
+            return Err(Finding::Unusable(format!("the _operators file is of another vault, {}", self.aud)));
+        }
+        if by.seq >= self.size {
+            return Err(Finding::Unusable(format!(
+                "it rests on entry {} of _operators, but the file given ends after {} entries; give a newer one",
+                by.seq, self.size
+            )));
+        }
+        let wrong = |how: &str| Err(Fault::By.found(format!("it rests on entry {} of _operators, {how}", by.seq)));
+        let Some(given) = self.given.get(&by.seq) else { return wrong("which is no command") };
+        if given.leaf != by.leaf {
+            return wrong("whose leaf is another: one of the two chains was rewritten");
+        }
+        if given.denied {
+            return wrong("a command that was refused");
+        }
+        if given.fits(agent, effect) { Ok(()) } else { wrong("a command for something else") }
+    }
+}
+
+impl Given {
+    fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_value(self.body.clone()).ok()
+    }
+
+    fn fits(&self, agent: &AgentName, effect: &Effect<'_>) -> bool {
+        let fits = match (self.typ.as_str(), effect) {
+            (AgentRegister::TYP, Effect::Registered(register)) => {
+                self.read().map(|body: AgentRegister| body.register == **register)
+            }
+            (AgentKeyEnd::TYP, Effect::KeyEnded(kid, suspect)) => self
+                .read()
+                .map(|body: AgentKeyEnd| body.agent == *agent && body.kid == **kid && body.suspect_from == *suspect),
+            (GrantCreate::TYP, Effect::Granted(grant)) => self
+                .read()
+                .map(|body: GrantCreate| body.agent == *agent && body.role == grant.role && body.terms == grant.terms),
+            (GrantRevoke::TYP, Effect::Ungranted(role) | Effect::Revoked(_, role)) => {
+                self.read().map(|body: GrantRevoke| body.agent == *agent && body.role == **role)
+            }
+            (LeaseRevoke::TYP, Effect::Revoked(lease, _)) => self.read().map(|body: LeaseRevoke| body.lease == **lease),
+            (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
+            ("nockvault/agent_freeze", Effect::Frozen) | ("nockvault/agent_thaw", Effect::Thawed) => {
+                Some(self.body.get("agent").and_then(Value::as_str) == Some(agent.as_str()))
+            }
+            _ => None,
+        };
+        fits == Some(true)
+    }
+}
+
+/// Verifies `_operators` entry by entry.
+#[derive(Debug)]
+pub(super) struct OperatorsTrail {
+    operator: OperatorName,
+    keys: KeyHistory,
+    known: HashSet<Digest>,
+    commands: Commands,
+}
+
+impl OperatorsTrail {
+    pub(super) fn begin(
+        genesis: &entry::OperatorsGenesis,
+        aud: &Aud,
+        ts: Timestamp,
+    ) -> Result<OperatorsTrail, Finding> {
+        let holder = Holder::Operator(genesis.operator.clone());
+        let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, &[])?;
+        let mut commands = Commands::none(aud);
+        commands.size = 1;
+        Ok(OperatorsTrail { operator: genesis.operator.clone(), keys, known: HashSet::new(), commands })
+    }
+
+    pub(super) fn command(
+        &mut self,
+        command: &entry::Command,
+        seq: u64,
+        leaf: Digest,
+        ts: Timestamp,
+    ) -> Result<(), Finding> {
+        if !command.approvals.is_empty() {
+            return Err(Finding::NotUnderstood(
+                "a command that others approved is not understood by this version of the program".into(),
+            ));
+        }
+        let envelope = command.command.open(PayloadType::Command);
+        let claimed = command.command.payload.get("kid").and_then(Value::as_str).unwrap_or_default();
+        let key = self.keys.signer(claimed, &envelope)?;
+        let misfit = |what: String| Fault::RequestMembers.found(what);
+        let statement: crate::statement::command::Command<Value> = admit_as(&envelope.payload, &Admission::OPERATOR)
+            .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
+        if statement.aud != self.commands.aud
+            || statement.operator != self.operator
+            || statement.kver != key.kver
+            || statement.v != VERSION
+        {
+            return Err(misfit(format!(
+                "the command in it is of {} with key number {} for {}, version {}",
+                statement.operator, statement.kver, statement.aud, statement.v
+            )));
+        }
+        key.accepted(ts)?;
+        if !self.known.insert(envelope.digest()) {
+            return Err(Fault::RequestTwice.found("the command in it stands in an earlier entry already: a replay"));
+        }
+        let denied = command.denial().is_some();
+        self.commands.size = seq + 1;
+        self.commands.given.insert(seq, Given { leaf, typ: statement.typ, body: statement.body, denied });
+        Ok(())
+    }
+
+    pub(super) fn keys(&self) -> Vec<KeySeen> {
+        self.keys.seen()
+    }
+
+    pub(super) fn into_commands(self) -> Commands {
+        self.commands
+    }
+
+    pub(super) fn operator(&self) -> &OperatorName {
+        &self.operator
+    }
+}
+
+/// That a `by` names an entry of `_operators` at all.
+pub(super) fn names_operators(by: &By) -> Result<(), Finding> {
+    if by.chain == ChainName::operators() {
+        Ok(())
+    } else {
+        Err(Fault::By.found(format!("it rests on an entry of {}, where no operator's command stands", by.chain)))
+    }
+}

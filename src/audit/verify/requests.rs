@@ -1,0 +1,147 @@
+//! Requests and commands inside entries: signed by a key of the holder that was accepted at the entry's `ts`, meant for
+//! this vault, each in one entry alone, and signed in view of a history that this chain holds.
+
+use std::collections::HashSet;
+
+use super::keys::KeyHistory;
+use super::report::{Fault, Finding};
+use crate::crypto::envelope::{Embedded, PayloadType};
+use crate::crypto::hash::Digest;
+use crate::crypto::json::{Admission, admit_as};
+use crate::id::{AgentName, Aud};
+use crate::statement::issue::Issue;
+use crate::statement::lease::{Release, Renew};
+use crate::statement::request::{Common, Request, Seen};
+use crate::statement::rotate_key::RotateKey;
+use crate::statement::session::{Close, Hello};
+use crate::statement::{Body, VERSION};
+use crate::time::Timestamp;
+
+/// What has to hold of a request beyond its signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Something was done because of it.
+    Obeyed,
+    /// It was refused. What it says of the history is the agent's claim, and its key may be past its end.
+    Refused,
+}
+
+/// A request that was read and believed.
+pub(super) struct Asked<B> {
+    pub(super) common: Common,
+    pub(super) body: B,
+    pub(super) req: Digest,
+    pub(super) kver: u64,
+}
+
+/// A request that was refused.
+pub(super) struct Refused {
+    /// Whether the history that it names is not this chain's.
+    pub(super) false_history: bool,
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The entry's `ts`.
+    pub(super) ts: Timestamp,
+    /// The leaves of all entries before it.
+    pub(super) leaves: &'a [Digest],
+}
+
+impl Place<'_> {
+    /// Whether this was a state of the chain before this entry.
+    fn held(&self, seen: Seen) -> bool {
+        match seen.size.checked_sub(1) {
+            None => seen.head == Digest::ZERO,
+            Some(last) => {
+                usize::try_from(last).ok().and_then(|last| self.leaves.get(last)).is_some_and(|leaf| *leaf == seen.head)
+            }
+        }
+    }
+}
+
+/// The requests of one agent.
+#[derive(Debug)]
+pub(super) struct Requests {
+    aud: Aud,
+    agent: AgentName,
+    /// H(PAE) of every request in the chain.
+    known: HashSet<Digest>,
+}
+
+impl Requests {
+    pub(super) fn new(aud: &Aud, agent: &AgentName) -> Requests {
+        Requests { aud: aud.clone(), agent: agent.clone(), known: HashSet::new() }
+    }
+
+    /// A request because of which something was done.
+    pub(super) fn obeyed<B: Body>(
+        &mut self,
+        embedded: &Embedded,
+        keys: &mut KeyHistory,
+        place: Place<'_>,
+    ) -> Result<Asked<B>, Finding> {
+        let asked = self.open::<B>(embedded, keys, place, Weight::Obeyed)?;
+        if !place.held(asked.common.seen) {
+            return Err(Fault::History.found(format!(
+                "the agent signed its request in view of a history of {} entries with head {}, which is not that of \
+                 this chain: history was rewritten after the agent saw it",
+                asked.common.seen.size, asked.common.seen.head
+            )));
+        }
+        Ok(asked)
+    }
+
+    /// A request, of any `typ`, that was refused.
+    pub(super) fn refused(
+        &mut self,
+        embedded: &Embedded,
+        keys: &mut KeyHistory,
+        place: Place<'_>,
+    ) -> Result<Refused, Finding> {
+        let common = match embedded.payload.get("typ").and_then(serde_json::Value::as_str) {
+            Some(Hello::TYP) => self.open::<Hello>(embedded, keys, place, Weight::Refused)?.common,
+            Some(Issue::TYP) => self.open::<Issue>(embedded, keys, place, Weight::Refused)?.common,
+            Some(Renew::TYP) => self.open::<Renew>(embedded, keys, place, Weight::Refused)?.common,
+            Some(Release::TYP) => self.open::<Release>(embedded, keys, place, Weight::Refused)?.common,
+            Some(Close::TYP) => self.open::<Close>(embedded, keys, place, Weight::Refused)?.common,
+            Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place, Weight::Refused)?.common,
+            _ => return Err(Fault::RequestMembers.found("what was refused is no request of an agent")),
+        };
+        Ok(Refused { false_history: !place.held(common.seen) })
+    }
+
+    fn open<B: Body>(
+        &mut self,
+        embedded: &Embedded,
+        keys: &mut KeyHistory,
+        place: Place<'_>,
+        weight: Weight,
+    ) -> Result<Asked<B>, Finding> {
+        let envelope = embedded.open(PayloadType::Request);
+        let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let key = keys.signer(claimed, &envelope)?;
+        let misfit = |what: String| Fault::RequestMembers.found(what);
+        let request: Request<B> = admit_as(&envelope.payload, &Admission::AGENT)
+            .map_err(|why| misfit(format!("the request in it is not a {}: {why}", B::TYP)))?;
+        let Request { common, body } = request;
+        if common.typ != B::TYP || common.v != VERSION {
+            return Err(misfit(format!("the request in it is a {} of version {}", common.typ, common.v)));
+        }
+        if common.aud != self.aud || common.agent != self.agent || common.kver != key.kver {
+            return Err(misfit(format!(
+                "the request in it is of {} with key number {} for {}, not of {} with key number {} for {}",
+                common.agent, common.kver, common.aud, self.agent, key.kver, self.aud
+            )));
+        }
+        if weight == Weight::Obeyed {
+            key.accepted(place.ts)?;
+        }
+        let (req, kver) = (envelope.digest(), key.kver);
+        if !self.known.insert(req) {
+            return Err(Fault::RequestTwice.found("the request in it stands in an earlier entry already: a replay"));
+        }
+        Ok(Asked { common, body, req, kver })
+    }
+}

@@ -1,0 +1,135 @@
+//! The sentences of a report: what the good entries of a chain prove, and what they leave open.
+
+use super::report::{KeySeen, Report, Verdict};
+use super::{Trail, Verifier};
+use crate::crypto::hash::Digest;
+use crate::id::Aud;
+
+impl Verifier<'_> {
+    pub(super) fn summary(&mut self, verdict: Verdict) -> Report {
+        let aud = self.keys.as_ref().map(|keys| Aud::of_identity(&keys.identity().kid()));
+        let keys = match &self.trail {
+            Some(Trail::Agent(trail)) => trail.keys(),
+            Some(Trail::Operators(trail)) => trail.keys(),
+            Some(Trail::Vault) | None => Vec::new(),
+        };
+        let good = !self.leaves.is_empty();
+        Report {
+            proved: if good { self.proved(&keys) } else { Vec::new() },
+            unproved: if good { self.unproved() } else { Vec::new() },
+            verdict,
+            origin: self.origin.take().map(|(_, text)| text),
+            aud,
+            pinned: self.pinned(),
+            size: self.leaves.len() as u64,
+            head: self.leaves.last().copied().unwrap_or(Digest::ZERO),
+            from: self.from,
+            to: self.to,
+            audit_keys: self.keys.take().map(|keys| keys.seen()).unwrap_or_default(),
+            keys,
+            kinds: std::mem::take(&mut self.kinds),
+        }
+    }
+
+    fn pinned(&self) -> bool {
+        self.pins.identity.is_some() || self.pins.aud.is_some()
+    }
+
+    fn count(&self, kind: &str) -> u64 {
+        self.kinds.get(kind).copied().unwrap_or_default()
+    }
+
+    fn proved(&self, keys: &[KeySeen]) -> Vec<String> {
+        let mut said = Vec::new();
+        if let (Some(from), Some(to), Some(audit)) = (self.from, self.to, &self.keys) {
+            said.push(format!(
+                "the vault {} wrote these {} entries in this order, from {from} to {to}: each is signed by an audit key \
+                 that its identity key certified, and names the entry before it",
+                Aud::of_identity(&audit.identity().kid()),
+                self.leaves.len()
+            ));
+        }
+        let holder = match &self.trail {
+            Some(Trail::Agent(_)) => "the agent",
+            Some(Trail::Operators(trail)) => trail.operator().as_str(),
+            _ => return said,
+        };
+        for key in keys {
+            let until = key.until.map_or_else(String::new, |until| format!(" and before {until}"));
+            said.push(format!(
+                "{holder} signed {} of these with key number {} ({}), good from {}{until}",
+                key.signed, key.kver, key.kid, key.since
+            ));
+        }
+        if let Some(Trail::Agent(trail)) = &self.trail {
+            said.push(format!(
+                "the vault gave {} credentials and refused {} requests; each was asked for by the agent, once, and lived \
+                 no longer than asked and granted",
+                self.count("issue"),
+                trail.refused
+            ));
+            if self.pins.operators.is_some() {
+                said.push("each grant, key and revocation by an operator is that operator's signed command".into());
+            }
+        }
+        let (heads, receipts) = (self.pins.heads.len(), self.receipts.iter().filter(|named| named.signed).count());
+        if heads + receipts > 0 {
+            said.push(format!(
+                "the chain holds {heads} states and {receipts} signed receipts that were held elsewhere"
+            ));
+        }
+        said
+    }
+
+    fn unproved(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if !self.pinned() {
+            said.push(
+                "WHOSE VAULT THIS IS: the identity was not pinned but taken from the file itself, so that anybody could \
+                 have made the whole of it; give --vault or --identity"
+                    .into(),
+            );
+        }
+        if self.pins.heads.is_empty() && self.pins.receipts.is_empty() {
+            said.push(
+                "that nothing follows: a bare file cannot show that its end was cut off, or that the vault went on \
+                 otherwise; compare with --head or --receipt, or set --max-age"
+                    .into(),
+            );
+        }
+        if self.receipts.iter().any(|named| !named.signed) {
+            said.push("that the vault signed the receipt: it carries no certificate of the response key".into());
+        }
+        if self.unended {
+            said.push("that the last line was written to its end: its LF is missing".into());
+        }
+        if let Some(Trail::Agent(trail)) = &self.trail {
+            if self.pins.operators.is_none() {
+                said.push(
+                    "that operators gave the commands named here: give --operators with the file of _operators".into(),
+                );
+            }
+            if self.pins.agent_keys.is_empty() {
+                said.push(
+                    "that the agent's first key is the agent's: an operator registered it; pin the agent's keys with \
+                     --agent-key"
+                        .into(),
+                );
+            }
+            said.push(
+                "who used the agent's keys: a signature shows a holder of the key, and nothing of who holds it".into(),
+            );
+            if !trail.claims.is_empty() {
+                said.push(format!(
+                    "what the agent claims in the refused requests of the entries {:?}: that the history was another",
+                    trail.claims
+                ));
+            }
+            let (live, over) = trail.leases(self.to.unwrap_or_default());
+            if live > 0 {
+                said.push(format!("the end of {live} leases that still live here, {over} of them past their time"));
+            }
+        }
+        said
+    }
+}

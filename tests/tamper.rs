@@ -1,0 +1,280 @@
+//! Promise: an auditor verifies everything offline, and a chain that was changed anywhere is refused at that place.
+//!
+//! Chains are made in memory with the vault's own functions, then changed: bit by bit, line by line, and by whoever holds
+//! the vault's audit key.
+
+#[path = "tamper/cases.rs"]
+mod cases;
+#[path = "tamper/world.rs"]
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cases::{Bad, CHAIN, Case, GIVEN, OPERATORS, REQUESTS, receipt, sealed};
+use nockvault::audit::chain::Head;
+use nockvault::audit::entry;
+use nockvault::audit::verify::report::{Fault, Report, Verdict};
+use nockvault::audit::verify::{Pins, verify, verify_operators};
+use nockvault::id::ChainName;
+use nockvault::statement::request::Seen;
+use nockvault::time::Seconds;
+use world::{Chain, START, World, file, signed};
+
+fn report(bytes: &[u8], pins: &Pins) -> Report {
+    verify(bytes, pins).expect("memory can be read")
+}
+
+/// Where the file was tampered with, and how; or what else was thought of it.
+fn tampered(bytes: &[u8], pins: &Pins) -> Result<(u64, Fault), Verdict> {
+    match report(bytes, pins).verdict {
+        Verdict::Tampered { entry, line, fault, how } => {
+            assert_eq!(line, entry + 1);
+            assert!(!how.is_empty() && !how.contains('\n'), "not a sentence: {how}");
+            Ok((entry, fault))
+        }
+        other => Err(other),
+    }
+}
+
+#[test]
+fn a_chain_as_the_vault_writes_it_is_intact() {
+    let world = World::whole(1);
+    let (operators, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
+    assert_eq!(operators.verdict, Verdict::Intact, "{operators}");
+    let pins = Pins { operators: commands.map(Arc::new), heads: vec![world.kit.head.seen()], ..world.pins() };
+    let found = report(&world.kit.file(), &pins);
+    assert_eq!(found.verdict, Verdict::Intact, "{found}");
+    assert_eq!((found.size, found.head), (world.kit.head.size, world.kit.head.leaf));
+    assert_eq!((found.keys.len(), found.audit_keys.len()), (3, 2));
+    assert_eq!(found.kinds.len(), 16, "{:?}", found.kinds);
+    assert_eq!(found.aud.as_ref(), Some(&world.aud));
+}
+
+#[test]
+fn a_report_says_loudly_what_it_does_not_prove() {
+    let world = World::whole(1);
+    let bare = report(&world.kit.file(), &Pins::default());
+    assert_eq!((bare.verdict.clone(), bare.pinned), (Verdict::Intact, false));
+    let text = bare.to_string();
+    for said in ["NOT PINNED", "WHOSE VAULT THIS IS", "its end was cut off", "--operators", "--agent-key"] {
+        assert!(text.contains(said), "{said:?} is missing in:\n{text}");
+    }
+    let pinned = report(&world.kit.file(), &Pins { heads: vec![world.kit.head.seen()], ..world.pins() }).to_string();
+    assert!(!pinned.contains("NOT PINNED") && !pinned.contains("its end was cut off"), "{pinned}");
+}
+
+#[test]
+fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
+    let mut covered = BTreeSet::new();
+    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, OPERATORS].into_iter().flatten().copied::<Case>() {
+        let Bad { lines, pins, entry } = make();
+        assert_eq!(
+            tampered(&file(&lines), &pins),
+            Ok((entry as u64, fault)),
+            "{name}: {}",
+            report(&file(&lines), &pins)
+        );
+        if entry > 0 {
+            // It is the last entry that is wrong, and nothing before it.
+            let before = report(&file(&lines[..entry]), &Pins { heads: vec![], receipts: vec![], ..pins });
+            assert_eq!(before.verdict, Verdict::Intact, "{name}: {before}");
+        }
+        covered.insert(fault);
+    }
+    let missing: Vec<_> = Fault::ALL.iter().filter(|fault| !covered.contains(fault)).collect();
+    assert!(missing.is_empty(), "no bad file for {missing:?}");
+}
+
+/// `_vault` with three entries: small enough to flip every bit of it.
+fn small() -> (Chain, Pins) {
+    let world = World::new(3);
+    let mut chain = Chain { head: Head::empty(&"prod".parse().unwrap(), &ChainName::vault()), lines: Vec::new() };
+    let genesis = entry::VaultGenesis {
+        aud: world.aud.clone(),
+        identity: world.identity_bytes(),
+        name: "prod".parse().unwrap(),
+        salt: world.salt(),
+    };
+    let start = entry::Start { node: "n1".into(), version: "0.1.0".into() };
+    for body in [genesis.into(), start.into(), entry::Stop {}.into()] {
+        chain.put(&world.audit, &body, START);
+    }
+    (chain, world.pins())
+}
+
+/// Flips the bits of a file that `which` chooses, and sees that each is found at the entry in which it lies.
+fn flip(lines: &[Vec<u8>], pins: &Pins, which: impl Fn(usize) -> bool) {
+    let bytes = file(lines);
+    assert_eq!(report(&bytes, pins).verdict, Verdict::Intact);
+    let (mut entry, mut flipped) = (0, 0);
+    for at in 0..bytes.len() {
+        for bit in (0..8).filter(|bit| which(at * 8 + bit)) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            let found = tampered(&changed, pins).unwrap_or_else(|other| panic!("byte {at}, bit {bit}: {other:?}"));
+            assert_eq!(found.0, entry, "byte {at}, bit {bit} was found as {:?}", found.1);
+            flipped += 1;
+        }
+        entry += u64::from(bytes[at] == b'\n');
+    }
+    assert!(flipped > 1000, "only {flipped} bits were flipped");
+}
+
+#[test]
+fn any_flipped_bit_of_a_small_chain_is_found_at_its_entry() {
+    let (chain, pins) = small();
+    flip(&chain.lines, &pins, |_| true);
+}
+
+#[test]
+fn flipped_bits_of_an_agents_chain_are_found_at_their_entries() {
+    let world = World::at_work(4);
+    // A prime step, so that in the end every bit position of a byte has its turn.
+    flip(&world.kit.lines, &world.pins(), |bit| bit % 23 == 0);
+}
+
+#[test]
+fn a_removed_line_is_found_where_it_was() {
+    let world = World::whole(5);
+    for gone in 0..world.kit.lines.len() - 1 {
+        let mut lines = world.kit.lines.clone();
+        lines.remove(gone);
+        assert_eq!(tampered(&file(&lines), &world.pins()), Ok((gone as u64, Fault::Seq)), "without {gone}");
+    }
+}
+
+#[test]
+fn a_cut_off_end_shows_only_against_what_others_hold() {
+    let world = World::whole(5);
+    let lines = &world.kit.lines[..world.kit.lines.len() - 1];
+    assert_eq!(report(&file(lines), &world.pins()).verdict, Verdict::Intact);
+    let pins = Pins { heads: vec![world.kit.head.seen()], ..world.pins() };
+    assert_eq!(tampered(&file(lines), &pins), Ok((lines.len() as u64, Fault::Head)));
+}
+
+#[test]
+fn a_line_that_stands_twice_or_elsewhere_is_found() {
+    let world = World::whole(6);
+    let count = world.kit.lines.len();
+    for one in 0..count {
+        let mut twice = world.kit.lines.clone();
+        twice.insert(one, twice[one].clone());
+        assert_eq!(tampered(&file(&twice), &world.pins()), Ok((one as u64 + 1, Fault::Seq)), "{one} twice");
+        for other in one + 1..count {
+            let mut swapped = world.kit.lines.clone();
+            swapped.swap(one, other);
+            assert_eq!(tampered(&file(&swapped), &world.pins()), Ok((one as u64, Fault::Seq)), "{one} and {other}");
+        }
+    }
+}
+
+#[test]
+fn a_line_of_another_chain_of_the_same_vault_does_not_fit() {
+    let world = World::whole(8);
+    for (at, line) in world.operators.lines.iter().enumerate() {
+        let mut lines = world.kit.lines.clone();
+        lines[at] = line.clone();
+        let found = tampered(&file(&lines), &world.pins());
+        // The two genesis entries are both the first of their chains, so the next line shows that they are not of one.
+        let place = at.max(1) as u64;
+        assert!(matches!(found, Ok((entry, Fault::Prev | Fault::Origin)) if entry == place), "{at}: {found:?}");
+    }
+}
+
+#[test]
+fn a_false_history_in_a_refused_request_is_the_agents_claim() {
+    let mut world = World::at_work(9);
+    let fork = Seen { head: nockvault::crypto::hash::Digest::of(b"fork"), size: 2 };
+    let request = world.ask_as(world.wish(), |common| common.seen = fork);
+    world.put(entry::Deny { reason: "history_mismatch".into(), request });
+    let found = report(&world.kit.file(), &world.pins());
+    assert_eq!(found.verdict, Verdict::Intact);
+    assert!(found.to_string().contains("claims in the refused requests of the entries [4]"), "{found}");
+}
+
+#[test]
+fn a_torn_line_is_told_from_a_changed_one() {
+    let world = World::at_work(10);
+    let bytes = world.kit.file();
+    let last = world.kit.lines.len() as u64 - 1;
+    let half = bytes.len() - world.kit.lines.last().unwrap().len() / 2;
+    for cut in [half, bytes.len() - 2] {
+        match report(&bytes[..cut], &world.pins()).verdict {
+            Verdict::Torn { entry, .. } => assert_eq!(entry, last),
+            other => panic!("cut at {cut}: {other}"),
+        }
+    }
+    let whole = report(&bytes[..bytes.len() - 1], &world.pins());
+    assert_eq!(whole.verdict, Verdict::Intact);
+    assert!(whole.to_string().contains("its LF is missing"), "{whole}");
+    let mut broken = bytes[..half].to_vec();
+    broken.push(b'\n');
+    assert_eq!(tampered(&broken, &world.pins()), Ok((last, Fault::Malformed)));
+}
+
+#[test]
+fn what_is_no_chain_is_not_called_tampered() {
+    for bytes in [b"".as_slice(), b"\n", b"hello\nworld\n", b"{}\n", b"\xff\xd8\xff\xe0", &[b'x'; 300_000]] {
+        let verdict = report(bytes, &Pins::default()).verdict;
+        assert!(matches!(verdict, Verdict::Unusable { .. }), "{verdict}");
+    }
+}
+
+#[test]
+fn an_unknown_kind_or_version_is_checked_as_far_as_it_is_known() {
+    for change in [
+        |entry: &mut serde_json::Value| entry["kind"] = "checkpoint".into(),
+        |entry: &mut serde_json::Value| entry["v"] = 2.into(),
+    ] {
+        let mut world = World::at_work(11);
+        let key = world::copy(&world.stolen);
+        world.rewrite(&key, change);
+        let after = entry::SessionEnd { reason: "idle".into(), sid: world.sid.parse().unwrap() };
+        world.put(after);
+        match report(&world.kit.file(), &world.pins()).verdict {
+            Verdict::NotUnderstood { entry, .. } => assert_eq!(entry, 3),
+            other => panic!("{other}"),
+        }
+        // The chain around it is still checked.
+        let mut forged = world.kit.lines.clone();
+        let other = nockvault::crypto::signature::SigningKey::generate(&world.entropy);
+        forged[3] = signed(serde_json::from_slice(&forged[3]).unwrap(), &other);
+        assert_eq!(tampered(&file(&forged), &world.pins()), Ok((3, Fault::Signature)));
+    }
+}
+
+#[test]
+fn receipts_and_ages_are_held_against_the_chain() {
+    let mut world = World::at_work(12);
+    let mut issue = world.next_issue();
+    issue.sealed = sealed().2;
+    world.put(issue);
+    let kept = receipt(&world, |_| {});
+    let pins = Pins { receipts: vec![kept.clone()], ..world.pins() };
+    let found = report(&world.kit.file(), &pins);
+    assert_eq!(found.verdict, Verdict::Intact, "{found}");
+    assert!(found.to_string().contains("1 signed receipts"), "{found}");
+    let mut false_receipt = kept;
+    false_receipt.payload["entry"]["seq"] = 3.into();
+    let pins = Pins { receipts: vec![false_receipt], ..world.pins() };
+    assert!(matches!(report(&world.kit.file(), &pins).verdict, Verdict::Unusable { .. }));
+
+    let age = |seconds| Pins { max_age: Some((world.now.plus(Seconds(61)), Seconds(seconds))), ..world.pins() };
+    assert_eq!(report(&world.kit.file(), &age(61)).verdict, Verdict::Intact);
+    assert!(matches!(report(&world.kit.file(), &age(60)).verdict, Verdict::Stale { .. }));
+}
+
+#[test]
+fn an_operators_file_that_is_older_or_elsewhere_decides_nothing() {
+    let world = World::at_work(13);
+    let older = file(&world.operators.lines[..2]);
+    let elsewhere = World::at_work(14);
+    for (bytes, pins) in [(older, world.pins()), (elsewhere.operators.file(), elsewhere.pins())] {
+        let commands = verify_operators(bytes.as_slice(), &pins).unwrap().1;
+        let pins = Pins { operators: commands.map(Arc::new), ..world.pins() };
+        assert!(pins.operators.is_some());
+        let verdict = report(&world.kit.file(), &pins).verdict;
+        assert!(matches!(verdict, Verdict::Unusable { .. }), "{verdict}");
+    }
+}
