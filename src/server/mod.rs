@@ -223,9 +223,7 @@ impl Serving {
 
     fn agent_service(&self) -> AgentServiceServer<Agents> {
         let bytes = usize::try_from(self.limits.agent_message_bytes).unwrap_or(usize::MAX);
-        AgentServiceServer::new(Agents(self.desk()))
-            .max_decoding_message_size(bytes)
-            .max_encoding_message_size(ANSWER)
+        AgentServiceServer::new(Agents(self.desk())).max_decoding_message_size(bytes).max_encoding_message_size(ANSWER)
     }
 
     async fn agents(&self, health: &HealthReporter) -> Routes {
