@@ -7,7 +7,9 @@
 //! appends its audit entry there too. An entry's `ts` is the larger of the present, the entry before it and the audit
 //! key's `nbf`.
 //!
-//! Stores share the verbs, these guarantees and one test suite, not SQL.
+//! Stores share the verbs, these guarantees and one test suite, not SQL; [`sqlite`] is the one there is.
+
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

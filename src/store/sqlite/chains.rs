@@ -1,0 +1,219 @@
+//! Chains in the database: the row with a chain's newest state, and the lines. The row is covered by a MAC and says
+//! what the deciding rows must add up to, so it is the one place that everything else of a chain is held against.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::rows::{ChainId, Covered, Packed, digest, maybe_time, parsed, time};
+use crate::audit::chain::Head;
+use crate::crypto::hash::Digest;
+use crate::id::{ChainName, VaultName};
+use crate::seal::at_rest::{Mac, Ring};
+use crate::statement::request::Seen;
+
+/// A chain's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) id: ChainId,
+    pub(super) name: ChainName,
+    pub(super) head: Head,
+    /// The `seq` of the newest entry that changed a deciding row.
+    pub(super) deciding: Option<u64>,
+    /// The digest of the deciding rows.
+    pub(super) deciders: Digest,
+    /// The digest of the rows that say what grants have given.
+    pub(super) uses: Digest,
+    /// Open sessions.
+    pub(super) sessions: u64,
+    /// Live leases.
+    pub(super) leases: u64,
+    pub(super) mac: Mac,
+}
+
+impl Chain {
+    fn covered(&self) -> Covered {
+        let packed = Packed::default()
+            .number(self.id as u64)
+            .number(self.head.size)
+            .bytes(self.head.leaf.as_bytes())
+            .number(self.head.ts.0)
+            .text(self.head.kid.as_ref().map_or("", |kid| kid.as_str()))
+            .maybe(self.deciding)
+            .bytes(self.deciders.as_bytes())
+            .bytes(self.uses.as_bytes())
+            .number(self.sessions)
+            .number(self.leases);
+        Covered::new("chains", self.name.as_str(), packed)
+    }
+
+    /// Whether the row is ours.
+    pub(super) fn verify(&self, ring: &Ring) -> bool {
+        self.covered().verify(ring, &self.mac)
+    }
+
+    /// Whether the lines end where the row says, with the line that it says. The rest is for a verifier.
+    pub(super) fn fits_its_lines(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        let newest = self.head.size.checked_sub(1).map(|seq| leaf_at(conn, self.id, seq)).transpose()?.flatten();
+        let fits = if self.head.size == 0 { self.head.leaf == Digest::ZERO } else { newest == Some(self.head.leaf) };
+        Ok(fits
+            && leaf_at(conn, self.id, self.head.size)?.is_none()
+            && self.deciding.is_none_or(|seq| seq < self.head.size))
+    }
+
+    /// Whether `seen` is a prefix of the chain.
+    pub(super) fn has(&self, conn: &Connection, seen: Seen) -> rusqlite::Result<bool> {
+        match seen.size {
+            0 => Ok(seen.head == Digest::ZERO),
+            size if size > self.head.size => Ok(false),
+            size if size == self.head.size => Ok(seen.head == self.head.leaf),
+            size => Ok(leaf_at(conn, self.id, size - 1)? == Some(seen.head)),
+        }
+    }
+
+    /// Writes the row anew, with its MAC.
+    pub(super) fn write(&mut self, conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
+        self.mac = self.covered().mac(ring);
+        let sql = "UPDATE chains SET size = ?2, leaf = ?3, ts = ?4, kid = ?5, deciding = ?6, deciders = ?7, uses = ?8,
+                   sessions = ?9, leases = ?10, mac = ?11 WHERE id = ?1";
+        conn.prepare_cached(sql)?.execute(params![
+            self.id,
+            self.head.size,
+            self.head.leaf.as_bytes(),
+            self.head.ts.0,
+            self.head.kid.as_ref().map(|kid| kid.as_str()),
+            self.deciding,
+            self.deciders.as_bytes(),
+            self.uses.as_bytes(),
+            self.sessions,
+            self.leases,
+            self.mac.to_bytes(),
+        ])?;
+        Ok(())
+    }
+}
+
+/// A new chain without entries. Its row has no MAC before [`Chain::write`].
+pub(super) fn begin(conn: &Connection, ring: &Ring, vault: &VaultName, name: &ChainName) -> rusqlite::Result<Chain> {
+    let sql = "INSERT INTO chains (name, size, leaf, ts, deciders, uses, sessions, leases, mac)
+               VALUES (?1, 0, zeroblob(32), 0, zeroblob(32), zeroblob(32), 0, 0, zeroblob(40))";
+    conn.prepare_cached(sql)?.execute([name.as_str()])?;
+    let mut chain = Chain {
+        id: conn.last_insert_rowid(),
+        name: name.clone(),
+        head: Head::empty(vault, name),
+        deciding: None,
+        deciders: Digest::ZERO,
+        uses: Digest::ZERO,
+        sessions: 0,
+        leases: 0,
+        mac: Mac::from_slice(&[0; 40]).expect("40 bytes are a MAC"),
+    };
+    chain.write(conn, ring)?;
+    Ok(chain)
+}
+
+fn read(row: &Row<'_>, vault: &VaultName) -> rusqlite::Result<Option<Chain>> {
+    let (Some(name), Some(mac)) = (parsed::<ChainName>(row, 1)?, Mac::from_slice(row.get_ref(11)?.as_blob()?)) else {
+        return Ok(None);
+    };
+    let kid = match row.get_ref(5)?.as_str_or_null()? {
+        None => None,
+        Some(text) => match text.parse() {
+            Ok(kid) => Some(kid),
+            Err(_) => return Ok(None),
+        },
+    };
+    let empty = Head::empty(vault, &name);
+    let head = Head { size: row.get(2)?, leaf: digest(row, 3)?, ts: time(row, 4)?, kid, ..empty };
+    let deciding = maybe_time(row, 6)?.map(|seq| seq.0);
+    let (deciders, uses) = (digest(row, 7)?, digest(row, 8)?);
+    let (sessions, leases) = (row.get(9)?, row.get(10)?);
+    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, mac }))
+}
+
+/// What a look for a chain finds.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// No such row.
+    Nothing,
+    /// A row that is none of ours.
+    Forged,
+    /// A row whose MAC is still to be verified.
+    Row(Box<Chain>),
+}
+
+/// The row of a chain.
+pub(super) fn find(conn: &Connection, vault: &VaultName, name: &ChainName) -> rusqlite::Result<Found> {
+    let sql = "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac FROM chains
+               WHERE name = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([name.as_str()], |row| read(row, vault)).optional();
+    Ok(match found {
+        Ok(None) => Found::Nothing,
+        Ok(Some(Some(chain))) => Found::Row(Box::new(chain)),
+        Ok(Some(None)) => Found::Forged,
+        Err(error) if super::rows::is_conversion(&error) => Found::Forged,
+        Err(error) => return Err(error),
+    })
+}
+
+/// The name of the chain with this number.
+pub(super) fn name_of(conn: &Connection, id: ChainId) -> rusqlite::Result<Option<ChainName>> {
+    let mut statement = conn.prepare_cached("SELECT name FROM chains WHERE id = ?1")?;
+    Ok(statement.query_row([id], |row| parsed(row, 0)).optional()?.flatten())
+}
+
+/// The most entries of a chain; the next would stand among those of another.
+pub(super) const LONGEST: u64 = 1 << 32;
+
+fn at(chain: ChainId, seq: u64) -> i64 {
+    (chain << 32) | (seq & (LONGEST - 1)) as i64
+}
+
+/// The leaf of one entry.
+pub(super) fn leaf_at(conn: &Connection, chain: ChainId, seq: u64) -> rusqlite::Result<Option<Digest>> {
+    let mut statement = conn.prepare_cached("SELECT leaf FROM lines WHERE at = ?1")?;
+    statement.query_row([at(chain, seq)], |row| digest(row, 0)).optional()
+}
+
+/// Stores one line. A line that stands there already is a constraint's violation.
+pub(super) fn store_line(
+    conn: &Connection,
+    chain: ChainId,
+    seq: u64,
+    leaf: &Digest,
+    line: &[u8],
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO lines (at, leaf, line) VALUES (?1, ?2, ?3)";
+    conn.prepare_cached(sql)?.execute(params![at(chain, seq), leaf.as_bytes(), line])?;
+    Ok(())
+}
+
+/// Lines from `from` up to the chain's end, at most `limit`, and at most `bytes` in all but for the first.
+pub(super) fn lines(
+    conn: &Connection,
+    chain: &Chain,
+    from: u64,
+    limit: u64,
+    bytes: usize,
+) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let end = from.saturating_add(limit).min(chain.head.size);
+    if from >= end {
+        return Ok(Vec::new());
+    }
+    let mut statement = conn.prepare_cached("SELECT line FROM lines WHERE at BETWEEN ?1 AND ?2 ORDER BY at")?;
+    let mut rows = statement.query([at(chain.id, from), at(chain.id, end - 1)])?;
+    let (mut lines, mut total) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let line: Vec<u8> = row.get(0)?;
+        total += line.len() + 1;
+        if total > bytes && !lines.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// The names of all chains.
+pub(super) fn names(conn: &Connection) -> rusqlite::Result<Vec<Option<ChainName>>> {
+    conn.prepare("SELECT name FROM chains ORDER BY id")?.query_map([], |row| parsed(row, 0))?.collect()
+}

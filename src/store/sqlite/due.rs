@@ -1,0 +1,179 @@
+//! What ends by itself: leases, sessions, minutes of refusals, nonces past their window. All of it is found by an index
+//! on when it is due, so that nothing is scanned; a chain that is set aside keeps what it has, and holds up nobody.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use super::super::{Due, Event};
+use super::leases::{self, over};
+use super::requests::{self, NONE};
+use super::rows::{ChainId, parsed};
+use super::stop::Stop;
+use super::tx::Tx;
+use super::views::VaultFacts;
+use crate::audit::entry;
+use crate::id::{ChainName, LeaseId, Sid};
+use crate::lease::State;
+use crate::statement::reply::EntryRef;
+use crate::time::Timestamp;
+
+pub(super) fn end_due(tx: &mut Tx<'_>, limit: u64) -> Result<Due, Stop> {
+    let leases = expire(tx, limit)?;
+    let (sessions, with_them) = end_sessions(tx, limit)?;
+    summarise(tx, limit)?;
+    let nonces = forget(tx, limit)?;
+    Ok(Due { leases: leases + with_them, sessions, nonces })
+}
+
+/// The chain of a row, unless it is set aside, which an attempt to hold it finds out.
+fn open_chain(tx: &mut Tx<'_>, name: &ChainName) -> Result<Option<super::views::Held>, Stop> {
+    match tx.look(name) {
+        Err(Stop::Denied(_)) => Ok(None),
+        held => held,
+    }
+}
+
+fn expire(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
+    let sql = "SELECT l.id, c.name FROM leases l JOIN chains c ON c.id = l.chain
+               WHERE l.state = 'live' AND l.expires <= ?1 ORDER BY l.expires";
+    let views = &tx.shared.views;
+    let due: Vec<(LeaseId, ChainName)> = over(tx.conn, sql, tx.now, limit, |row| {
+        let name: Option<ChainName> = parsed(row, 1)?;
+        name.filter(|name| !views.is_aside(name)).map(|name| Ok((leases::lease_id(row, 0)?, name))).transpose()
+    })?;
+    let mut ended = 0;
+    for (id, name) in due {
+        let Some(mut held) = open_chain(tx, &name)? else { continue };
+        let Some(lease) = leases::by_id(tx.conn, &id)? else { continue };
+        requests::end_lease(tx, &mut held, &lease, State::Expired)?;
+        tx.append(&mut held, entry::Expire { lease: id, outcome: NONE.to_owned() })?;
+        tx.keep(held);
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+/// Ends sessions that ran out, and their leases with them.
+fn end_sessions(tx: &mut Tx<'_>, limit: u64) -> Result<(u64, u64), Stop> {
+    let sql = "SELECT c.name, s.sid FROM sessions s JOIN chains c ON c.id = s.chain
+               WHERE s.ended IS NULL AND s.due <= ?1 ORDER BY s.due";
+    let views = &tx.shared.views;
+    let due: Vec<(ChainName, Sid)> = over(tx.conn, sql, tx.now, limit, |row| {
+        let name: Option<ChainName> = parsed(row, 0)?;
+        Ok(name.filter(|name| !views.is_aside(name)).zip(parsed(row, 1)?))
+    })?;
+    let (mut sessions, mut ended) = (0, 0);
+    for (name, sid) in due {
+        let (Some(mut held), Some(agent)) = (open_chain(tx, &name)?, name.agent()) else { continue };
+        let (chain, idle) = (held.chain.id, tx.shared.rules.session_idle);
+        let Some(session) = leases::session(tx.conn, chain, &agent, &sid)? else { continue };
+        if session.alive(tx.now, idle).is_ok() {
+            // The idle time was made longer since; the row learns when it is due now.
+            leases::touch_session(tx.conn, chain, &session, idle)?;
+            continue;
+        }
+        let reason = if tx.now >= session.ends { "max" } else { "idle" };
+        tx.append(&mut held, entry::SessionEnd { reason: reason.to_owned(), sid: sid.clone() })?;
+        let at = held.chain.head.ts;
+        requests::end_session(tx, &mut held, session, at)?;
+        for lease in leases::live_of_session(tx.conn, chain, &sid)? {
+            requests::end_lease(tx, &mut held, &lease, State::Expired)?;
+            tx.append(&mut held, entry::Expire { lease: lease.id, outcome: NONE.to_owned() })?;
+            ended += 1;
+        }
+        tx.keep(held);
+        sessions += 1;
+    }
+    Ok((sessions, ended))
+}
+
+/// Sums up the refusals of minutes that are over.
+fn summarise(tx: &mut Tx<'_>, limit: u64) -> Result<(), Stop> {
+    let sql = "SELECT DISTINCT d.minute, d.chain, c.name FROM denials d JOIN chains c ON c.id = d.chain
+               WHERE d.minute < ?1 ORDER BY d.minute";
+    let views = &tx.shared.views;
+    let minute = Timestamp(tx.now.minute());
+    let full: Vec<(u64, ChainId, ChainName)> = over(tx.conn, sql, minute, limit, |row| {
+        let name: Option<ChainName> = parsed(row, 2)?;
+        name.filter(|name| !views.is_aside(name)).map(|name| Ok((row.get(0)?, row.get(1)?, name))).transpose()
+    })?;
+    for (minute, chain, name) in full {
+        let Some(mut held) = open_chain(tx, &name)? else { continue };
+        let mut counts = BTreeMap::new();
+        let (mut from, mut to) = (Timestamp(u64::MAX), Timestamp::ZERO);
+        let sql = "SELECT reason, counted, first, last FROM denials WHERE minute = ?1 AND chain = ?2 AND counted > 0";
+        let mut statement = tx.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![minute, chain])?;
+        while let Some(row) = rows.next()? {
+            counts.insert(row.get::<_, String>(0)?, row.get::<_, u64>(1)?);
+            from = from.min(Timestamp(row.get(2)?));
+            to = to.max(Timestamp(row.get(3)?));
+        }
+        if !counts.is_empty() {
+            tx.append(&mut held, entry::DenySummary { counts, from, to })?;
+            tx.keep(held);
+        }
+        let sql = "DELETE FROM denials WHERE minute = ?1 AND chain = ?2";
+        tx.conn.prepare_cached(sql)?.execute(params![minute, chain])?;
+    }
+    Ok(())
+}
+
+/// Forgets nonces past their window, and raises the floor to the newest of them in the same transaction: whatever
+/// becomes of the clock or the skew, none of these requests is taken again.
+fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
+    let sql = "DELETE FROM nonces WHERE (key, nonce) IN
+               (SELECT key, nonce FROM nonces WHERE iat < ?1 ORDER BY iat LIMIT ?2) RETURNING key, iat";
+    let before = tx.now.minus(tx.shared.rules.skew);
+    let mut keys: BTreeMap<i64, u64> = BTreeMap::new();
+    let (mut forgotten, mut newest) = (0, Timestamp::ZERO);
+    {
+        let mut statement = tx.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![before.0, limit])?;
+        while let Some(row) = rows.next()? {
+            *keys.entry(row.get(0)?).or_default() += 1;
+            newest = newest.max(Timestamp(row.get(1)?));
+            forgotten += 1;
+        }
+    }
+    for (key, count) in keys {
+        let sql = "UPDATE nonces_live SET count = MAX(count - ?2, 0) WHERE key = ?1";
+        tx.conn.prepare_cached(sql)?.execute(params![key, count])?;
+    }
+    let mut vault = tx.hold(&ChainName::vault())?;
+    let facts = vault.vault()?.clone();
+    if newest > facts.floor {
+        tx.put_vault(&mut vault, VaultFacts { floor: newest, ..facts })?;
+        tx.keep(vault);
+    }
+    Ok(forgotten)
+}
+
+/// Records what happened to the vault itself; with `epochs`, that an audit key of that number signs from here on.
+pub(super) fn event(tx: &mut Tx<'_>, event: &Event, epochs: Option<u64>) -> Result<EntryRef, Stop> {
+    let mut vault = tx.hold(&ChainName::vault())?;
+    let facts = vault.vault()?.clone();
+    let body: entry::Body = match event {
+        Event::Start { node, version } => entry::Start { node: node.clone(), version: version.clone() }.into(),
+        Event::Stop => entry::Stop {}.into(),
+        Event::Epoch => entry::Epoch {}.into(),
+    };
+    let entry = match epochs.filter(|epochs| *epochs > facts.epochs) {
+        Some(epochs) => {
+            let entry = tx.append_deciding(&mut vault, body)?;
+            tx.put_vault(&mut vault, VaultFacts { epochs, ..facts })?;
+            entry
+        }
+        None => tx.append(&mut vault, body)?,
+    };
+    tx.keep(vault);
+    Ok(entry)
+}
+
+pub(super) fn refused(tx: &mut Tx<'_>, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Stop> {
+    let mut vault = tx.hold(&ChainName::vault())?;
+    let entry = tx.append(&mut vault, entry::Refused { counts: counts.clone(), minute })?;
+    tx.keep(vault);
+    Ok(entry)
+}

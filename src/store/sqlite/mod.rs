@@ -1,0 +1,330 @@
+//! The store on SQLite: one file, one daemon, one thread that writes.
+//!
+//! - `files`, `schema`, `founding`: the directory and its lock, the tables, how a store is made and opened
+//! - `ticket`, `writer`, `tx`: jobs, their group commit, and a transaction as a job sees it
+//! - `reader`: connections that only read
+//! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
+//!   them is kept in memory
+//! - `leases`, `requests`, `orders`, `due`, `reads`, `lists`: the verbs
+//!
+//! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
+//! back that was taken away: each such row carries a MAC, and each chain's row the digest of all of them, under a MAC of
+//! its own. He can destroy, and he can put the whole file back to an older state while the daemon is down; that is what
+//! `seen`, receipts and checkpoints are for.
+
+mod chains;
+mod due;
+mod files;
+mod founding;
+mod leases;
+mod lists;
+mod orders;
+mod reader;
+mod reads;
+mod requests;
+mod rows;
+mod schema;
+mod stop;
+mod ticket;
+mod tx;
+mod verbs;
+mod views;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::files::Files;
+use self::reader::{Instant, READERS, Readers};
+use self::schema::Access;
+use self::stop::Stop;
+use self::ticket::{Left, Ticket};
+use self::tx::Tx;
+use self::views::Views;
+use self::writer::{Condition, Queue, Verb, Waiting, Weight, Writer};
+use super::{Failure, Founding, Rules, VaultKeys};
+use crate::crypto::signature::PublicKey;
+use crate::entropy::Entropy;
+use crate::id::{Aud, LeaseId, VaultName};
+use crate::seal::at_rest::Ring;
+use crate::seal::custody::RootKey;
+use crate::statement::reply::EntryRef;
+use crate::time::{Clock, Seconds};
+
+/// The most jobs that wait for the writer. Who finds no room waits for it, no longer than the deadline.
+const QUEUE: usize = 4096;
+
+/// How long a store that is dropped waits for its writer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const FAILED: &str = "the store has failed; the daemon must start anew";
+
+/// Why a store is not opened or not founded. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// No such directory or file.
+    #[error("{0} does not exist; make a vault with `vaultctl init`, or name the right data directory")]
+    Missing(PathBuf),
+    /// There is a store already.
+    #[error("{0} exists already and is not overwritten; name another data directory")]
+    Exists(PathBuf),
+    /// Others can read it.
+    #[error("{path} is open to others (mode {mode:04o}); `chmod go-rwx {path}`")]
+    Open {
+        /// The directory or file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Another daemon has it.
+    #[error("another vaultd uses {0}; stop it first")]
+    Locked(PathBuf),
+    /// Not a file of ours.
+    #[error("vault.db is no NockVault store; name the right data directory")]
+    NotOurs,
+    /// A schema that this program does not know.
+    #[error("the store has schema version {found} and this program knows 1 to {known}; use a newer vaultd")]
+    UnknownSchema {
+        /// What the file says.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The ring does not open.
+    #[error("the root key is not the one of this store; name the right key file")]
+    WrongRoot,
+    /// Ours, and damaged.
+    #[error("the store is damaged: {0}; restore it from a backup")]
+    Broken(String),
+    /// The system refused.
+    #[error("{path}: {cause}")]
+    Io {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The database refused.
+    #[error("the database failed: {0}")]
+    Sql(#[from] rusqlite::Error),
+}
+
+/// What writer and readers share.
+#[derive(Debug)]
+struct Shared {
+    ring: Ring,
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    name: VaultName,
+    aud: Aud,
+    identity: PublicKey,
+    views: Views,
+    condition: Condition,
+}
+
+impl Shared {
+    fn new(
+        ring: Ring,
+        rules: Option<Rules>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        (name, aud): (VaultName, Aud),
+        identity: PublicKey,
+    ) -> Shared {
+        let rules = rules.unwrap_or(NO_REQUESTS);
+        Shared {
+            ring,
+            rules,
+            clock,
+            entropy,
+            name,
+            aud,
+            identity,
+            views: Views::default(),
+            condition: Condition::default(),
+        }
+    }
+}
+
+/// The rules of a founding, which serves no requests.
+const NO_REQUESTS: Rules = Rules {
+    skew: Seconds(0),
+    nonces_per_key: 0,
+    session_idle: Seconds(0),
+    session_max: Seconds(0),
+    sessions_per_agent: 0,
+    leases_per_agent: 0,
+    denials_per_minute: 0,
+    key_overlap: Seconds(0),
+    deadline: Duration::ZERO,
+};
+
+/// The store in one directory, held by this process alone.
+#[derive(Debug)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    queue: Option<Queue>,
+    room: Arc<Semaphore>,
+    done: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Sqlite {
+    /// Makes the store of a new vault in `data_dir`, which is made where it is missing. Durable when it returns: the
+    /// vault's keys, its first operator, and the first entries of `_vault` and `_operators`, which it gives back in this
+    /// order.
+    ///
+    /// # Errors
+    /// [`OpenFault`]; nothing of it is left then.
+    pub fn found(
+        data_dir: &Path,
+        root: &RootKey,
+        founding: Founding,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(EntryRef, EntryRef), OpenFault> {
+        founding::found(data_dir, root, founding, entropy)
+    }
+
+    /// Opens the store in `data_dir`, brings its tables to this program's version, and begins to write. A chain whose
+    /// row does not fit its newest line is set aside at once; whole chains are for a verifier.
+    ///
+    /// # Errors
+    /// [`OpenFault`].
+    pub fn open(
+        data_dir: &Path,
+        root: &RootKey,
+        rules: Rules,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Sqlite, VaultKeys), OpenFault> {
+        let files = Files::take(data_dir)?;
+        let database = files.existing_database()?;
+        let mut conn = schema::connect(&database, Access::Write)?;
+        schema::bring_up(&mut conn)?;
+        let ring = founding::ring(&conn, root)?;
+        let facts = founding::vault(&conn, &ring)?;
+        let keys = founding::keys(&conn, &ring, &facts)?;
+        let readers = (0..READERS).map(|_| schema::connect(&database, Access::Read)).collect::<Result<_, _>>()?;
+        if let Err(cause) = files.keep_reserve() {
+            // Issuing finds out by itself whether there is room; ending must not wait for it.
+            tracing::error!(%cause, "there is no room for the reserve");
+        }
+        let vault = (facts.name, facts.aud);
+        let shared = Arc::new(Shared::new(ring, Some(rules), clock, entropy, vault, keys.identity.public()));
+        look_at_all(&conn, &shared)?;
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let newest = lists::newest(&conn)?;
+        let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
+        let (end, done) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            writer.run();
+            // Nobody listens where the store was not dropped but the process ends.
+            let _ = end.send(());
+        });
+        thread.map_err(|cause| OpenFault::Io { path: database, cause })?;
+        let readers = Arc::new(Readers::new(readers));
+        Ok((
+            Sqlite {
+                shared,
+                readers,
+                queue: Some(queue),
+                room: Arc::new(Semaphore::new(QUEUE)),
+                done: Mutex::new(done),
+            },
+            keys,
+        ))
+    }
+
+    /// Limits how large the database may grow, in bytes; beyond it, writing is refused as on a full disk.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`].
+    pub async fn limit_size(&self, bytes: u64) -> Result<(), Failure> {
+        self.write(Weight::Ends, None, move |tx| {
+            let page: u64 = tx.conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = (bytes / page.max(1)).clamp(1, u32::MAX.into());
+            // The pragma answers with the limit that now holds: never below what the database has already.
+            Ok(tx.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?)
+        })
+        .await
+    }
+
+    /// Sends a job through the writer and waits for it, no longer than the deadline. `lease` is what the job makes, to be
+    /// ended again where nobody waits for the outcome.
+    async fn write<T, F>(&self, weight: Weight, lease: Option<LeaseId>, run: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, Stop> + Send + 'static,
+    {
+        let unavailable = |why: &str| Failure::Unavailable(why.to_owned());
+        if self.shared.condition.failed() {
+            return Err(unavailable(FAILED));
+        }
+        let queue = self.queue.as_ref().ok_or_else(|| unavailable("the store is closed"))?;
+        let deadline = tokio::time::Instant::now() + self.shared.rules.deadline;
+        let room = tokio::time::timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await;
+        let room = room.ok().and_then(Result::ok).ok_or_else(|| unavailable("too much waits to be written"))?;
+        let (ticket, (reply, mut answer)) = (Ticket::default(), oneshot::channel());
+        let verb =
+            Verb { weight, run, outcome: None, reply, ticket: ticket.clone(), lease: lease.clone(), _room: room };
+        let waiting = Waiting { ticket, lease, queue: queue.clone() };
+        queue.send(Box::new(verb)).map_err(|_| unavailable("the writer is gone"))?;
+        match tokio::time::timeout_at(deadline, &mut answer).await {
+            Ok(Ok(result)) => {
+                waiting.ticket.take();
+                result
+            }
+            Ok(Err(_)) => match waiting.give_up() {
+                Left::Nothing => Err(unavailable("the writer is gone")),
+                Left::UnderWay | Left::Landed => Err(Failure::Unknown),
+            },
+            Err(_) => match waiting.give_up() {
+                Left::Nothing => Err(unavailable("the deadline passed while it waited to be written")),
+                Left::UnderWay => Err(Failure::Unknown),
+                // It landed in this very moment, and its answer is on the way.
+                Left::Landed => answer.await.unwrap_or(Err(Failure::Unknown)),
+            },
+        }
+    }
+
+    async fn read<T, F>(&self, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Instant<'_>) -> Result<T, Stop> + Send + 'static,
+    {
+        self.readers.read(&self.shared, read).await
+    }
+}
+
+impl Drop for Sqlite {
+    /// Lets the writer end what waits, and the lock go with it.
+    fn drop(&mut self) {
+        self.queue = None;
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!("the writer did not come to its end in time");
+        }
+    }
+}
+
+/// Looks at each chain's row and newest line.
+fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<(), OpenFault> {
+    for name in chains::names(conn)? {
+        let Some(name) = name else {
+            tracing::error!("a chain has a name that no chain of ours can have");
+            continue;
+        };
+        let fault = match chains::find(conn, &shared.name, &name)? {
+            chains::Found::Row(chain) if !chain.verify(&shared.ring) => "the MAC of its row does not verify",
+            chains::Found::Row(chain) if !chain.fits_its_lines(conn)? => "its row and its newest line do not fit",
+            chains::Found::Row(_) | chains::Found::Nothing => continue,
+            chains::Found::Forged => "its row is none of ours",
+        };
+        shared.views.set_aside(&name, fault);
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Orders of operators: the `command` entry in `_operators` first, then what it does, with `by`. All of it is one
+//! transaction. An order that is refused is undone to the last row and stands in `_operators` with its reason; it has
+//! still spent its nonce.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, params};
+use serde_json::{Map, Value, json};
+
+use super::super::{Carried, Order};
+use super::leases;
+use super::requests::{self, NONE, embed};
+use super::stop::Stop;
+use super::tx::{self, Tx};
+use super::views::{AgentFacts, Facts, Held};
+use super::writer::execute;
+use crate::audit::entry::{self, By};
+use crate::authn::{self, Authenticated};
+use crate::base64url::Bytes;
+use crate::crypto::aead::Place;
+use crate::crypto::envelope::Embedded;
+use crate::denial::{Denial, Reason};
+use crate::grant::{Grant, Role};
+use crate::id::{AgentName, ChainName, Kid, Nonce, SecretName};
+use crate::lease::State;
+use crate::registry::{Agent, HeldKey};
+use crate::secret::SecretBytes;
+use crate::statement::Body;
+use crate::statement::agent::AgentKeyEnd;
+use crate::statement::command::Command;
+use crate::statement::grant::{GrantCreate, GrantRevoke};
+use crate::statement::lease::LeaseRevoke;
+use crate::statement::register::{Holder, Register};
+use crate::statement::reply::EntryRef;
+use crate::statement::role::RoleCreate;
+use crate::time::Timestamp;
+
+/// A command as a job keeps it.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    kid: Kid,
+    nonce: Nonce,
+    iat: Timestamp,
+    embedded: Embedded,
+    effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+enum Effect {
+    RegisterAgent(Box<Register>, Embedded),
+    EndAgentKey(AgentKeyEnd),
+    CreateRole(RoleCreate),
+    PutSecret(SecretName, Arc<SecretBytes>),
+    CreateGrant(GrantCreate),
+    RevokeGrant(GrantRevoke),
+    RevokeLease(LeaseRevoke),
+    Refuse(Denial),
+}
+
+impl Wish {
+    pub(super) fn of(order: &Order<'_>) -> Result<Wish, Stop> {
+        fn wish<B: Body>(command: &Authenticated<Command<B>>, effect: impl FnOnce(B) -> Effect) -> Result<Wish, Stop> {
+            let Command { kid, nonce, iat, body, .. } = command.statement().clone();
+            Ok(Wish { kid, nonce, iat, embedded: embed(command.envelope())?, effect: effect(body) })
+        }
+        match order {
+            Order::RegisterAgent(command, register) => {
+                wish(command, |body| Effect::RegisterAgent(Box::new((*register).clone()), body.register))
+            }
+            Order::EndAgentKey(command) => wish(command, Effect::EndAgentKey),
+            Order::CreateRole(command) => wish(command, Effect::CreateRole),
+            Order::PutSecret(command, value) => {
+                let value = Arc::new(SecretBytes::from(value.expose().clone()));
+                wish(command, |body| Effect::PutSecret(body.name, value))
+            }
+            Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
+            Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
+            Order::RevokeLease(command) => wish(command, Effect::RevokeLease),
+            Order::Refuse { envelope, kid, nonce, iat, denial } => Ok(Wish {
+                kid: (*kid).clone(),
+                nonce: (*nonce).clone(),
+                iat: *iat,
+                embedded: embed(envelope)?,
+                effect: Effect::Refuse((*denial).clone()),
+            }),
+        }
+    }
+
+    /// Whether it takes something back.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self.effect, Effect::EndAgentKey(_) | Effect::RevokeGrant(_) | Effect::RevokeLease(_))
+    }
+}
+
+/// Spends a nonce of a key that may speak now, an agent's or an operator's.
+pub(super) fn spend(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Stop> {
+    let stranger = || -> Stop { Denial::new(Reason::Unauthenticated).internal("no such key").into() };
+    let chain = tx::chain_of_key(tx.conn, kid)?.ok_or_else(stranger)?;
+    let name = super::chains::name_of(tx.conn, chain)?.ok_or_else(stranger)?;
+    let held = tx.hold(&name)?;
+    let (id, key) = held.view.key(kid).ok_or_else(stranger)?;
+    key.accepted(tx.stamp(&held))?;
+    let floor = tx.floor()?;
+    authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
+    tx.spend(id, nonce, iat)
+}
+
+pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
+    let operators = tx.hold(&ChainName::operators())?;
+    if operators.view.key(&wish.kid).is_none() {
+        return Err(Denial::new(Reason::Unauthenticated).internal("no operator's key").into());
+    }
+    spend(tx, &wish.kid, &wish.nonce, wish.iat)?;
+    let mark = tx.mark();
+    execute(tx.conn, "SAVEPOINT effect")?;
+    match effect(tx, wish) {
+        Ok((entry, result)) => {
+            execute(tx.conn, "RELEASE effect")?;
+            Ok(Carried { entry, result: Ok(result) })
+        }
+        Err(Stop::Denied(denial)) => {
+            execute(tx.conn, "ROLLBACK TO effect")?;
+            execute(tx.conn, "RELEASE effect")?;
+            tx.back_to(mark);
+            let mut operators = tx.hold(&ChainName::operators())?;
+            let refused = entry::Command::refused(wish.embedded.clone(), denial.reason.code());
+            let entry = tx.append(&mut operators, refused)?;
+            tx.keep(operators);
+            Ok(Carried { entry, result: Err(denial) })
+        }
+        Err(stop) => Err(stop),
+    }
+}
+
+type Effected = Result<(EntryRef, Map<String, Value>), Stop>;
+
+fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
+    match &wish.effect {
+        Effect::RegisterAgent(register, embedded) => match &register.holder {
+            Holder::Agent(name) if register.kver == 1 => first_key(tx, wish, name, register, embedded),
+            Holder::Agent(name) => next_key(tx, wish, name, register, embedded),
+            Holder::Operator(_) => Err(Denial::new(Reason::BadProof).detail("it names no agent").into()),
+        },
+        Effect::EndAgentKey(body) => end_key(tx, wish, body),
+        Effect::CreateRole(body) => create_role(tx, wish, body),
+        Effect::PutSecret(name, value) => put_secret(tx, wish, name, value),
+        Effect::CreateGrant(body) => create_grant(tx, wish, body),
+        Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
+        Effect::RevokeLease(body) => revoke_lease(tx, wish, body),
+        Effect::Refuse(denial) => Err(denial.clone().into()),
+    }
+}
+
+/// Records the command as carried out; its effects follow, in the same transaction.
+fn command(tx: &mut Tx<'_>, wish: &Wish, result: &Value) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
+    let result = result.as_object().cloned().unwrap_or_default();
+    let mut operators = tx.hold(&ChainName::operators())?;
+    let entry = tx.append(&mut operators, entry::Command::carried(wish.embedded.clone(), result.clone()))?;
+    tx.keep(operators);
+    Ok((entry, result, tx::by(entry)))
+}
+
+fn not_found(what: &str) -> Stop {
+    Denial::new(Reason::NotFound).detail(what).into()
+}
+
+fn agent(tx: &mut Tx<'_>, name: &AgentName) -> Result<Held, Stop> {
+    tx.agent(name)?.ok_or_else(|| not_found("no such agent"))
+}
+
+fn first_key(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName, register: &Register, embedded: &Embedded) -> Effected {
+    if tx.agent(name)?.is_some() {
+        return Err(Reason::AlreadyExists.into());
+    }
+    let sql = "SELECT 1 FROM agents WHERE collision = ?1";
+    let collides = tx.conn.prepare_cached(sql)?.exists([name.collision_form()])?;
+    if collides {
+        return Err(Reason::NameCollision.into());
+    }
+    let kid = register.pk.kid();
+    if tx::chain_of_key(tx.conn, &kid)?.is_some() {
+        return Err(Reason::KeyKnown.into());
+    }
+    let (entry, result, by) = command(tx, wish, &json!({ "agent": name, "kid": kid, "kver": 1, "seq": 0 }))?;
+    let unborn = Agent { name: name.clone(), since: Timestamp::ZERO, frozen: false, keys: vec![], grants: vec![] };
+    let facts = AgentFacts { agent: Arc::new(unborn), keys: Default::default(), uses: Default::default() };
+    let mut held = tx.begin(&ChainName::from(name), Facts::Agent(facts))?;
+    let genesis = entry::Genesis {
+        agent: name.clone(),
+        by,
+        identity: Bytes(tx.shared.identity.to_bytes().to_vec()),
+        register: embedded.clone(),
+        salt: Bytes(tx.shared.entropy.bytes::<16>().to_vec()),
+    };
+    tx.append_deciding(&mut held, genesis)?;
+    let since = held.chain.head.ts;
+    tx.put_agent(&mut held, name, since)?;
+    tx.add_key(&mut held, HeldKey::registered(register, since))?;
+    tx.keep(held);
+    Ok((entry, result))
+}
+
+fn next_key(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName, register: &Register, embedded: &Embedded) -> Effected {
+    let mut held = agent(tx, name)?;
+    let (id, mut old) = requests::successor(tx, &held, register)?;
+    let result = json!({
+        "agent": name, "kid": register.pk.kid(), "kver": register.kver, "seq": held.chain.head.size,
+    });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    let grace = tx.stamp(&held).plus(tx.shared.rules.key_overlap);
+    // A key that was ended is not accepted for any overlap.
+    let grace = old.ended.is_none().then_some(grace);
+    let body = entry::AgentKey { by: Some(by), grace, register: embedded.clone(), request: None };
+    tx.append_deciding(&mut held, body)?;
+    let since = held.chain.head.ts;
+    if grace.is_some() {
+        old.grace = grace;
+        tx.write_key(&mut held, id, old)?;
+    }
+    tx.add_key(&mut held, HeldKey::registered(register, since))?;
+    tx.keep(held);
+    Ok((entry, result))
+}
+
+fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
+    let mut held = agent(tx, &body.agent)?;
+    let (id, key) = held.view.key(&body.kid).ok_or_else(|| not_found("the agent has no such key"))?;
+    let mut key = key.clone();
+    if key.ended.is_some() {
+        return Err(Denial::new(Reason::KeyRetired).detail("the key was ended before").into());
+    }
+    let result = json!({ "agent": body.agent, "kid": body.kid, "seq": held.chain.head.size });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    let (kid, suspect_from) = (body.kid.clone(), body.suspect_from);
+    tx.append_deciding(&mut held, entry::AgentKeyEnd { by, kid, suspect_from })?;
+    key.ended = Some(held.chain.head.ts);
+    tx.write_key(&mut held, id, key)?;
+    tx.keep(held);
+    Ok((entry, result))
+}
+
+fn create_role(tx: &mut Tx<'_>, wish: &Wish, body: &RoleCreate) -> Effected {
+    if tx.role(&body.role)?.is_some() {
+        return Err(Reason::AlreadyExists.into());
+    }
+    let (entry, result, _) = command(tx, wish, &json!({ "role": body.role }))?;
+    let mut operators = tx.hold(&ChainName::operators())?;
+    let since = operators.chain.head.ts;
+    operators.chain.deciding = Some(entry.seq);
+    let role = Role { name: body.role.clone(), engine: body.engine.clone(), config: body.config.clone(), since };
+    tx.add_role(&mut operators, role)?;
+    tx.keep(operators);
+    Ok((entry, result))
+}
+
+/// Where a secret's value is sealed to.
+pub(super) fn secret_place<'a>(name: &'a SecretName, version: u64) -> Place<'a> {
+    Place { table: "secrets", column: "sealed", row: name.as_str(), purpose: "kv", ver: version }
+}
+
+/// The newest version of a stored secret; 0 where there is none.
+pub(super) fn newest_version(conn: &rusqlite::Connection, name: &SecretName) -> rusqlite::Result<u64> {
+    let sql = "SELECT version FROM secrets WHERE name = ?1 ORDER BY version DESC LIMIT 1";
+    Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+fn put_secret(tx: &mut Tx<'_>, wish: &Wish, name: &SecretName, value: &SecretBytes) -> Effected {
+    let version = newest_version(tx.conn, name)? + 1;
+    let (entry, result, _) = command(tx, wish, &json!({ "name": name, "version": version }))?;
+    let sealed = tx.shared.ring.seal(&secret_place(name, version), value.expose(), &*tx.shared.entropy);
+    let sql = "INSERT INTO secrets (name, version, since, bytes, sealed) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let bytes = value.expose().len() as u64;
+    tx.conn.prepare_cached(sql)?.execute(params![name.as_str(), version, tx.now.0, bytes, sealed])?;
+    Ok((entry, result))
+}
+
+fn create_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantCreate) -> Effected {
+    body.terms.consistent().map_err(|why| Denial::new(Reason::BadTerms).detail(why))?;
+    let mut held = agent(tx, &body.agent)?;
+    if tx.role(&body.role)?.is_none() {
+        return Err(not_found("no such role"));
+    }
+    if held.agent()?.agent.grants.iter().any(|grant| grant.role == body.role) {
+        return Err(Denial::new(Reason::AlreadyExists)
+            .detail("the agent has this role; revoke that grant first")
+            .into());
+    }
+    let seq = held.chain.head.size;
+    let (entry, result, by) = command(tx, wish, &json!({ "agent": body.agent, "role": body.role, "grant": seq }))?;
+    let (role, terms) = (body.role.clone(), body.terms.clone());
+    tx.append_deciding(&mut held, entry::Grant { by, role: role.clone(), terms: terms.clone() })?;
+    let since = held.chain.head.ts;
+    tx.add_grant(&mut held, Grant { agent: body.agent.clone(), role, terms, seq, since })?;
+    tx.keep(held);
+    Ok((entry, result))
+}
+
+fn revoke_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantRevoke) -> Effected {
+    let mut held = agent(tx, &body.agent)?;
+    let grants = &held.agent()?.agent.grants;
+    let grant = grants.iter().find(|grant| grant.role == body.role).cloned();
+    let grant = grant.ok_or_else(|| not_found("the agent has no grant of this role"))?;
+    let live = leases::live_of_grant(tx.conn, held.chain.id, grant.seq)?;
+    let result = json!({ "agent": body.agent, "role": body.role, "grant": grant.seq, "leases": live.len() });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    let ungrant = entry::Ungrant { by: by.clone(), grant: grant.seq, role: body.role.clone() };
+    tx.append_deciding(&mut held, ungrant)?;
+    tx.remove_grant(&mut held, &grant)?;
+    for lease in &live {
+        requests::end_lease(tx, &mut held, lease, State::Revoked)?;
+        let body = entry::Revoke { by: by.clone(), lease: lease.id.clone(), outcome: NONE.to_owned() };
+        tx.append(&mut held, body)?;
+    }
+    tx.keep(held);
+    Ok((entry, result))
+}
+
+fn revoke_lease(tx: &mut Tx<'_>, wish: &Wish, body: &LeaseRevoke) -> Effected {
+    let lease = leases::by_id(tx.conn, &body.lease)?.ok_or_else(|| not_found("no such lease"))?;
+    if lease.state != State::Live {
+        return Err(Reason::LeaseEnded.into());
+    }
+    let mut held = tx.hold(&ChainName::from(&lease.agent))?;
+    let result = json!({ "agent": lease.agent, "lease": lease.id, "seq": held.chain.head.size });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    requests::end_lease(tx, &mut held, &lease, State::Revoked)?;
+    tx.append(&mut held, entry::Revoke { by, lease: lease.id, outcome: NONE.to_owned() })?;
+    tx.keep(held);
+    Ok((entry, result))
+}

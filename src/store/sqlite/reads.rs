@@ -1,0 +1,94 @@
+//! Reads on the way of a request: a few rows by their keys, and the chain's row that says whether what is in memory
+//! still holds.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::super::{Candidate, Situation};
+use super::orders::{newest_version, secret_place};
+use super::reader::Instant;
+use super::rows::ChainId;
+use super::stop::Stop;
+use super::tx::{chain_of_key, nonce_bytes};
+use super::views::View;
+use super::{chains, leases, views};
+use crate::denial::{Denial, Reason};
+use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
+use crate::secret::SecretBytes;
+use crate::statement::request::Seen;
+
+/// What a [`super::super::Question`] holds, as a job keeps it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) agent: AgentName,
+    pub(super) sid: Sid,
+    pub(super) role: Option<RoleName>,
+    pub(super) kid: Kid,
+    pub(super) nonce: Nonce,
+    pub(super) seen: Seen,
+}
+
+/// The facts behind the chain of this number. Of a chain that is set aside, what verifies: enough to tell its keys from
+/// a stranger's, and nothing is decided by it.
+fn view_of(at: Instant<'_>, chain: ChainId) -> Result<Option<Arc<View>>, Stop> {
+    let Some(name) = chains::name_of(at.conn, chain)? else { return Ok(None) };
+    match at.look(&name) {
+        Ok(held) => Ok(held.map(|held| held.view)),
+        Err(Stop::Denied(_)) => match chains::find(at.conn, &at.shared.name, &name)? {
+            chains::Found::Row(chain) => Ok(views::read(at.conn, at.shared, &chain)?.0.map(Arc::new)),
+            _ => Ok(None),
+        },
+        Err(stop) => Err(stop),
+    }
+}
+
+pub(super) fn candidate(at: Instant<'_>, kid: &Kid) -> Result<Candidate, Stop> {
+    let view = chain_of_key(at.conn, kid)?.map(|chain| view_of(at, chain)).transpose()?.flatten();
+    let key = view.and_then(|view| view.key(kid).map(|(_, key)| key.clone()));
+    let floor = at.hold(&ChainName::vault())?.vault()?.floor;
+    Ok(Candidate { key, floor })
+}
+
+pub(super) fn situation(at: Instant<'_>, asked: &Asked) -> Result<Situation, Stop> {
+    let name = ChainName::from(&asked.agent);
+    let stranger = || Denial::new(Reason::Unauthenticated).internal("no such agent");
+    let held = at.look(&name)?.ok_or_else(stranger)?;
+    let facts = held.agent()?;
+    let session = leases::session(at.conn, held.chain.id, &asked.agent, &asked.sid)?;
+    let operators = asked.role.as_ref().map(|_| at.hold(&ChainName::operators())).transpose()?;
+    let role = match (&operators, &asked.role) {
+        (Some(operators), Some(name)) => operators.operators()?.roles.get(name).cloned(),
+        _ => None,
+    };
+    let grant = facts.agent.grants.iter().find(|grant| Some(&grant.role) == asked.role.as_ref());
+    Ok(Situation {
+        agent: Arc::clone(&facts.agent),
+        session,
+        role,
+        uses: grant.and_then(|grant| facts.uses.get(&grant.seq)).copied().unwrap_or_default(),
+        replayed: nonce_known(at, &asked.kid, &asked.nonce)?,
+        history: held.chain.has(at.conn, asked.seen)?,
+    })
+}
+
+pub(super) fn nonce_known(at: Instant<'_>, kid: &Kid, nonce: &Nonce) -> Result<bool, Stop> {
+    let sql = "SELECT 1 FROM nonces WHERE key = (SELECT id FROM keys WHERE kid = ?1) AND nonce = ?2";
+    Ok(at.conn.prepare_cached(sql)?.exists(params![kid.as_str(), nonce_bytes(nonce)])?)
+}
+
+pub(super) fn secret_value(
+    at: Instant<'_>,
+    name: &SecretName,
+    version: Option<u64>,
+) -> Result<Option<(u64, SecretBytes)>, Stop> {
+    let version = version.map_or_else(|| newest_version(at.conn, name), Ok)?;
+    let mut statement = at.conn.prepare_cached("SELECT sealed FROM secrets WHERE name = ?1 AND version = ?2")?;
+    // No version is beyond what a column holds, and so no such row is there.
+    let Ok(column) = i64::try_from(version) else { return Ok(None) };
+    let sealed: Option<Vec<u8>> = statement.query_row(params![name.as_str(), column], |row| row.get(0)).optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let opened = at.shared.ring.open(&secret_place(name, version), &sealed);
+    let value = opened.map_err(|why| Stop::Broken(format!("version {version} of the secret {name}: {why}")))?;
+    Ok(Some((version, value)))
+}

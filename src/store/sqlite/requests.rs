@@ -1,0 +1,359 @@
+//! Requests of agents, decided anew inside the transaction: by the key as it is now, in the window of the present, in
+//! the session as it stands, under the grant that is there. Each spends its nonce and appends its entry; what is
+//! refused leaves nothing.
+//!
+//! What a verifier judges by an entry's `ts` is judged here at that same instant, see [`Tx::stamp`]; the window is held
+//! against the clock itself.
+
+use super::leases;
+use super::stop::{Stop, is_constraint};
+use super::tx::Tx;
+use super::views::Held;
+use crate::audit::entry;
+use crate::authn::{self, Authenticated};
+use crate::authz::{self, Asked, Peer};
+use crate::crypto::envelope::Embedded;
+use crate::crypto::hash::Digest;
+use crate::denial::{Denial, Reason};
+use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, Sid};
+use crate::lease::{Lease, State};
+use crate::registry::{HeldKey, Session};
+use crate::statement::Body;
+use crate::statement::issue::Issue;
+use crate::statement::lease::{Release, Renew};
+use crate::statement::register::Register;
+use crate::statement::reply::{EntryRef, Hdr};
+use crate::statement::request::{Common, Request};
+use crate::statement::rotate_key::RotateKey;
+use crate::statement::session::{Close, Hello, Seal};
+use crate::time::Timestamp;
+
+/// The outcome at a backend that has nothing to undo.
+pub(super) const NONE: &str = "none";
+
+/// A request as a job keeps it: the statement, and the envelope in the shape that its entry holds.
+#[derive(Clone, Debug)]
+pub(super) struct Asking<B> {
+    pub(super) common: Common,
+    pub(super) body: B,
+    pub(super) req: Digest,
+    pub(super) embedded: Embedded,
+}
+
+impl<B: Body> Asking<B> {
+    pub(super) fn of(request: &Authenticated<Request<B>>) -> Result<Asking<B>, Stop> {
+        let Request { common, body } = request.statement().clone();
+        Ok(Asking { common, body, req: request.req(), embedded: embed(request.envelope())? })
+    }
+}
+
+/// The envelope in the shape that entries hold. Only what was admitted is recorded, so it has one.
+pub(super) fn embed(envelope: &crate::crypto::envelope::Envelope) -> Result<Embedded, Stop> {
+    envelope.embed().ok_or_else(|| Stop::Broken("the request is not canonical JSON".to_owned()))
+}
+
+/// Everything about an issuance but the request.
+#[derive(Clone, Debug)]
+pub(super) struct Minted {
+    pub(super) peer: Peer,
+    pub(super) hdr: Hdr,
+    pub(super) latest: Timestamp,
+    pub(super) handle: String,
+    pub(super) sealed: Digest,
+}
+
+/// The agent's chain and the key, after steps 6 to 9 of the order of checks, with the nonce spent.
+fn admit(
+    tx: &mut Tx<'_>,
+    agent: &AgentName,
+    kid: &Kid,
+    nonce: &Nonce,
+    iat: Timestamp,
+) -> Result<(Held, HeldKey), Stop> {
+    let held = tx.own(agent)?;
+    let at = tx.stamp(&held);
+    let (id, key) = held.view.key(kid).ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no such key"))?;
+    let key = key.clone();
+    key.accepted(at)?;
+    let floor = tx.floor()?;
+    authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
+    tx.spend(id, nonce, iat)?;
+    Ok((held, key))
+}
+
+fn admit_alive(tx: &mut Tx<'_>, common: &Common) -> Result<(Held, HeldKey), Stop> {
+    let (held, key) = admit(tx, &common.agent, &common.kid, &common.nonce, common.iat)?;
+    held.agent()?.agent.alive()?;
+    Ok((held, key))
+}
+
+/// The session of a request: as it is, or a new one where the request may open it.
+fn bind(
+    tx: &mut Tx<'_>,
+    held: &mut Held,
+    common: &Common,
+    seal: Option<&Seal>,
+    opened: Timestamp,
+) -> Result<Session, Stop> {
+    let rules = tx.shared.rules;
+    let (chain, at) = (held.chain.id, tx.stamp(held));
+    let known = leases::session(tx.conn, chain, &common.agent, &common.sid)?;
+    authn::bind(known.as_ref(), seal, at, rules.session_idle)?;
+    if let Some(mut session) = known {
+        session.used = session.used.max(at);
+        leases::touch_session(tx.conn, chain, &session, rules.session_idle)?;
+        return Ok(session);
+    }
+    let seal = seal.ok_or(Reason::SessionUnknown)?.clone();
+    if held.chain.sessions >= rules.sessions_per_agent {
+        return Err(Denial::new(Reason::SessionLimit).limit(rules.sessions_per_agent).into());
+    }
+    let (agent, sid) = (common.agent.clone(), common.sid.clone());
+    let session = Session { agent, sid, seal, opened, used: at, ends: opened.plus(rules.session_max), ended: None };
+    leases::add_session(tx.conn, chain, &session, rules.session_idle)?;
+    held.chain.sessions += 1;
+    Ok(session)
+}
+
+/// Ends a lease, with the count of those that live.
+pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &Lease, state: State) -> Result<(), Stop> {
+    leases::update(tx.conn, &lease.id, state, lease.expires)?;
+    held.chain.leases = held.chain.leases.saturating_sub(1);
+    Ok(())
+}
+
+pub(super) fn open_session(tx: &mut Tx<'_>, asking: &Asking<Hello>) -> Result<(Session, EntryRef), Stop> {
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    tx.clock_is_good(&held)?;
+    let opened = tx.stamp(&held);
+    let session = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), opened)?;
+    let entry = tx.append(&mut held, entry::Session { request: asking.embedded.clone() })?;
+    tx.keep(held);
+    Ok((session, entry))
+}
+
+/// What is recorded answers the request that it is recorded for.
+fn fits(asking: &Asking<Issue>, hdr: &Hdr, tx: &Tx<'_>) -> Result<(), Stop> {
+    let common = &asking.common;
+    let fits = hdr.agent == common.agent
+        && hdr.kid == common.kid
+        && hdr.sid == common.sid
+        && hdr.role == asking.body.role
+        && hdr.req == asking.req
+        && hdr.vault == tx.shared.aud;
+    if fits { Ok(()) } else { Err(Stop::Broken("the credential does not answer the request".to_owned())) }
+}
+
+pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -> Result<EntryRef, Stop> {
+    let (hdr, body, rules) = (&minted.hdr, &asking.body, tx.shared.rules);
+    fits(asking, hdr, tx)?;
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    tx.clock_is_good(&held)?;
+    let session = bind(tx, &mut held, &asking.common, Some(&body.seal), hdr.iat)?;
+    let role = tx.role(&body.role)?;
+    let facts = held.agent()?;
+    let grant = facts.agent.grants.iter().find(|grant| grant.role == body.role);
+    let uses = grant.and_then(|grant| facts.uses.get(&grant.seq)).copied().unwrap_or_default();
+    let asked = Asked {
+        agent: &hdr.agent,
+        sid: &hdr.sid,
+        session_ends: session.ends,
+        role: &body.role,
+        ttl: body.ttl,
+        peer: minted.peer,
+        req: asking.req,
+    };
+    let permit = authz::permit(&asked, grant, role.as_deref(), uses, &hdr.lease, hdr.iat)?;
+    if hdr.exp > permit.expires() {
+        // The session or the grant came to end earlier between the mint and here.
+        return Err(Denial::new(Reason::TtlExceedsSession).limit(permit.expires().since(hdr.iat).0).into());
+    }
+    if held.chain.leases >= rules.leases_per_agent {
+        return Err(Denial::new(Reason::LeaseLimit).limit(rules.leases_per_agent).into());
+    }
+    let lease = Lease {
+        id: hdr.lease.clone(),
+        agent: hdr.agent.clone(),
+        sid: hdr.sid.clone(),
+        role: hdr.role.clone(),
+        grant: permit.grant(),
+        req: asking.req,
+        handle: minted.handle.clone(),
+        issued: hdr.iat,
+        expires: hdr.exp,
+        latest: minted.latest.min(permit.latest()),
+        renewable: hdr.renewable,
+        state: State::Live,
+    };
+    leases::add(tx.conn, held.chain.id, &lease).map_err(|error| {
+        // The same request under another nonce's row: its digest is the lease's own.
+        if is_constraint(&error) { Reason::Replay.into() } else { Stop::from(error) }
+    })?;
+    held.chain.leases += 1;
+    tx.put_uses(&mut held, permit.grant(), permit.uses())?;
+    let entry = tx.append(
+        &mut held,
+        entry::Issue {
+            grant: permit.grant(),
+            handle: minted.handle.clone(),
+            hdr: hdr.clone(),
+            request: asking.embedded.clone(),
+            sealed: minted.sealed,
+        },
+    )?;
+    tx.keep(held);
+    Ok(entry)
+}
+
+/// The lease of an agent. Another agent's is as unknown as none.
+fn own(lease: Option<Lease>, agent: &AgentName) -> Result<Lease, Stop> {
+    Ok(lease.filter(|lease| lease.agent == *agent).ok_or(Reason::LeaseUnknown)?)
+}
+
+pub(super) fn renew(tx: &mut Tx<'_>, asking: &Asking<Renew>) -> Result<(Lease, EntryRef), Stop> {
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    tx.clock_is_good(&held)?;
+    let at = tx.stamp(&held);
+    bind(tx, &mut held, &asking.common, None, at)?;
+    let mut lease = own(leases::by_id(tx.conn, &asking.body.lease)?, &asking.common.agent)?;
+    if lease.sid != asking.common.sid {
+        return Err(Denial::new(Reason::LeaseUnknown).detail("the lease belongs to another session").into());
+    }
+    let agent = &held.agent()?.agent;
+    let grant = agent.grants.iter().find(|grant| grant.role == lease.role);
+    lease.expires = authz::prolong(&lease, grant, asking.body.ttl, at)?;
+    leases::update(tx.conn, &lease.id, lease.state, lease.expires)?;
+    let body = entry::Renew { exp: lease.expires, lease: lease.id.clone(), request: asking.embedded.clone() };
+    let entry = tx.append(&mut held, body)?;
+    tx.keep(held);
+    Ok((lease, entry))
+}
+
+pub(super) fn release(tx: &mut Tx<'_>, asking: &Asking<Release>) -> Result<(Lease, EntryRef), Stop> {
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    let at = tx.stamp(&held);
+    bind(tx, &mut held, &asking.common, None, at)?;
+    let lease = match &asking.body {
+        Release::Lease(id) => leases::by_id(tx.conn, id)?,
+        Release::Req(req) => leases::by_req(tx.conn, req)?,
+    };
+    let mut lease = own(lease, &asking.common.agent)?;
+    if !lease.live(at) {
+        return Err(Reason::LeaseEnded.into());
+    }
+    lease.state = State::Released;
+    end_lease(tx, &mut held, &lease, State::Released)?;
+    let body = entry::Release { lease: lease.id.clone(), request: asking.embedded.clone() };
+    let entry = tx.append(&mut held, body)?;
+    tx.keep(held);
+    Ok((lease, entry))
+}
+
+/// Ends a session, with the count of those that are open.
+pub(super) fn end_session(tx: &Tx<'_>, held: &mut Held, mut session: Session, at: Timestamp) -> Result<(), Stop> {
+    session.ended = Some(at);
+    leases::touch_session(tx.conn, held.chain.id, &session, tx.shared.rules.session_idle)?;
+    held.chain.sessions = held.chain.sessions.saturating_sub(1);
+    Ok(())
+}
+
+pub(super) fn close(tx: &mut Tx<'_>, asking: &Asking<Close>) -> Result<(u64, EntryRef), Stop> {
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    let at = tx.stamp(&held);
+    let session = bind(tx, &mut held, &asking.common, None, at)?;
+    let sid: &Sid = &asking.common.sid;
+    let live = leases::live_of_session(tx.conn, held.chain.id, sid)?;
+    for lease in &live {
+        end_lease(tx, &mut held, lease, State::Released)?;
+    }
+    let entry = tx.append(&mut held, entry::Close { request: asking.embedded.clone() })?;
+    let ended = held.chain.head.ts;
+    end_session(tx, &mut held, session, ended)?;
+    tx.keep(held);
+    Ok((live.len() as u64, entry))
+}
+
+/// The register statement brings the successor of an agent's newest key, under an identifier that is new to the vault.
+pub(super) fn successor(tx: &Tx<'_>, held: &Held, new: &Register) -> Result<(i64, HeldKey), Stop> {
+    let no = |detail: &str| -> Stop { Denial::new(Reason::BadSuccessor).detail(detail).into() };
+    let newest = held.agent()?.agent.newest().ok_or_else(|| no("the agent has no key that it could follow"))?;
+    if new.holder != newest.holder {
+        return Err(no("it names another holder"));
+    }
+    if new.prev.as_ref() != Some(&newest.kid) || new.kver != newest.kver + 1 {
+        return Err(no("it does not follow the newest key"));
+    }
+    if super::tx::chain_of_key(tx.conn, &new.pk.kid())?.is_some() {
+        return Err(Reason::KeyKnown.into());
+    }
+    let (id, _) = held.view.key(&newest.kid).ok_or_else(|| Stop::Broken("a key without its number".to_owned()))?;
+    Ok((id, newest.clone()))
+}
+
+pub(super) fn rotate_key(
+    tx: &mut Tx<'_>,
+    asking: &Asking<RotateKey>,
+    new: &Register,
+) -> Result<(Timestamp, EntryRef), Stop> {
+    let (mut held, signer) = admit_alive(tx, &asking.common)?;
+    let (id, mut old) = successor(tx, &held, new)?;
+    if old.kid != signer.kid {
+        return Err(Denial::new(Reason::BadSuccessor).detail("only the newest key may bring its successor").into());
+    }
+    let grace = tx.stamp(&held).plus(tx.shared.rules.key_overlap);
+    let body = entry::AgentKey {
+        by: None,
+        grace: Some(grace),
+        register: asking.body.new.clone(),
+        request: Some(asking.embedded.clone()),
+    };
+    let entry = tx.append_deciding(&mut held, body)?;
+    let since = held.chain.head.ts;
+    old.grace = Some(grace);
+    tx.write_key(&mut held, id, old)?;
+    tx.add_key(&mut held, HeldKey::registered(new, since))?;
+    tx.keep(held);
+    Ok((grace, entry))
+}
+
+/// A refusal as a job keeps it.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) agent: AgentName,
+    pub(super) kid: Kid,
+    pub(super) nonce: Nonce,
+    pub(super) iat: Timestamp,
+    pub(super) embedded: Embedded,
+    pub(super) reason: Reason,
+}
+
+pub(super) fn deny(tx: &mut Tx<'_>, refused: &Refused) -> Result<Option<EntryRef>, Stop> {
+    let (mut held, _) = admit(tx, &refused.agent, &refused.kid, &refused.nonce, refused.iat)?;
+    let (chain, minute, reason) = (held.chain.id, tx.now.minute(), refused.reason.code());
+    let sql = "SELECT COALESCE(SUM(entries), 0) FROM denials WHERE minute = ?1 AND chain = ?2";
+    let entries: u64 = tx.conn.prepare_cached(sql)?.query_row(rusqlite::params![minute, chain], |row| row.get(0))?;
+    let own = entries < tx.shared.rules.denials_per_minute;
+    let sql = "INSERT INTO denials (minute, chain, reason, entries, counted, first, last)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+               ON CONFLICT (minute, chain, reason) DO UPDATE SET entries = entries + ?4, counted = counted + ?5,
+               first = CASE WHEN counted = 0 THEN ?6 ELSE first END, last = ?6";
+    let (entry, counted) = if own { (1, 0) } else { (0, 1) };
+    tx.conn.prepare_cached(sql)?.execute(rusqlite::params![minute, chain, reason, entry, counted, tx.now.0])?;
+    if !own {
+        return Ok(None);
+    }
+    let body = entry::Deny { reason: reason.to_owned(), request: refused.embedded.clone() };
+    let entry = tx.append(&mut held, body)?;
+    tx.keep(held);
+    Ok(Some(entry))
+}
+
+/// Ends a lease whose answer never left.
+pub(super) fn undelivered(tx: &mut Tx<'_>, id: &LeaseId) -> Result<(), Stop> {
+    let Some(lease) = leases::by_id(tx.conn, id)?.filter(|lease| lease.state == State::Live) else { return Ok(()) };
+    let mut held = tx.hold(&ChainName::from(&lease.agent))?;
+    end_lease(tx, &mut held, &lease, State::Undelivered)?;
+    tx.append(&mut held, entry::Undelivered { lease: id.clone(), outcome: NONE.to_owned() })?;
+    tx.keep(held);
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! Rows that decide: what their MACs cover, and how they are read. A row is covered as a whole, at its place, in an
+//! encoding that cannot be cut elsewhere; a row that does not verify, or that no value of ours could have written, is a
+//! forgery and is reported as such, never used.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row};
+
+use crate::crypto::aead::Place;
+use crate::crypto::hash::Digest;
+use crate::crypto::signature::{Form, PublicKey};
+use crate::grant::{Grant, Role, Uses};
+use crate::id::{AgentName, Aud, Kid, OperatorName, RoleName, VaultName};
+use crate::registry::HeldKey;
+use crate::seal::at_rest::{Mac, Ring};
+use crate::statement::register::Holder;
+use crate::time::Timestamp;
+
+/// A chain's number in this database.
+pub(super) type ChainId = i64;
+
+/// The bytes that a MAC covers: each member with its length before it.
+#[derive(Debug, Default)]
+pub(super) struct Packed(Vec<u8>);
+
+impl Packed {
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Packed {
+        self.0.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(super) fn text(self, text: &str) -> Packed {
+        self.bytes(text.as_bytes())
+    }
+
+    pub(super) fn number(self, number: u64) -> Packed {
+        self.bytes(&number.to_be_bytes())
+    }
+
+    /// None and zero differ in length.
+    pub(super) fn maybe(self, number: Option<u64>) -> Packed {
+        match number {
+            Some(number) => self.number(number),
+            None => self.bytes(&[]),
+        }
+    }
+}
+
+/// A row with what its MAC covers.
+#[derive(Debug)]
+pub(super) struct Covered {
+    table: &'static str,
+    row: String,
+    bytes: Vec<u8>,
+}
+
+impl Covered {
+    pub(super) fn new(table: &'static str, row: impl Into<String>, packed: Packed) -> Covered {
+        Covered { table, row: row.into(), bytes: packed.0 }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { table: self.table, column: "mac", row: &self.row, purpose: "row", ver: 1 }
+    }
+
+    pub(super) fn mac(&self, ring: &Ring) -> Mac {
+        ring.mac(&self.place(), &self.bytes)
+    }
+
+    pub(super) fn verify(&self, ring: &Ring, mac: &Mac) -> bool {
+        ring.verify(&self.place(), &self.bytes, mac)
+    }
+
+    /// The row's name among all that decide.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.table, self.row)
+    }
+}
+
+/// The MACs of a set of rows, by the rows' names. Their digest stands in the chain's row, so that no row can be added,
+/// left out or put back without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Macs(BTreeMap<String, Mac>);
+
+impl Macs {
+    pub(super) fn put(&mut self, row: &Covered, mac: Mac) {
+        self.0.insert(row.name(), mac);
+    }
+
+    pub(super) fn remove(&mut self, row: &Covered) {
+        self.0.remove(&row.name());
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        let mut packed = Packed::default();
+        for (name, mac) in &self.0 {
+            packed = packed.text(name).bytes(&mac.to_bytes());
+        }
+        Digest::of(&packed.0)
+    }
+}
+
+/// The row of a vault's own facts.
+pub(super) fn vault(chain: ChainId, name: &VaultName, aud: &Aud, epochs: u64, floor: Timestamp) -> Covered {
+    let packed = Packed::default().text(name.as_str()).text(aud.as_str()).number(epochs).number(floor.0);
+    Covered::new("vault", chain.to_string(), packed)
+}
+
+/// The row of an agent.
+pub(super) fn agent(chain: ChainId, name: &AgentName, since: Timestamp, frozen: bool) -> Covered {
+    let packed = Packed::default().text(name.as_str()).number(since.0).number(frozen.into());
+    Covered::new("agents", chain.to_string(), packed)
+}
+
+/// The row of an operator.
+pub(super) fn operator(chain: ChainId, name: &OperatorName, since: Timestamp) -> Covered {
+    Covered::new("operators", name.as_str(), Packed::default().number(chain as u64).number(since.0))
+}
+
+/// The row of a key.
+pub(super) fn key(id: i64, chain: ChainId, key: &HeldKey) -> Covered {
+    let (kind, name) = holder(&key.holder);
+    let packed = Packed::default()
+        .number(chain as u64)
+        .text(kind)
+        .text(name)
+        .text(key.kid.as_str())
+        .number(key.kver)
+        .bytes(&key.public.to_bytes())
+        .text(key.form.as_str())
+        .number(key.since.0)
+        .maybe(key.grace.map(|at| at.0))
+        .maybe(key.ended.map(|at| at.0));
+    Covered::new("keys", id.to_string(), packed)
+}
+
+/// The kind and the name of a holder.
+pub(super) fn holder(holder: &Holder) -> (&'static str, &str) {
+    match holder {
+        Holder::Agent(name) => ("agent", name.as_str()),
+        Holder::Operator(name) => ("operator", name.as_str()),
+    }
+}
+
+/// The row of a role, its configuration as the text that is stored.
+pub(super) fn role(chain: ChainId, role: &Role, config: &str) -> Covered {
+    let packed = Packed::default().number(chain as u64).text(&role.engine).text(config).number(role.since.0);
+    Covered::new("roles", role.name.as_str(), packed)
+}
+
+/// The row of a grant, its terms as the text that is stored.
+pub(super) fn grant(chain: ChainId, grant: &Grant, terms: &str) -> Covered {
+    let packed = Packed::default().text(grant.agent.as_str()).text(terms).number(grant.seq).number(grant.since.0);
+    Covered::new("grants", format!("{chain}/{}", grant.role), packed)
+}
+
+/// The row of what a grant has given.
+pub(super) fn uses(chain: ChainId, seq: u64, uses: Uses) -> Covered {
+    let packed = Packed::default().number(uses.count).number(uses.paced);
+    Covered::new("uses", format!("{chain}/{seq}"), packed)
+}
+
+/// A blob as a digest.
+pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    Ok(Digest::from_bytes(row.get(column)?))
+}
+
+/// A text that was written from a value of ours, as that value; or as `None` where none could have written it.
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    Ok(row.get_ref(column)?.as_str().ok().and_then(|text| text.parse().ok()))
+}
+
+/// A text of JSON, as [`parsed`].
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    Ok(row.get_ref(column)?.as_str().ok().and_then(|text| serde_json::from_str(text).ok()))
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp)
+}
+
+pub(super) fn maybe_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<u64>>(column)?.map(Timestamp))
+}
+
+fn mac(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Mac>> {
+    Ok(row.get_ref(column)?.as_blob().ok().and_then(Mac::from_slice))
+}
+
+/// Rows of one table, read and verified.
+pub(super) struct Reading<'a> {
+    conn: &'a Connection,
+    ring: &'a Ring,
+    /// The MACs of the rows that verified.
+    pub(super) macs: Macs,
+    /// The names of those that did not.
+    pub(super) forged: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(conn: &'a Connection, ring: &'a Ring) -> Reading<'a> {
+        Reading { conn, ring, macs: Macs::default(), forged: Vec::new() }
+    }
+
+    /// The values of a chain's rows that verify. `read` gives a row's value, and what its MAC covers; the MAC stands in
+    /// the first column.
+    fn rows<T>(
+        &mut self,
+        table: &str,
+        sql: &str,
+        chain: ChainId,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<(T, Covered)>>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([chain])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            match (read(row), mac(row, 0)?) {
+                (Ok(Some((value, covered))), Some(mac)) if covered.verify(self.ring, &mac) => {
+                    self.macs.put(&covered, mac);
+                    values.push(value);
+                }
+                (Err(error), _) if !is_conversion(&error) => return Err(error),
+                _ => self.forged.push(table.to_owned()),
+            }
+        }
+        Ok(values)
+    }
+
+    pub(super) fn vault(&mut self, chain: ChainId) -> rusqlite::Result<Option<(VaultName, Aud, u64, Timestamp)>> {
+        let sql = "SELECT mac, name, aud, epochs, iat_floor FROM vault WHERE chain = ?1";
+        let read = |row: &Row<'_>| {
+            let (Some(name), Some(aud)) = (parsed(row, 1)?, parsed(row, 2)?) else { return Ok(None) };
+            let (epochs, floor) = (row.get(3)?, time(row, 4)?);
+            let covered = vault(chain, &name, &aud, epochs, floor);
+            Ok(Some(((name, aud, epochs, floor), covered)))
+        };
+        Ok(self.rows("vault", sql, chain, read)?.pop())
+    }
+
+    pub(super) fn agent(&mut self, chain: ChainId) -> rusqlite::Result<Option<(AgentName, Timestamp, bool)>> {
+        let sql = "SELECT mac, name, since, frozen FROM agents WHERE chain = ?1";
+        let read = |row: &Row<'_>| {
+            let Some(name) = parsed(row, 1)? else { return Ok(None) };
+            let (since, frozen) = (time(row, 2)?, row.get(3)?);
+            let covered = agent(chain, &name, since, frozen);
+            Ok(Some(((name, since, frozen), covered)))
+        };
+        Ok(self.rows("agents", sql, chain, read)?.pop())
+    }
+
+    pub(super) fn operators(&mut self, chain: ChainId) -> rusqlite::Result<Vec<(OperatorName, Timestamp)>> {
+        let sql = "SELECT mac, name, since FROM operators WHERE chain = ?1";
+        self.rows("operators", sql, chain, |row| {
+            let Some(name) = parsed(row, 1)? else { return Ok(None) };
+            let since = time(row, 2)?;
+            let covered = operator(chain, &name, since);
+            Ok(Some(((name, since), covered)))
+        })
+    }
+
+    /// Keys with their numbers, by kver.
+    pub(super) fn keys(
+        &mut self,
+        chain: ChainId,
+        of: fn(&str) -> Option<Holder>,
+    ) -> rusqlite::Result<Vec<(i64, HeldKey)>> {
+        let sql = "SELECT mac, id, holder, kid, kver, pk, form, since, grace, ended FROM keys WHERE chain = ?1
+                   ORDER BY holder, kver";
+        self.rows("keys", sql, chain, |row| {
+            let (Some(kid), Some(holder)) = (parsed::<Kid>(row, 3)?, of(row.get_ref(2)?.as_str()?)) else {
+                return Ok(None);
+            };
+            let form = match row.get_ref(6)?.as_str()? {
+                "pae" => Form::Pae,
+                "sshsig" => Form::Sshsig,
+                _ => return Ok(None),
+            };
+            let Ok(public) = PublicKey::from_bytes(&row.get(5)?) else { return Ok(None) };
+            let (grace, ended) = (maybe_time(row, 8)?, maybe_time(row, 9)?);
+            let held = HeldKey { holder, kid, kver: row.get(4)?, public, form, since: time(row, 7)?, grace, ended };
+            let id = row.get(1)?;
+            let covered = key(id, chain, &held);
+            Ok(Some(((id, held), covered)))
+        })
+    }
+
+    pub(super) fn roles(&mut self, chain: ChainId) -> rusqlite::Result<Vec<Role>> {
+        let sql = "SELECT mac, name, engine, config, since FROM roles WHERE chain = ?1";
+        self.rows("roles", sql, chain, |row| {
+            let (Some(name), Some(config)) = (parsed::<RoleName>(row, 1)?, json(row, 3)?) else { return Ok(None) };
+            let value = Role { name, engine: row.get(2)?, config, since: time(row, 4)? };
+            let covered = role(chain, &value, row.get_ref(3)?.as_str()?);
+            Ok(Some((value, covered)))
+        })
+    }
+
+    /// Grants by role.
+    pub(super) fn grants(&mut self, chain: ChainId, of: &AgentName) -> rusqlite::Result<Vec<Grant>> {
+        let sql = "SELECT mac, role, terms, seq, since FROM grants WHERE chain = ?1 ORDER BY role";
+        self.rows("grants", sql, chain, |row| {
+            let (Some(role), Some(terms)) = (parsed::<RoleName>(row, 1)?, json(row, 2)?) else { return Ok(None) };
+            let value = Grant { agent: of.clone(), role, terms, seq: row.get(3)?, since: time(row, 4)? };
+            let covered = grant(chain, &value, row.get_ref(2)?.as_str()?);
+            Ok(Some((value, covered)))
+        })
+    }
+
+    pub(super) fn uses(&mut self, chain: ChainId) -> rusqlite::Result<BTreeMap<u64, Uses>> {
+        let sql = "SELECT mac, seq, count, paced FROM uses WHERE chain = ?1";
+        let rows = self.rows("uses", sql, chain, |row| {
+            let (seq, value) = (row.get(1)?, Uses { count: row.get(2)?, paced: row.get(3)? });
+            let covered = uses(chain, seq, value);
+            Ok(Some(((seq, value), covered)))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+}
+
+/// The value has a type or a range that ours never have: the row is not ours.
+pub(super) fn is_conversion(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn members_cannot_be_cut_elsewhere() {
+        let one = Packed::default().text("ab").text("c").maybe(None).0;
+        let two = Packed::default().text("a").text("bc").maybe(None).0;
+        assert_ne!(one, two);
+        assert_ne!(Packed::default().maybe(None).0, Packed::default().maybe(Some(0)).0);
+    }
+
+    #[test]
+    fn the_digest_of_rows_sees_each_row_and_each_mac() {
+        let ring = Ring::generate(&SeededEntropy::new(1));
+        let rows = [uses(1, 3, Uses::default()), uses(1, 4, Uses { count: 1, paced: 0 })];
+        let mut macs = Macs::default();
+        let mut seen = vec![macs.digest()];
+        for row in &rows {
+            macs.put(row, row.mac(&ring));
+            seen.push(macs.digest());
+        }
+        let again = uses(1, 4, Uses { count: 2, paced: 0 });
+        macs.put(&again, again.mac(&ring));
+        seen.push(macs.digest());
+        for (index, digest) in seen.iter().enumerate() {
+            assert!(!seen[..index].contains(digest), "state {index} has the digest of an earlier one");
+        }
+        macs.remove(&rows[1]);
+        assert_eq!(macs.digest(), seen[1]);
+        assert!(!uses(2, 3, Uses::default()).verify(&ring, &rows[0].mac(&ring)), "a row of another chain was taken");
+    }
+}

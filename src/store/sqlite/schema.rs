@@ -1,0 +1,262 @@
+//! The tables, and how a database becomes one of ours. Migrations are numbered by their place in the list, added and
+//! never edited: a database is at the version that its `user_version` says, and one that is newer than this program is
+//! refused.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::OpenFault;
+
+/// Marks the file as a NockVault store: "NkVt".
+const APPLICATION_ID: i64 = 0x4e6b_5674;
+
+const MIGRATIONS: &[&str] = &[FIRST];
+
+/// Times are milliseconds, digests and MACs blobs. `mac` stands in the rows that decide; see [`super::rows`].
+const FIRST: &str = "
+CREATE TABLE ring (
+    epoch INTEGER PRIMARY KEY,
+    wrapped BLOB NOT NULL
+) STRICT;
+CREATE TABLE own_keys (
+    role TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL,
+    cert TEXT
+) STRICT, WITHOUT ROWID;
+
+-- One row a chain: its newest state, the digests of its deciding rows and of the uses of its grants, and what lives.
+CREATE TABLE chains (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    leaf BLOB NOT NULL,
+    ts INTEGER NOT NULL,
+    kid TEXT,
+    deciding INTEGER,
+    deciders BLOB NOT NULL,
+    uses BLOB NOT NULL,
+    sessions INTEGER NOT NULL,
+    leases INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+-- `at` is the chain's id times 2^32 plus the entry's seq, so that a chain lies in order and in one place.
+CREATE TABLE lines (
+    at INTEGER PRIMARY KEY,
+    leaf BLOB NOT NULL,
+    line BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE vault (
+    chain INTEGER PRIMARY KEY REFERENCES chains (id),
+    name TEXT NOT NULL,
+    aud TEXT NOT NULL,
+    epochs INTEGER NOT NULL,
+    iat_floor INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE agents (
+    chain INTEGER PRIMARY KEY REFERENCES chains (id),
+    name TEXT NOT NULL UNIQUE,
+    collision TEXT NOT NULL UNIQUE,
+    since INTEGER NOT NULL,
+    frozen INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE operators (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    name TEXT PRIMARY KEY,
+    since INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+-- Keys of agents stand under the agent's chain, keys of operators under theirs.
+CREATE TABLE keys (
+    id INTEGER PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    holder TEXT NOT NULL,
+    kid TEXT NOT NULL UNIQUE,
+    kver INTEGER NOT NULL,
+    pk BLOB NOT NULL,
+    form TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    grace INTEGER,
+    ended INTEGER,
+    mac BLOB NOT NULL,
+    UNIQUE (chain, holder, kver)
+) STRICT;
+CREATE TABLE roles (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    name TEXT PRIMARY KEY,
+    engine TEXT NOT NULL,
+    config TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+-- Live grants only; what was taken back stands in the trail.
+CREATE TABLE grants (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    role TEXT NOT NULL,
+    terms TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    mac BLOB NOT NULL,
+    PRIMARY KEY (chain, role)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE uses (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    seq INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    paced INTEGER NOT NULL,
+    mac BLOB NOT NULL,
+    PRIMARY KEY (chain, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE nonces (
+    key INTEGER NOT NULL REFERENCES keys (id),
+    nonce BLOB NOT NULL,
+    iat INTEGER NOT NULL,
+    PRIMARY KEY (key, nonce)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX nonces_by_iat ON nonces (iat);
+CREATE TABLE nonces_live (
+    key INTEGER PRIMARY KEY REFERENCES keys (id),
+    count INTEGER NOT NULL
+) STRICT;
+
+-- `due` is when the session runs out if nothing more comes.
+CREATE TABLE sessions (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    sid TEXT NOT NULL,
+    seal TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    ended INTEGER,
+    PRIMARY KEY (chain, sid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_due ON sessions (due) WHERE ended IS NULL;
+CREATE TABLE leases (
+    id BLOB PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    sid TEXT NOT NULL,
+    role TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    req BLOB NOT NULL,
+    handle TEXT NOT NULL,
+    issued INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    renewable INTEGER NOT NULL,
+    state TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX leases_by_req ON leases (req);
+CREATE INDEX leases_by_agent ON leases (chain, id);
+CREATE INDEX leases_live ON leases (chain, sid) WHERE state = 'live';
+CREATE INDEX leases_due ON leases (expires) WHERE state = 'live';
+
+-- Refusals of one agent in one minute: `entries` have an entry of their own, `counted` await the summary.
+CREATE TABLE denials (
+    minute INTEGER NOT NULL,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    reason TEXT NOT NULL,
+    entries INTEGER NOT NULL,
+    counted INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (minute, chain, reason)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE secrets (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (name, version)
+) STRICT;
+";
+
+/// How a connection is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The one that writes.
+    Write,
+    /// One that cannot write.
+    Read,
+}
+
+/// A connection with everything switched off that a database file could use against its reader: triggers, views,
+/// functions in the schema, writes to the schema itself.
+pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let mode = match access {
+        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(file, flags)?;
+    // Short, so that the writer looks up between tries and drops what was withdrawn meanwhile.
+    conn.busy_timeout(Duration::from_millis(50))?;
+    conn.set_prepared_statement_cache_capacity(128);
+    for (config, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
+    ] {
+        conn.set_db_config(config, on)?;
+    }
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    if access == Access::Write {
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    } else {
+        conn.pragma_update(None, "query_only", true)?;
+    }
+    Ok(conn)
+}
+
+fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+/// Puts the tables into a new, empty database.
+pub(super) fn begin(conn: &mut Connection) -> Result<(), OpenFault> {
+    let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    sql.pragma_update(None, "application_id", APPLICATION_ID)?;
+    sql.commit()?;
+    migrate(conn, 0)
+}
+
+/// Brings a database of ours to this program's version.
+///
+/// # Errors
+/// [`OpenFault::NotOurs`], [`OpenFault::UnknownSchema`].
+pub(super) fn bring_up(conn: &mut Connection) -> Result<(), OpenFault> {
+    if number(conn, "application_id")? != APPLICATION_ID {
+        return Err(OpenFault::NotOurs);
+    }
+    let (found, known) = (number(conn, "user_version")?, MIGRATIONS.len() as i64);
+    if found < 1 || found > known {
+        return Err(OpenFault::UnknownSchema { found, known });
+    }
+    migrate(conn, found as usize)
+}
+
+/// A crash between two migrations leaves the version of the first; the next start goes on from there.
+fn migrate(conn: &mut Connection, done: usize) -> Result<(), OpenFault> {
+    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The verbs of the store, each handed to the writer or to a reader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::super::{
+    Candidate, Carried, Census, Due, Event, Failure, GrantInUse, Issuance, Lines, Listed, Order, Question, Refusal,
+    SecretVersion, Situation, Store,
+};
+use super::orders::{self, Wish};
+use super::requests::{self, Asking, Minted, Refused, embed};
+use super::writer::Weight;
+use super::{Sqlite, due, founding, lists, reads};
+use crate::audit::chain::AuditKey;
+use crate::authn::Authenticated;
+use crate::crypto::envelope::Embedded;
+use crate::grant::Role;
+use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
+use crate::lease::Lease;
+use crate::registry::{Agent, Operator, Session};
+use crate::secret::SecretBytes;
+use crate::statement::cert::KeyRole;
+use crate::statement::command::Page;
+use crate::statement::lease::{Release, Renew};
+use crate::statement::register::Register;
+use crate::statement::reply::EntryRef;
+use crate::statement::request::{Request, Seen};
+use crate::statement::rotate_key::RotateKey;
+use crate::statement::session::{Close, Hello};
+use crate::time::Timestamp;
+
+/// The number of an audit key among the vault's.
+fn epoch_of(key: &AuditKey) -> Option<u64> {
+    key.cert().payload.get("epoch").and_then(serde_json::Value::as_u64)
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn failed(&self) -> bool {
+        self.shared.condition.failed()
+    }
+
+    async fn candidate(&self, kid: &Kid) -> Result<Candidate, Failure> {
+        let kid = kid.clone();
+        self.read(move |at| reads::candidate(at, &kid)).await
+    }
+
+    async fn situation(&self, question: &Question<'_>) -> Result<Situation, Failure> {
+        let asked = reads::Asked {
+            agent: question.agent.clone(),
+            sid: question.sid.clone(),
+            role: question.role.cloned(),
+            kid: question.kid.clone(),
+            nonce: question.nonce.clone(),
+            seen: question.seen,
+        };
+        self.read(move |at| reads::situation(at, &asked)).await
+    }
+
+    async fn nonce_known(&self, kid: &Kid, nonce: &Nonce) -> Result<bool, Failure> {
+        let (kid, nonce) = (kid.clone(), nonce.clone());
+        self.read(move |at| reads::nonce_known(at, &kid, &nonce)).await
+    }
+
+    async fn secret_value(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Result<Option<(u64, SecretBytes)>, Failure> {
+        let name = name.clone();
+        self.read(move |at| reads::secret_value(at, &name, version)).await
+    }
+
+    async fn open_session(&self, request: &Authenticated<Request<Hello>>) -> Result<(Session, EntryRef), Failure> {
+        let asking = Asking::of(request)?;
+        self.write(Weight::Gives, None, move |tx| requests::open_session(tx, &asking)).await
+    }
+
+    async fn issue(&self, issuance: &Issuance<'_>) -> Result<EntryRef, Failure> {
+        let asking = Asking::of(issuance.request)?;
+        let minted = Minted {
+            peer: issuance.peer,
+            hdr: issuance.hdr.clone(),
+            latest: issuance.latest,
+            handle: issuance.handle.to_owned(),
+            sealed: issuance.sealed,
+        };
+        let lease = Some(minted.hdr.lease.clone());
+        self.write(Weight::Gives, lease, move |tx| requests::issue(tx, &asking, &minted)).await
+    }
+
+    async fn renew(&self, request: &Authenticated<Request<Renew>>) -> Result<(Lease, EntryRef), Failure> {
+        let asking = Asking::of(request)?;
+        self.write(Weight::Gives, None, move |tx| requests::renew(tx, &asking)).await
+    }
+
+    async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure> {
+        let asking = Asking::of(request)?;
+        self.write(Weight::Ends, None, move |tx| requests::release(tx, &asking)).await
+    }
+
+    async fn close(&self, request: &Authenticated<Request<Close>>) -> Result<(u64, EntryRef), Failure> {
+        let asking = Asking::of(request)?;
+        self.write(Weight::Ends, None, move |tx| requests::close(tx, &asking)).await
+    }
+
+    async fn rotate_key(
+        &self,
+        request: &Authenticated<Request<RotateKey>>,
+        new: &Register,
+    ) -> Result<(Timestamp, EntryRef), Failure> {
+        let (asking, new) = (Asking::of(request)?, new.clone());
+        self.write(Weight::Gives, None, move |tx| requests::rotate_key(tx, &asking, &new)).await
+    }
+
+    async fn deny(&self, refusal: &Refusal<'_>) -> Result<Option<EntryRef>, Failure> {
+        let refused = Refused {
+            agent: refusal.agent.clone(),
+            kid: refusal.kid.clone(),
+            nonce: refusal.nonce.clone(),
+            iat: refusal.iat,
+            embedded: embed(refusal.envelope)?,
+            reason: refusal.reason,
+        };
+        self.write(Weight::Gives, None, move |tx| requests::deny(tx, &refused)).await
+    }
+
+    async fn spend(&self, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Failure> {
+        let (kid, nonce) = (kid.clone(), nonce.clone());
+        self.write(Weight::Gives, None, move |tx| orders::spend(tx, &kid, &nonce, iat)).await
+    }
+
+    async fn carry_out(&self, order: &Order<'_>) -> Result<Carried, Failure> {
+        let wish = Wish::of(order)?;
+        let weight = if wish.ends() { Weight::Ends } else { Weight::Gives };
+        self.write(weight, None, move |tx| orders::carry_out(tx, &wish)).await
+    }
+
+    async fn event(&self, event: Event, key: Option<AuditKey>) -> Result<EntryRef, Failure> {
+        let (epoch, key) = (key.as_ref().and_then(epoch_of), key.map(Arc::new));
+        let run = move |tx: &mut super::tx::Tx<'_>| {
+            if let Some(key) = &key {
+                tx.key = Some(Arc::clone(key));
+            }
+            due::event(tx, &event, epoch)
+        };
+        self.write(Weight::Ends, None, run).await
+    }
+
+    async fn refused(&self, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Failure> {
+        let counts = counts.clone();
+        self.write(Weight::Gives, None, move |tx| due::refused(tx, minute, &counts)).await
+    }
+
+    async fn end_due(&self, limit: u64) -> Result<Due, Failure> {
+        self.write(Weight::Ends, None, move |tx| due::end_due(tx, limit)).await
+    }
+
+    async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure> {
+        let kid = kid.clone();
+        self.read(move |at| lists::operator(at, &kid)).await
+    }
+
+    async fn agents(&self, page: &Page) -> Result<Listed<Arc<Agent>>, Failure> {
+        let page = page.clone();
+        self.read(move |at| lists::agents(at, &page)).await
+    }
+
+    async fn agent(&self, name: &AgentName) -> Result<Option<(Arc<Agent>, Seen)>, Failure> {
+        let name = name.clone();
+        self.read(move |at| lists::agent(at, &name)).await
+    }
+
+    async fn roles(&self, page: &Page) -> Result<Listed<Arc<Role>>, Failure> {
+        let page = page.clone();
+        self.read(move |at| lists::roles(at, &page)).await
+    }
+
+    async fn role(&self, name: &RoleName) -> Result<Option<Arc<Role>>, Failure> {
+        let name = name.clone();
+        self.read(move |at| lists::role(at, &name)).await
+    }
+
+    async fn secrets(&self, page: &Page) -> Result<Listed<SecretVersion>, Failure> {
+        let page = page.clone();
+        self.read(move |at| lists::secrets(at, &page)).await
+    }
+
+    async fn secret_versions(&self, name: &SecretName) -> Result<Vec<SecretVersion>, Failure> {
+        let name = name.clone();
+        self.read(move |at| lists::secret_versions(at, &name)).await
+    }
+
+    async fn grants(&self, agent: Option<&AgentName>, page: &Page) -> Result<Listed<GrantInUse>, Failure> {
+        let (agent, page) = (agent.cloned(), page.clone());
+        self.read(move |at| lists::grants(at, agent.as_ref(), &page)).await
+    }
+
+    async fn leases(&self, agent: Option<&AgentName>, live: bool, page: &Page) -> Result<Listed<Lease>, Failure> {
+        let (agent, page) = (agent.cloned(), page.clone());
+        self.read(move |at| lists::leases(at, agent.as_ref(), live, &page)).await
+    }
+
+    async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure> {
+        let id = id.clone();
+        self.read(move |at| lists::lease(at, &id)).await
+    }
+
+    async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
+        let chain = chain.clone();
+        self.read(move |at| lists::lines(at, &chain, from, limit, bytes)).await
+    }
+
+    async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure> {
+        let cert = cert.clone();
+        self.write(Weight::Ends, None, move |tx| founding::replace_cert(tx, role, &cert)).await
+    }
+
+    async fn census(&self) -> Result<Census, Failure> {
+        self.read(lists::census).await
+    }
+}
