@@ -5,6 +5,8 @@
 
 #[path = "tamper/cases.rs"]
 mod cases;
+#[path = "tamper/cli.rs"]
+mod cli;
 #[path = "tamper/world.rs"]
 mod world;
 
@@ -254,7 +256,7 @@ fn receipts_and_ages_are_held_against_the_chain() {
     let pins = Pins { receipts: vec![kept.clone()], ..world.pins() };
     let found = report(&world.kit.file(), &pins);
     assert_eq!(found.verdict, Verdict::Intact, "{found}");
-    assert!(found.to_string().contains("1 signed receipts"), "{found}");
+    assert!(found.to_string().contains("1 signed receipt "), "{found}");
     let mut false_receipt = kept;
     false_receipt.payload["entry"]["seq"] = 3.into();
     let pins = Pins { receipts: vec![false_receipt], ..world.pins() };

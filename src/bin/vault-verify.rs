@@ -24,6 +24,7 @@ use nockvault::time::{Clock, Seconds, SystemClock};
 ///
 /// Prints what each file proves and what it cannot. Exit code 0: intact; 2: tampered, with the entry and how;
 /// 1: it could not be verified.
+// `allow_hyphen_values`: what is base64url begins with a hyphen one time in 64.
 #[derive(Parser)]
 #[command(name = "vault-verify", version, max_term_width = 100)]
 struct Arguments {
@@ -31,10 +32,10 @@ struct Arguments {
     #[arg(long, value_name = "CARD", env = "NOCKVAULT_VAULT")]
     vault: Option<PathBuf>,
     /// The vault's identity: its public key in base64url, or its id, nv1:...
-    #[arg(long, value_name = "KEY|ID")]
+    #[arg(long, value_name = "KEY|ID", allow_hyphen_values = true)]
     identity: Option<Identity>,
     /// A key that may stand in an agent's chain; once one is given, no other may.
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     agent_key: Vec<Kid>,
     /// The file of _operators, to find the commands in it that the chains name.
     #[arg(long, value_name = "FILE")]
@@ -43,7 +44,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     receipt: Vec<PathBuf>,
     /// A state that the chain once had: the leaf of its last entry and the number of its entries.
-    #[arg(long, value_name = "LEAF:SIZE", value_parser = head)]
+    #[arg(long, value_name = "LEAF:SIZE", value_parser = head, allow_hyphen_values = true)]
     head: Vec<Seen>,
     /// How old the newest entry may be, for example 90s, 15m, 1h30m or 7d.
     #[arg(long, value_name = "DURATION")]

@@ -291,6 +291,13 @@ pub(crate) const REQUESTS: &[Case] = &[
             world.obtain();
         })
     }),
+    ("a refused request after the end of its key", Fault::RequestKey, || {
+        then(|world| {
+            world.end_key();
+            let request = world.ask(world.wish());
+            world.put(entry::Deny { reason: "no_grant".into(), request });
+        })
+    }),
     ("a request of the old key after its grace", Fault::RequestKey, || {
         then(|world| {
             let old = (copy(&world.agent), world.kver);
@@ -439,6 +446,20 @@ pub(crate) const REQUESTS: &[Case] = &[
             world.put(entry::AgentKey { by: None, grace: None, register, request });
         })
     }),
+    ("a key that follows itself", Fault::KeyOrder, || {
+        then(|world| {
+            let same = copy(&world.agent);
+            let register = world.register(kit(), &same, Some((&same, 1)));
+            let request = Some(world.ask(RotateKey { new: register.clone() }));
+            world.put(entry::AgentKey { by: None, grace: None, register, request });
+        })
+    }),
+    ("a key ended that never was", Fault::KeyOrder, || {
+        then(|world| {
+            world.agent = SigningKey::generate(&world.entropy);
+            world.end_key();
+        })
+    }),
     ("a key ended twice", Fault::KeyOrder, || {
         then(|world| {
             world.end_key();
@@ -536,6 +557,23 @@ pub(crate) const GIVEN: &[Case] = &[
         then(|world| {
             world.ungrant();
             world.ungrant();
+        })
+    }),
+    ("renewed after its grant was taken back", Fault::Grant, || {
+        then(|world| {
+            let lease = world.lease();
+            world.ungrant();
+            world.renew(&lease, TTL);
+        })
+    }),
+    ("renewed beyond the grant's end", Fault::Grant, || {
+        then(|world| {
+            world.ungrant();
+            world.give(Terms { until: Some(START.plus(Seconds(900))), ..terms() });
+            world.obtain();
+            world.now = START.plus(Seconds(500));
+            let lease = world.lease();
+            world.renew(&lease, TTL);
         })
     }),
     ("renewed beyond the longest life", Fault::Grant, || {

@@ -174,7 +174,10 @@ impl World {
         world.replace_lost_key();
         world.sid = "nightly-8";
         world.hello();
+        world.obtain();
+        let with_its_session = world.lease();
         world.put(entry::SessionEnd { reason: "idle".into(), sid: "nightly-8".parse().unwrap() });
+        world.put(entry::Expire { lease: with_its_session, outcome: "none".into() });
         world.ungrant();
         world
     }

@@ -97,7 +97,7 @@ impl AgentTrail {
                 let lease = self.leases.end(&revoke.lease)?;
                 self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role))
             }
-            Body::Expire(expire) => self.leases.expire(&expire.lease, ts),
+            Body::Expire(expire) => self.leases.expire(&expire.lease, ts, &self.sessions),
             Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease).map(drop),
             Body::SessionEnd(end) => self.sessions.end(&end.sid),
             body => self.ordered(body, entry, place),

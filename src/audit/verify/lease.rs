@@ -196,12 +196,14 @@ impl Leases {
         self.live.remove(id).ok_or_else(|| self.not_live(id))
     }
 
-    pub(super) fn expire(&mut self, id: &LeaseId, ts: Timestamp) -> Result<(), Finding> {
+    /// A lease ends by itself: at its time, or with its session.
+    pub(super) fn expire(&mut self, id: &LeaseId, ts: Timestamp, sessions: &Sessions) -> Result<(), Finding> {
         let lease = self.end(id)?;
-        if lease.exp > ts {
-            return Err(
-                Fault::Lease.found(format!("the lease {id} is said to have run out, but lives until {}", lease.exp))
-            );
+        if lease.exp > ts && sessions.is_open(&lease.sid).is_ok() {
+            return Err(Fault::Lease.found(format!(
+                "the lease {id} is said to have run out, but it lives until {} and its session is open",
+                lease.exp
+            )));
         }
         Ok(())
     }

@@ -17,15 +17,6 @@ use crate::statement::session::{Close, Hello};
 use crate::statement::{Body, VERSION};
 use crate::time::Timestamp;
 
-/// What has to hold of a request beyond its signature.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Weight {
-    /// Something was done because of it.
-    Obeyed,
-    /// It was refused. What it says of the history is the agent's claim, and its key may be past its end.
-    Refused,
-}
-
 /// A request that was read and believed.
 pub(super) struct Asked<B> {
     pub(super) common: Common,
@@ -82,7 +73,7 @@ impl Requests {
         keys: &mut KeyHistory,
         place: Place<'_>,
     ) -> Result<Asked<B>, Finding> {
-        let asked = self.open::<B>(embedded, keys, place, Weight::Obeyed)?;
+        let asked = self.open::<B>(embedded, keys, place)?;
         if !place.held(asked.common.seen) {
             return Err(Fault::History.found(format!(
                 "the agent signed its request in view of a history of {} entries with head {}, which is not that of \
@@ -93,7 +84,7 @@ impl Requests {
         Ok(asked)
     }
 
-    /// A request, of any `typ`, that was refused.
+    /// A request, of any `typ`, that was refused: what it says of the history is the agent's claim and nothing more.
     pub(super) fn refused(
         &mut self,
         embedded: &Embedded,
@@ -101,12 +92,12 @@ impl Requests {
         place: Place<'_>,
     ) -> Result<Refused, Finding> {
         let common = match embedded.payload.get("typ").and_then(serde_json::Value::as_str) {
-            Some(Hello::TYP) => self.open::<Hello>(embedded, keys, place, Weight::Refused)?.common,
-            Some(Issue::TYP) => self.open::<Issue>(embedded, keys, place, Weight::Refused)?.common,
-            Some(Renew::TYP) => self.open::<Renew>(embedded, keys, place, Weight::Refused)?.common,
-            Some(Release::TYP) => self.open::<Release>(embedded, keys, place, Weight::Refused)?.common,
-            Some(Close::TYP) => self.open::<Close>(embedded, keys, place, Weight::Refused)?.common,
-            Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place, Weight::Refused)?.common,
+            Some(Hello::TYP) => self.open::<Hello>(embedded, keys, place)?.common,
+            Some(Issue::TYP) => self.open::<Issue>(embedded, keys, place)?.common,
+            Some(Renew::TYP) => self.open::<Renew>(embedded, keys, place)?.common,
+            Some(Release::TYP) => self.open::<Release>(embedded, keys, place)?.common,
+            Some(Close::TYP) => self.open::<Close>(embedded, keys, place)?.common,
+            Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place)?.common,
             _ => return Err(Fault::RequestMembers.found("what was refused is no request of an agent")),
         };
         Ok(Refused { false_history: !place.held(common.seen) })
@@ -117,7 +108,6 @@ impl Requests {
         embedded: &Embedded,
         keys: &mut KeyHistory,
         place: Place<'_>,
-        weight: Weight,
     ) -> Result<Asked<B>, Finding> {
         let envelope = embedded.open(PayloadType::Request);
         let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -135,9 +125,7 @@ impl Requests {
                 common.agent, common.kver, common.aud, self.agent, key.kver, self.aud
             )));
         }
-        if weight == Weight::Obeyed {
-            key.accepted(place.ts)?;
-        }
+        key.accepted(place.ts)?;
         let (req, kver) = (envelope.digest(), key.kver);
         if !self.known.insert(req) {
             return Err(Fault::RequestTwice.found("the request in it stands in an earlier entry already: a replay"));

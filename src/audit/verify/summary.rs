@@ -43,10 +43,10 @@ impl Verifier<'_> {
         let mut said = Vec::new();
         if let (Some(from), Some(to), Some(audit)) = (self.from, self.to, &self.keys) {
             said.push(format!(
-                "the vault {} wrote these {} entries in this order, from {from} to {to}: each is signed by an audit key \
-                 that its identity key certified, and names the entry before it",
+                "the vault {} wrote {} in this order, from {from} to {to}: each is signed by an audit key that its \
+                 identity key certified, and names the entry before it",
                 Aud::of_identity(&audit.identity().kid()),
-                self.leaves.len()
+                some(self.leaves.len() as u64, "entry", "entries")
             ));
         }
         let holder = match &self.trail {
@@ -63,10 +63,10 @@ impl Verifier<'_> {
         }
         if let Some(Trail::Agent(trail)) = &self.trail {
             said.push(format!(
-                "the vault gave {} credentials and refused {} requests; each was asked for by the agent, once, and lived \
-                 no longer than asked and granted",
-                self.count("issue"),
-                trail.refused
+                "the vault gave {} and refused {}; each was asked for by the agent, once, and what was given lived no \
+                 longer than asked and granted",
+                some(self.count("issue"), "credential", "credentials"),
+                some(trail.refused, "request", "requests")
             ));
             if self.pins.operators.is_some() {
                 said.push("each grant, key and revocation by an operator is that operator's signed command".into());
@@ -75,7 +75,9 @@ impl Verifier<'_> {
         let (heads, receipts) = (self.pins.heads.len(), self.receipts.iter().filter(|named| named.signed).count());
         if heads + receipts > 0 {
             said.push(format!(
-                "the chain holds {heads} states and {receipts} signed receipts that were held elsewhere"
+                "the chain holds {} and {} that were kept elsewhere",
+                some(heads as u64, "state", "states"),
+                some(receipts as u64, "signed receipt", "signed receipts")
             ));
         }
         said
@@ -127,9 +129,16 @@ impl Verifier<'_> {
             }
             let (live, over) = trail.leases(self.to.unwrap_or_default());
             if live > 0 {
-                said.push(format!("the end of {live} leases that still live here, {over} of them past their time"));
+                said.push(format!(
+                    "the end of {} with no end here, {over} past its time",
+                    some(live as u64, "lease", "leases")
+                ));
             }
         }
         said
     }
+}
+
+fn some(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
