@@ -1,0 +1,92 @@
+//! An agent asks for a credential: connect, open a session, ask, open what comes back.
+//!
+//! ```text
+//! cargo run --example request_credential -- --agent kit --role orders-read
+//! ```
+//!
+//! The card comes from `--vault`, `NOCKVAULT_CARD` or `~/.config/nockvault`; the key from
+//! `NOCKVAULT_AGENT_KIT_ED25519_KEY`, `kit.ed25519` here, or the usual folders.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use nockvault::client::agent::{Agent, Ask};
+use nockvault::client::keyfile::{Places, find_agent};
+use nockvault::client::seen::{Memory, usual_dir};
+use nockvault::client::{Surroundings, place};
+use nockvault::id::{AgentName, RoleName};
+use nockvault::time::Seconds;
+
+/// Ask a vault for a credential, as an agent.
+#[derive(Parser)]
+struct Arguments {
+    /// The vault card.
+    #[arg(long, env = "NOCKVAULT_CARD")]
+    vault: Option<PathBuf>,
+    /// Who asks.
+    #[arg(long, default_value = "kit")]
+    agent: AgentName,
+    /// The file with the agent's key.
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// What is asked for.
+    #[arg(long, default_value = "orders-read")]
+    role: RoleName,
+    /// For how long; 0 takes the grant's default.
+    #[arg(long, default_value = "0")]
+    ttl: Seconds,
+    /// What for. Whoever reads the trail will see it.
+    #[arg(long, default_value = "an example")]
+    purpose: String,
+    /// Print the secret, to standard output.
+    #[arg(long)]
+    reveal: bool,
+    /// Keep the vault's receipt in this file.
+    #[arg(long)]
+    receipt: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+
+    // Who the vault is, and who we are.
+    let card = place::card(arguments.vault.as_deref())?;
+    let mut places = Places::usual();
+    places.file = arguments.key;
+    places.dirs.insert(0, Path::new(".").to_owned());
+    let identity = find_agent(&arguments.agent, &places, &|name| std::env::var(name).ok())?;
+
+    // What we have seen of our own audit chain is kept between runs, and countersigned with each request.
+    let memory = match usual_dir() {
+        Some(dir) => Memory::kept_in(&dir, &card.aud, &arguments.agent)?,
+        None => Memory::fleeting(),
+    };
+    let around = Surroundings { memory: Arc::new(memory), ..Surroundings::default() };
+
+    // Connecting challenges the vault: what answers must hold the keys that the card pins.
+    let agent = Agent::connect_in(&card, identity, around).await?;
+    let session = agent.session("example")?;
+    eprintln!("vault    {} ({})", card.name, card.aud);
+    eprintln!("agent    {}, key {}", arguments.agent, agent.identity().kid());
+    eprintln!("session  {}", session.sid());
+
+    let purpose = arguments.purpose.try_into().map_err(anyhow::Error::msg)?;
+    let credential = session.request(&Ask::role(arguments.role).ttl(arguments.ttl).purpose(purpose)).await?;
+    eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
+    eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);
+    if let Some(path) = arguments.receipt {
+        std::fs::write(&path, credential.receipt.write())?;
+        eprintln!("receipt  {}", path.display());
+    }
+
+    // Use it here; it is erased from memory when `credential` is dropped.
+    let kind = credential.secret.kind().unwrap_or("?");
+    let value = credential.secret.expose("value").or_else(|| credential.secret.expose("token"));
+    eprintln!("secret   of type {kind}, {} bytes, opened with the session's key", value.unwrap_or_default().len());
+    if arguments.reveal {
+        println!("{}", value.unwrap_or_default());
+    }
+    Ok(())
+}
