@@ -17,6 +17,7 @@ use super::fault::{Fault, Untrusted};
 use super::link::{self, Link, Surroundings};
 use super::material::Material;
 use super::signer::{self, Identity, Signer};
+use crate::audit::receipt::Receipt;
 use crate::crypto::envelope::{Envelope, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{SUITE, SealSecretKey, Sealed};
@@ -90,8 +91,8 @@ wishes! {
 pub struct Answered<R> {
     /// What the vault said.
     pub reply: R,
-    /// As it was signed: the receipt.
-    pub receipt: Envelope,
+    /// The same as it was signed, with the certificate of the key that signed it.
+    pub receipt: Receipt,
     /// What was asked.
     pub request: Envelope,
 }
@@ -205,12 +206,13 @@ impl Agent {
         Ok((signer::envelope(PayloadType::Request, &request, &*identity.signer).await?, seen))
     }
 
-    async fn believe<R: Answer>(&self, request: Envelope, seen: Seen, receipt: Envelope) -> Result<Answered<R>, Fault> {
-        let reply: R = self.0.link.read(&receipt).await?;
+    async fn believe<R: Answer>(&self, request: Envelope, seen: Seen, answer: Envelope) -> Result<Answered<R>, Fault> {
+        let reply: R = self.0.link.read(&answer).await?;
         if reply.req() != request.digest() {
             return Err(Untrusted::OtherRequest.into());
         }
         self.0.link.around.memory.learn(seen, reply.entry())?;
+        let receipt = Receipt::keep(&answer, self.0.link.pins().cert_of(&answer)).map_err(Fault::local)?;
         Ok(Answered { reply, receipt, request })
     }
 }
@@ -385,8 +387,8 @@ pub struct Credential {
     pub secret: Material,
     /// Its entry in the agent's chain.
     pub entry: EntryRef,
-    /// The vault's signed answer.
-    pub receipt: Envelope,
+    /// The vault's signed answer: kept in a file, it shows later that this entry is still in the agent's chain.
+    pub receipt: Receipt,
     /// The request that it answers.
     pub request: Envelope,
 }

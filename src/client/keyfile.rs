@@ -15,7 +15,9 @@ use rustix::fs::{FileType, Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
+use super::place::config_dir;
 use super::signer::Identity;
+use crate::base64url;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::{PublicKey, SigningKey};
 use crate::id::AgentName;
@@ -145,9 +147,15 @@ pub fn read_register(path: &Path) -> Result<(Embedded, Register), Fault> {
     parse_register(&text).map_err(|why| at(path, why))
 }
 
-fn parse_register(text: &str) -> Result<(Embedded, Register), String> {
-    let embedded: Embedded =
-        serde_json::from_str(text.trim()).map_err(|_| "is not a register statement; vaultctl keygen makes one")?;
+/// Reads a register statement, as JSON or as the base64url of it, which environments carry without quotes.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_register(text: &str) -> Result<(Embedded, Register), String> {
+    let text = text.trim();
+    let json = if text.starts_with('{') { Some(text.as_bytes().to_vec()) } else { base64url::decode(text) };
+    let embedded: Option<Embedded> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    let embedded = embedded.ok_or("is not a register statement; vaultctl keygen makes one")?;
     let register = Register::open(&embedded).map_err(|denial| denial.detail)?;
     Ok((embedded, register))
 }
@@ -202,17 +210,9 @@ impl Places {
     #[must_use]
     pub fn usual() -> Places {
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let dirs = usual_config().map(|dir| dir.join("agents")).into_iter();
+        let dirs = config_dir().map(|dir| dir.join("agents")).into_iter();
         Places { file: None, dirs: dirs.chain(home.map(|home| home.join(".nockguard/keys"))).collect() }
     }
-}
-
-/// Where people keep cards and keys: `$XDG_CONFIG_HOME/nockvault`, or `~/.config/nockvault`.
-#[must_use]
-pub fn usual_config() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
-    Some(config.join("nockvault"))
 }
 
 /// Finds an agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable of that form, then the files.

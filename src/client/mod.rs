@@ -12,6 +12,7 @@
 //! - [`signer`]: who holds a key and signs with it
 //! - [`keyfile`]: keys in files and environment variables, shared with NockGuard
 //! - [`pins`]: which answers are the vault's
+//! - [`place`]: where cards and keys lie
 //! - [`seen`]: what an agent remembers of its chain
 //! - [`channel`]: TLS with the card's CA alone, loopback, unix sockets
 //! - [`fault`]: what can go wrong, by who has to act
@@ -24,6 +25,7 @@ mod link;
 pub mod material;
 pub mod operator;
 pub mod pins;
+pub mod place;
 pub mod seen;
 pub mod signer;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, Untrusted};
 use crate::audit::certificate::{BadCert, life, open_intake, open_signer};
-use crate::crypto::envelope::{Envelope, PayloadType};
+use crate::crypto::envelope::{Embedded, Envelope, PayloadType};
 use crate::crypto::hpke::SealPublicKey;
 use crate::crypto::json::{Admission, admit};
 use crate::crypto::signature::{Form, PublicKey};
@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 struct Response {
     key: PublicKey,
     cert: Cert,
+    embedded: Embedded,
 }
 
 /// The vault's certified keys and what it said of itself.
@@ -59,7 +60,9 @@ impl Pins {
         for embedded in &described.certs {
             let (response, to) = (open_signer(embedded, KeyRole::Response, pinned), open_intake(embedded, pinned));
             match (response, to) {
-                (Ok((cert, key)), _) if life(&cert).holds(described.now) => responses.push(Response { key, cert }),
+                (Ok((cert, key)), _) if life(&cert).holds(described.now) => {
+                    responses.push(Response { key, cert, embedded: embedded.clone() });
+                }
                 (_, Ok((cert, key))) if life(&cert).holds(described.now) => intake = Some(key),
                 (Ok(_), _) | (_, Ok(_)) | (Err(BadCert::Role { .. }), Err(BadCert::Role { .. })) => {}
                 (_, Err(why)) => return Err(Untrusted::Certificate(why.to_string()).into()),
@@ -89,6 +92,12 @@ impl Pins {
     #[must_use]
     pub fn nbf(&self) -> Timestamp {
         self.nbf
+    }
+
+    /// The certificate of the response key that signed `reply`: who keeps an answer keeps it with this.
+    #[must_use]
+    pub fn cert_of(&self, reply: &Envelope) -> Option<&Embedded> {
+        signer(&self.responses, reply).map(|response| &response.embedded)
     }
 
     /// Whether a response key that is good at `now` signed `reply`.

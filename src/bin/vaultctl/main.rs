@@ -1,3 +1,145 @@
-//! What operators type.
+//! What operators type. Each command is one file; what they share is small: where the card and the operator's key are
+//! ([`find`]), and how a result is shown ([`output`]).
+//!
+//! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
+//! no connection), 2 refused by the vault, or a chain that was tampered with.
 
-fn main() {}
+mod agent;
+mod audit;
+mod card;
+mod find;
+mod grant;
+mod keygen;
+mod lease;
+mod output;
+mod role;
+mod secret;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use nockvault::client::fault::Fault;
+
+use output::{Output, Shape};
+
+/// Command a NockVault: agents, roles, grants, secrets, leases, audit trails.
+///
+/// Every command is signed with your operator key; there is no password and no root token. The vault card says where the
+/// vault is and who it is.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vaultctl",
+    version,
+    term_width = 100,
+    after_help = "Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side, 2 refused \
+                  by the vault."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Common {
+    /// The vault card: a file, or the name of one in ~/.config/nockvault. Without it, the only card there is taken.
+    #[arg(long, global = true, value_name = "CARD", env = "NOCKVAULT_CARD", hide_env_values = true)]
+    vault: Option<PathBuf>,
+    /// The operator who commands. Without it, the only one with a key for this vault in ~/.config/nockvault.
+    #[arg(long, global = true, value_name = "NAME", env = "NOCKVAULT_OPERATOR", hide_env_values = true)]
+    operator: Option<String>,
+    /// The file with the operator's key.
+    #[arg(long, global = true, value_name = "FILE", env = "NOCKVAULT_OPERATOR_KEY", hide_env_values = true)]
+    key: Option<PathBuf>,
+    /// How results are shown.
+    #[arg(
+        long,
+        short = 'o',
+        global = true,
+        value_name = "FORM",
+        default_value = "table",
+        env = "NOCKVAULT_OUTPUT",
+        hide_env_values = true
+    )]
+    output: Shape,
+    /// Only this member of the result, raw, a line for each item. A dot leads into an object.
+    #[arg(long, global = true, value_name = "NAME")]
+    field: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the vault card.
+    Card,
+    /// Show how the vault is.
+    Status,
+    /// Register agents, show them, end their keys.
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// Say what kinds of credentials there are.
+    #[command(subcommand)]
+    Role(role::Role),
+    /// Store values for the kv engine. They leave this process sealed to the vault and stand in no chain.
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    Grant(Box<grant::Grant>),
+    /// List live grants.
+    Grants(grant::Grants),
+    Revoke(grant::Revoke),
+    /// Show what was handed out.
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    /// Read and verify audit chains.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    Keygen(keygen::Keygen),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(words) => {
+            let _ = words.print();
+            return if words.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return failed(&why.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &anyhow::Error) -> ExitCode {
+    eprintln!("vaultctl: {why:#}");
+    match why.downcast_ref::<Fault>() {
+        Some(Fault::Refused(_)) => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    }
+}
+
+async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
+    let output = Output { shape: common.output, field: common.field.clone() };
+    match command {
+        Command::Card => card::run(&common, &output),
+        Command::Status => status::run(&common, &output).await,
+        Command::Agent(agent) => agent.run(&common, &output).await,
+        Command::Role(role) => role.run(&common, &output).await,
+        Command::Secret(secret) => secret.run(&common, &output).await,
+        Command::Grant(grant) => grant.run(&common, &output).await,
+        Command::Grants(grants) => grants.run(&common, &output).await,
+        Command::Revoke(revoke) => revoke.run(&common, &output).await,
+        Command::Lease(lease) => lease.run(&common, &output).await,
+        Command::Audit(audit) => return audit.run(&common, &output).await,
+        Command::Keygen(keygen) => keygen.run(&common, &output),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,130 @@
+//! `vaultctl agent`: registers agents by the statements that their keys signed, lists and shows them, ends keys.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use nockvault::client::fault::Fault;
+use nockvault::client::keyfile;
+use nockvault::client::operator::Operator;
+use nockvault::id::{AgentName, Kid};
+use nockvault::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
+use nockvault::statement::command::Page;
+use nockvault::statement::register::Holder;
+use nockvault::time::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::output::{As, Column, Output};
+use crate::{Common, find, grant};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agent {
+    /// Register an agent, or a further key of one, by the statement that `vaultctl keygen` wrote.
+    Register {
+        /// The register statement, NAME.register; - reads it from standard input.
+        file: PathBuf,
+    },
+    /// List the agents.
+    List,
+    /// Show one agent: its keys, its grants, the head of its chain.
+    Show {
+        /// The agent.
+        agent: AgentName,
+    },
+    /// End a key now and for ever. What it signs is refused from here on.
+    EndKey {
+        /// The agent.
+        agent: AgentName,
+        /// The key; without it, the newest one.
+        #[arg(long)]
+        kid: Option<Kid>,
+        /// Since when it may have been in wrong hands (RFC 3339): information for readers of the trail.
+        #[arg(long, value_name = "TIME", value_parser = grant::instant)]
+        suspect_from: Option<Timestamp>,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    ("AGENT", "agent", As::Plain),
+    ("KVER", "kver", As::Plain),
+    ("GRANTS", "grants", As::Plain),
+    ("FROZEN", "frozen", As::Plain),
+    ("SINCE", "since", As::Time),
+    ("KID", "kid", As::Plain),
+];
+
+impl Agent {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        if let Agent::Register { file } = self {
+            return register(&file, common, output).await;
+        }
+        let operator = find::connect(common).await?;
+        match self {
+            Agent::Register { .. } => Ok(()),
+            Agent::List => {
+                let items = pages(async |page| Ok(operator.command(AgentList { page }).await?.result)).await?;
+                output.list(&items, COLUMNS)
+            }
+            Agent::Show { agent } => output.one(&operator.command(AgentShow { agent }).await?.result),
+            Agent::EndKey { agent, kid, suspect_from } => {
+                let kid = match kid {
+                    Some(kid) => kid,
+                    None => newest_key(&operator, &agent).await?,
+                };
+                eprintln!("ending key {kid} of agent {agent}");
+                output.one(&operator.command(AgentKeyEnd { agent, kid, suspect_from }).await?.result)
+            }
+        }
+    }
+}
+
+async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Result<()> {
+    let card = find::card(common)?;
+    let (statement, read) = if file == Path::new("-") {
+        let text = std::io::read_to_string(std::io::stdin())?;
+        keyfile::parse_register(&text).map_err(|why| anyhow::anyhow!("standard input {why}"))?
+    } else {
+        keyfile::read_register(file)?
+    };
+    if !matches!(read.holder, Holder::Agent(_)) {
+        anyhow::bail!("{}: this statement is of an {}, not of an agent", file.display(), read.holder);
+    }
+    if read.aud != card.aud {
+        anyhow::bail!(
+            "{}: this statement is for the vault {}, the card is of {} ({}); make it anew with vaultctl keygen --vault CARD",
+            file.display(),
+            read.aud,
+            card.aud,
+            card.name
+        );
+    }
+    let operator = Operator::connect(&card, find::operator(common, &card)?).await?;
+    let done = operator.command(AgentRegister { register: statement }).await?;
+    eprintln!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
+    output.one(&done.result)
+}
+
+async fn newest_key(operator: &Operator, agent: &AgentName) -> anyhow::Result<Kid> {
+    let shown = operator.command(AgentShow { agent: agent.clone() }).await?.result;
+    let keys = shown.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let newest = keys.iter().max_by_key(|key| key.get("kver").and_then(Value::as_u64));
+    let kid = newest.and_then(|key| key.get("kid")).and_then(Value::as_str);
+    Ok(kid.ok_or_else(|| Fault::local("the agent has no key"))?.parse()?)
+}
+
+/// All items of a list, page by page.
+pub(crate) async fn pages(
+    ask: impl AsyncFn(Page) -> anyhow::Result<Map<String, Value>>,
+) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let (mut page, mut all) = (Page::first(), Vec::new());
+    loop {
+        let mut result = ask(page.clone()).await?;
+        let Some(Value::Array(items)) = result.remove("items") else {
+            anyhow::bail!("the vault's answer has no items; a newer vaultctl may read it");
+        };
+        all.extend(items.into_iter().filter_map(|item| item.as_object().cloned()));
+        match result.get("next").and_then(Value::as_str) {
+            Some(next) if next != page.after => next.clone_into(&mut page.after),
+            _ => return Ok(all),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `vaultctl grant`, `grants` and `revoke`: which agent may have which role, on what terms. Nothing is clipped: what an
+//! agent asks beyond its terms is refused with the limit.
+
+use std::net::IpAddr;
+
+use anyhow::anyhow;
+use clap::Args;
+use ipnet::IpNet;
+use jiff::civil;
+use jiff::tz::TimeZone;
+use nockvault::id::{AgentName, LeaseId, RoleName};
+use nockvault::statement::grant::{GrantCreate, GrantList, GrantRevoke, Rate, SessionPattern, Terms};
+use nockvault::statement::lease::LeaseRevoke;
+use nockvault::time::{Seconds, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::agent::pages;
+use crate::output::{As, Column, Output};
+use crate::{Common, find};
+
+/// Let an agent have a role, on terms.
+///
+/// For example: vaultctl grant kit orders-read --ttl 15m --max-ttl 1h --max-uses 100 --until 2026-12-31
+/// --session 'nightly-*' --from 10.0.0.0/8 --rate 10/m
+#[derive(Debug, Args)]
+pub(crate) struct Grant {
+    /// The agent.
+    agent: AgentName,
+    /// The role.
+    role: RoleName,
+    /// The life of a credential where none is asked for: 90s, 15m, 1h30m, 7d.
+    #[arg(long, value_name = "SPAN")]
+    ttl: Seconds,
+    /// The longest life of a credential, with all its renewals; without it, as --ttl.
+    #[arg(long, value_name = "SPAN")]
+    max_ttl: Option<Seconds>,
+    /// How many credentials in all.
+    #[arg(long, value_name = "N")]
+    max_uses: Option<u64>,
+    /// When the grant ends: RFC 3339, or a date, which means the end of that day in UTC.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    until: Option<Timestamp>,
+    /// Only in sessions of this name; * stands for any run of characters.
+    #[arg(long, value_name = "PATTERN")]
+    session: Option<SessionPattern>,
+    /// Only from this network or address; may stand several times, or with commas. A unix socket counts as loopback.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    from: Vec<IpNet>,
+    /// At most so many in so much time: 10/m, 100/h, 3/10m.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+}
+
+/// What `grants` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    /// Only this agent's.
+    #[arg(long)]
+    agent: Option<AgentName>,
+}
+
+/// Take a grant back with every lease under it, or end one lease.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The agent whose grant ends.
+    #[arg(required_unless_present = "lease", requires = "role")]
+    agent: Option<AgentName>,
+    /// The role of that grant.
+    role: Option<RoleName>,
+    /// End this lease alone.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["agent", "role"])]
+    lease: Option<LeaseId>,
+}
+
+const COLUMNS: &[Column] = &[
+    ("AGENT", "agent", As::Plain),
+    ("ROLE", "role", As::Plain),
+    ("TTL", "terms.ttl", As::Span),
+    ("MAX TTL", "terms.max_ttl", As::Span),
+    ("USES", "used", As::Plain),
+    ("UNTIL", "terms.until", As::Time),
+    ("SESSION", "terms.session", As::Plain),
+    ("FROM", "terms.from", As::Plain),
+    ("RATE", "rate", As::Plain),
+];
+
+impl Grant {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let Grant { agent, role, ttl, max_ttl, max_uses, until, session, from, rate } = self;
+        let terms = Terms { ttl, max_ttl: max_ttl.unwrap_or(ttl), max_uses, until, session, from, rate };
+        terms.consistent().map_err(|why| anyhow!("these terms contradict each other: {why}"))?;
+        let operator = find::connect(common).await?;
+        let until = terms.until.map_or_else(|| "it is revoked".to_owned(), |until| until.to_string());
+        let done = operator.command(GrantCreate { agent: agent.clone(), role: role.clone(), terms }).await?;
+        eprintln!("agent {agent} may have {role} until {until}");
+        output.one(&done.result)
+    }
+}
+
+impl Grants {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let operator = find::connect(common).await?;
+        let ask = async |page| Ok(operator.command(GrantList { agent: self.agent.clone(), page }).await?.result);
+        let mut items = pages(ask).await?;
+        if output.shape == crate::Shape::Table {
+            items.iter_mut().for_each(for_people);
+        }
+        output.list(&items, COLUMNS)
+    }
+}
+
+/// Adds the members that a table shows in one word.
+fn for_people(item: &mut Map<String, Value>) {
+    let uses = item.get("uses").and_then(Value::as_u64).unwrap_or_default();
+    let terms = item.get("terms");
+    let used = match terms.and_then(|terms| terms.get("max_uses")).and_then(Value::as_u64) {
+        Some(max) => format!("{uses} of {max}"),
+        None => uses.to_string(),
+    };
+    let rate = terms.and_then(|terms| terms.get("rate")).cloned().unwrap_or_default();
+    let rate = serde_json::from_value::<Rate>(rate).map(|rate| rate.to_string());
+    item.insert("used".into(), json!(used));
+    item.insert("rate".into(), json!(rate.ok()));
+}
+
+impl Revoke {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let operator = find::connect(common).await?;
+        let done = match (self.lease, self.agent, self.role) {
+            (Some(lease), _, _) => {
+                let done = operator.command(LeaseRevoke { lease: lease.clone() }).await?;
+                eprintln!("revoked lease {lease}");
+                done
+            }
+            (None, Some(agent), Some(role)) => {
+                let done = operator.command(GrantRevoke { agent: agent.clone(), role: role.clone() }).await?;
+                eprintln!("revoked the grant of {role} to agent {agent}, and what lived under it");
+                done
+            }
+            _ => anyhow::bail!("name an agent and a role, or a lease with --lease"),
+        };
+        output.one(&done.result)
+    }
+}
+
+/// RFC 3339, or a date for the end of that day in UTC: the first instant that is no longer of it.
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
+    let bad = || format!("{text:?} is not a time; write 2026-12-31, or 2026-12-31T18:00:00Z");
+    let at = match text.parse::<jiff::Timestamp>() {
+        Ok(at) => at,
+        Err(_) if text.len() == "2026-12-31".len() => {
+            let day: civil::Date = text.parse().map_err(|_| bad())?;
+            day.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC)).map_err(|_| bad())?.timestamp()
+        }
+        Err(_) => return Err(bad()),
+    };
+    u64::try_from(at.as_millisecond()).map(Timestamp).map_err(|_| bad())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let bad = || format!("{text:?} is not a network; write 10.0.0.0/8 or 10.1.2.3");
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| bad())?;
+    let whole = network.trunc();
+    if whole == network { Ok(network) } else { Err(format!("{text:?} has bits after its prefix; write {whole}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_means_the_end_of_its_day_in_utc() {
+        assert_eq!(instant("2026-12-31").unwrap().to_string(), "2027-01-01T00:00:00.000Z");
+        assert_eq!(instant("2026-12-31T18:00:00Z").unwrap().to_string(), "2026-12-31T18:00:00.000Z");
+        assert_eq!(instant("2026-12-31T18:00:00+02:00").unwrap().to_string(), "2026-12-31T16:00:00.000Z");
+        for bad in ["", "tomorrow", "2026-13-01", "2026-12-31T18:00:00", "1900-01-01", "31.12.2026"] {
+            assert!(instant(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn networks_are_whole() {
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert!(network("10.1.0.0/8").unwrap_err().contains("write 10.0.0.0/8"));
+        assert!(network("here").is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! How a result is shown: a table for people, JSON or YAML for programs, or one member, raw. Tables write instants as
+//! RFC 3339 and durations as `15m`; JSON and YAML have the numbers of the statements, milliseconds and seconds.
+
+use std::io::Write as _;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use nockvault::time::{Seconds, Timestamp};
+use serde_json::{Map, Value};
+
+/// In what form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// How a member is written in a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum As {
+    /// As it is.
+    Plain,
+    /// Milliseconds since the epoch, as RFC 3339.
+    Time,
+    /// Seconds, as `15m`.
+    Span,
+}
+
+/// A column: its title, the member it shows (with dots into objects), and how.
+pub(crate) type Column = (&'static str, &'static str, As);
+
+/// The members that are instants or durations wherever they stand.
+const TIMES: &[&str] =
+    &["since", "ended", "grace", "until", "expires", "issued", "latest", "now", "ts", "opened", "ends"];
+const SPANS: &[&str] = &["ttl", "max_ttl", "per"];
+
+/// Where results go.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub(crate) shape: Shape,
+    pub(crate) field: Option<String>,
+}
+
+impl Output {
+    /// Shows a list.
+    pub(crate) fn list(&self, items: &[Map<String, Value>], columns: &[Column]) -> anyhow::Result<()> {
+        if let Some(field) = &self.field {
+            return items.iter().try_for_each(|item| print_raw(item, field));
+        }
+        match self.shape {
+            Shape::Table => print(&table(items, columns)),
+            _ => self.data(&items),
+        }
+    }
+
+    /// Shows one thing, a line for each member.
+    pub(crate) fn one(&self, item: &Map<String, Value>) -> anyhow::Result<()> {
+        if let Some(field) = &self.field {
+            return print_raw(item, field);
+        }
+        match self.shape {
+            Shape::Table => print(&lines(item)),
+            _ => self.data(item),
+        }
+    }
+
+    fn data(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        match self.shape {
+            Shape::Yaml => print(&serde_saphyr::to_string(value)?),
+            _ => print(&(serde_json::to_string_pretty(value)? + "\n")),
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away is not a failure of ours.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(why.into()),
+        _ => Ok(()),
+    }
+}
+
+fn look_up<'a>(item: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut names = path.split('.');
+    let first = item.get(names.next()?)?;
+    names.try_fold(first, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
+    })
+}
+
+fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Result<()> {
+    match look_up(item, field) {
+        Some(Value::String(text)) => print(&format!("{text}\n")),
+        Some(value) => print(&format!("{value}\n")),
+        None => {
+            let names: Vec<&str> = item.keys().map(String::as_str).collect();
+            bail!("the result has no member {field:?}; it has {}", names.join(", "))
+        }
+    }
+}
+
+fn bare() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// The text of a table, without the blanks at the ends of its lines.
+fn drawn(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
+}
+
+fn table(items: &[Map<String, Value>], columns: &[Column]) -> String {
+    let mut table = bare();
+    table.set_header(columns.iter().map(|(title, ..)| *title));
+    for item in items {
+        table.add_row(columns.iter().map(|(_, member, how)| cell(look_up(item, member), *how)));
+    }
+    drawn(&table)
+}
+
+fn lines(item: &Map<String, Value>) -> String {
+    let mut table = bare();
+    for (name, value) in item {
+        let how = if TIMES.contains(&name.as_str()) { As::Time } else { As::Span };
+        let how = if matches!(how, As::Span) && !SPANS.contains(&name.as_str()) { As::Plain } else { how };
+        table.add_row([name.clone(), cell(Some(value), how)]);
+    }
+    drawn(&table)
+}
+
+fn cell(value: Option<&Value>, how: As) -> String {
+    match (value, how) {
+        (None | Some(Value::Null), _) => "-".to_owned(),
+        (Some(Value::Number(number)), As::Time) => {
+            number.as_u64().map_or_else(|| number.to_string(), |ms| Timestamp(ms).to_string())
+        }
+        (Some(Value::Number(number)), As::Span) => {
+            number.as_u64().map_or_else(|| number.to_string(), |s| Seconds(s).to_string())
+        }
+        (Some(Value::String(text)), _) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        (Some(Value::Array(items)), _) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            let items: Vec<String> = items.iter().map(|item| cell(Some(item), how)).collect();
+            if items.is_empty() { "-".to_owned() } else { items.join(",") }
+        }
+        (Some(value), _) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_table_writes_times_for_people() {
+        let items = [
+            object(
+                json!({"agent": "kit", "since": 1_780_511_400_123_u64, "terms": {"ttl": 900}, "from": ["10.0.0.0/8", "::1/128"]}),
+            ),
+            object(json!({"agent": "a\u{1b}[2J", "since": null, "terms": {}, "from": []})),
+        ];
+        let columns: &[Column] = &[
+            ("AGENT", "agent", As::Plain),
+            ("SINCE", "since", As::Time),
+            ("TTL", "terms.ttl", As::Span),
+            ("FROM", "from", As::Plain),
+        ];
+        let text = table(&items, columns);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["AGENT", "SINCE", "TTL", "FROM"]);
+        assert_eq!(rows[1], ["kit", "2026-06-03T18:30:00.123Z", "15m", "10.0.0.0/8,::1/128"]);
+        assert_eq!(rows[2], ["a", "[2J", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_path() {
+        let item = object(json!({"chain": {"head": "x", "size": 3}, "keys": [{"kid": "k"}]}));
+        assert_eq!(look_up(&item, "chain.size"), Some(&json!(3)));
+        assert_eq!(look_up(&item, "keys.0.kid"), Some(&json!("k")));
+        assert_eq!(look_up(&item, "chain.none"), None);
+        assert!(print_raw(&item, "none").unwrap_err().to_string().contains("chain, keys"));
+    }
+}

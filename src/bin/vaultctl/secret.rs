@@ -1,0 +1,143 @@
+//! `vaultctl secret`: values for the kv engine. A value comes from standard input, a file or a prompt and never from
+//! the command line, where everybody on the machine could read it; it leaves this process sealed to the vault.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use nockvault::id::SecretName;
+use nockvault::secret::SecretBytes;
+use nockvault::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretVersions};
+use zeroize::Zeroizing;
+
+use crate::agent::pages;
+use crate::output::{As, Column, Output};
+use crate::{Common, find};
+
+/// The largest value: the seal adds an encapsulated key and a tag.
+const MAX: usize = SEALED_INPUT_MAX - 48;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Store a new version of a secret. The value comes from a pipe, a file, or a prompt.
+    Put {
+        /// Its name.
+        name: SecretName,
+        /// A single - reads the value from standard input.
+        #[arg(value_name = "-", conflicts_with = "file")]
+        dash: Option<OsString>,
+        /// Read the value from this file; - is standard input.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Keep a line end at the end of the value, which is dropped otherwise.
+        #[arg(long)]
+        exact: bool,
+    },
+    /// List stored secrets, without values.
+    List,
+    /// List the versions of one secret, without values.
+    Versions {
+        /// The secret.
+        name: SecretName,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    ("NAME", "name", As::Plain),
+    ("VERSION", "version", As::Plain),
+    ("BYTES", "bytes", As::Plain),
+    ("SINCE", "since", As::Time),
+];
+
+impl Secret {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Secret::Put { name, dash, file, exact } => {
+                let value = match (dash, file) {
+                    (Some(dash), _) if dash == "-" => read(Path::new("-"))?,
+                    (Some(_), _) => bail!(
+                        "a value is never given on the command line, where everybody on this machine can read it; pipe it \
+                         in with -, or name a file with --file. Consider the one that was typed known"
+                    ),
+                    (None, Some(file)) => read(&file)?,
+                    (None, None) if std::io::stdin().is_terminal() => prompt(&name)?,
+                    (None, None) => read(Path::new("-"))?,
+                };
+                let value = checked(value, exact)?;
+                let done = find::connect(common).await?.put_secret(&name, &value).await?;
+                eprintln!("stored {name}, {} bytes", value.expose().len());
+                output.one(&done.result)
+            }
+            Secret::List => {
+                let operator = find::connect(common).await?;
+                let items = pages(async |page| Ok(operator.command(SecretList { page }).await?.result)).await?;
+                output.list(&items, COLUMNS)
+            }
+            Secret::Versions { name } => {
+                let operator = find::connect(common).await?;
+                let ask = async |_| Ok(operator.command(SecretVersions { name: name.clone() }).await?.result);
+                output.list(&pages(ask).await?, COLUMNS)
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    // One buffer that never grows, so that no half of the value stays behind.
+    let mut value = Zeroizing::new(Vec::with_capacity(MAX + 3));
+    let limit = MAX as u64 + 3;
+    if file == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            eprintln!("reading the value from standard input; end it with control-d");
+        }
+        std::io::stdin().lock().take(limit).read_to_end(&mut value)?;
+    } else {
+        let opened = std::fs::File::open(file).with_context(|| format!("{}", file.display()))?;
+        opened.take(limit).read_to_end(&mut value).with_context(|| format!("{}", file.display()))?;
+    }
+    Ok(value)
+}
+
+fn prompt(name: &SecretName) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let first = Zeroizing::new(rpassword::prompt_password(format!("value of {name}: "))?.into_bytes());
+    let again = Zeroizing::new(rpassword::prompt_password("once more: ")?.into_bytes());
+    if first != again {
+        bail!("the two are not the same; nothing was stored");
+    }
+    Ok(first)
+}
+
+fn checked(mut value: Zeroizing<Vec<u8>>, exact: bool) -> anyhow::Result<SecretBytes> {
+    if !exact && value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    match value.len() {
+        0 => bail!("the value is empty; nothing was stored"),
+        length if length > MAX => bail!("the value is larger than {MAX} bytes; nothing was stored"),
+        _ => Ok(SecretBytes::new(std::mem::take(&mut *value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_dropped() {
+        let kept = |text: &str, exact| {
+            checked(Zeroizing::new(text.as_bytes().to_vec()), exact).map(|value| value.expose().clone()).ok()
+        };
+        assert_eq!(kept("a\n", false), Some(b"a".to_vec()));
+        assert_eq!(kept("a\r\n", false), Some(b"a".to_vec()));
+        assert_eq!(kept("a\n\n", false), Some(b"a\n".to_vec()));
+        assert_eq!(kept("a\n", true), Some(b"a\n".to_vec()));
+        assert_eq!((kept("", false), kept("\n", false)), (None, None));
+        assert_eq!(kept(&"x".repeat(MAX), false).map(|value| value.len()), Some(MAX));
+        assert_eq!(kept(&"x".repeat(MAX + 1), false), None);
+    }
+}
