@@ -202,12 +202,6 @@ impl Harness {
         self.vault = Some(open(&self.data(), &self.root, rules, &self.clock).await);
     }
 
-    /// Whether a vault that was shut can begin again: why not, where not.
-    pub async fn begins(&self) -> Result<(), String> {
-        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(self.clock.clone()), Arc::new(OsEntropy));
-        begin(&self.data(), &self.root, self.rules, &clock, &entropy).await.map(|_| ())
-    }
-
     /// Drops the vault without a word and leaves it so, for tests that change its files.
     pub fn shut(&mut self) {
         self.vault = None;
@@ -364,27 +358,17 @@ fn own_keys(vault: &Vault, identity: &PublicKey) -> (PublicKey, SealPublicKey) {
 /// Opens the vault in `data`. One that was dropped just before may hold its lock for a moment still.
 async fn open(data: &Path, root: &RootKey, rules: Rules, clock: &ManualClock) -> Arc<Vault> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
-    begin(data, root, rules, &clock, &entropy).await.unwrap()
-}
-
-async fn begin(
-    data: &Path,
-    root: &RootKey,
-    rules: Rules,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<Arc<Vault>, String> {
     let mut tries = 0;
     let (store, own) = loop {
         match Sqlite::open(data, root, rules, clock.clone(), entropy.clone()) {
             Ok(opened) => break opened,
             Err(OpenFault::Locked(_)) if tries < 400 => tokio::time::sleep(Duration::from_millis(25)).await,
-            Err(fault) => return Err(fault.to_string()),
+            Err(fault) => panic!("{fault}"),
         }
         tries += 1;
     };
     let limits = Limits { rules, node: "node1".into(), issuer: None };
-    Vault::open(Arc::new(store), own, limits, clock.clone(), entropy.clone()).await.map_err(|fault| fault.to_string())
+    Vault::open(Arc::new(store), own, limits, clock, entropy).await.unwrap()
 }
 
 /// The call that takes commands of this `typ`.
