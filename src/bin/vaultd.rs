@@ -1,3 +1,249 @@
-//! The daemon.
+//! The daemon: reads its configuration, opens the vault, serves it, ends in order. `vaultd dev` makes a vault for one
+//! afternoon and removes it at the end.
+//!
+//! Exit codes: 0 it ended as it was told to, 1 the command line or the configuration is wrong, 2 it could not serve.
 
-fn main() {}
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use nockvault::client::keyfile;
+use nockvault::config::{Config, LogFormat};
+use nockvault::entropy::{Entropy, OsEntropy};
+use nockvault::server::init::{self, Laid, Plan};
+use nockvault::server::listen::{Listener, Listeners};
+use nockvault::server::{compose, drain, run, tls};
+use nockvault::telemetry::{self, Telemetry};
+use nockvault::time::{Clock as _, Seconds, SystemClock};
+use tokio_util::sync::CancellationToken;
+
+/// Wrong usage or configuration.
+const USAGE: u8 = 1;
+/// It could not serve, or not serve on.
+const RUNTIME: u8 = 2;
+
+/// The NockVault daemon: takes signed requests, gives sealed short-lived secrets, and keeps the audit trail.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vaultd",
+    version,
+    term_width = 100,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+struct Args {
+    /// The configuration, as `vaultctl init` writes it
+    #[arg(long, value_name = "FILE", env = "NOCKVAULT_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what is wrong with a configuration and the files it names, without starting
+    CheckConfig {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Makes a vault in a temporary folder, serves it, says what to paste next, and removes it at the end
+    Dev {
+        /// Where agents reach it; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Where nobody reads it, nothing is lost.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    close_up();
+    let ended = match (args.command, args.config) {
+        (Some(Command::CheckConfig { file }), _) => check(&file).map_err(|error| (USAGE, error)),
+        (Some(Command::Dev { listen }), _) => dev(listen),
+        (None, Some(file)) => serve_file(&file),
+        (None, None) => Err((USAGE, anyhow::anyhow!("no configuration; name one with --config FILE"))),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, error)) => {
+            // Where nobody reads it, nothing is lost.
+            let _ = writeln!(std::io::stderr(), "vaultd: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+type Ended = Result<(), (u8, anyhow::Error)>;
+
+/// Files that the daemon makes are its own, and its memory is written into no core file.
+fn close_up() {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    // Both can only fail where the system knows no such thing; then there is nothing to close.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// Reads a configuration and tries what can be tried without starting.
+fn check(file: &Path) -> anyhow::Result<()> {
+    let config = Config::read(file)?;
+    compose::root_key(&config)?;
+    if let Some(files) = &config.tls {
+        install_tls_provider();
+        tls::load(files, Seconds(config.limits.handshake_timeout_s))?;
+    }
+    let data = &config.vault.data_dir;
+    anyhow::ensure!(data.is_dir(), "{}: no such folder; `vaultctl init` makes a vault", data.display());
+    say(&format!("{}: ok\n", file.display()))
+}
+
+fn serve_file(file: &Path) -> Ended {
+    let config = Config::read(file).map_err(|faults| (USAGE, faults.into()))?;
+    log(&config)?;
+    in_runtime(async { serve(&config, |_| String::new()).await })
+}
+
+fn log(config: &Config) -> Ended {
+    let json = config.log.format == LogFormat::Json;
+    telemetry::log_to_stderr(json, &config.log.level).map_err(|error| (USAGE, anyhow::anyhow!(error)))
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("vaultd").build();
+    let ended = runtime.context("no threads").and_then(|runtime| runtime.block_on(work));
+    ended.map_err(|error| (RUNTIME, error))
+}
+
+/// Two libraries ask for the process' TLS provider; there is one.
+fn install_tls_provider() {
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Opens the vault and serves it until a signal. `more` is said after the line that begins with `ready`.
+async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
+    install_tls_provider();
+    let stop = CancellationToken::new();
+    drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
+    // Bound first: a port that is taken leaves no trace in the vault.
+    let listeners = Listeners::bind(config).await?;
+    let vault = compose::open(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
+    let ready = ready(&listeners, config.tls.is_some());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), vault = %vault.aud(), name = %vault.name(), "{ready}");
+    say(&format!("{ready}\n{}", more(&listeners)))?;
+    run(config, vault, listeners, Telemetry::new(), stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// `ready agents=https://127.0.0.1:8440 agents=unix:/run/... operators=unix:/run/... http=http://127.0.0.1:8441`: what
+/// whoever starts a daemon waits for, with the ports that the system chose.
+fn ready(listeners: &Listeners, with_tls: bool) -> String {
+    let mut line = String::from("ready");
+    let rooms = [("agents", &listeners.agents[..], with_tls), ("operators", &listeners.operators[..], with_tls)];
+    let http = listeners.http.as_slice();
+    for (name, all, with_tls) in rooms.into_iter().chain([("http", http, false)]) {
+        for listener in all {
+            // A String takes every write.
+            let _ = write!(line, " {name}={}", listener.url(with_tls));
+        }
+    }
+    line
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
+}
+
+/// A folder that is gone when this is.
+struct Passing(PathBuf);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "the temporary vault could not be removed");
+        }
+    }
+}
+
+fn dev(listen: SocketAddr) -> Ended {
+    let (folder, laid) = lay_dev(listen).map_err(|error| (RUNTIME, error))?;
+    let config = Config::read(&laid.config).map_err(|faults| (RUNTIME, faults.into()))?;
+    log(&config)?;
+    let ended = in_runtime(async {
+        serve(&config, |listeners| match say_dev(&folder.0, &laid, listeners) {
+            Ok(text) => text,
+            Err(error) => format!("the vault serves, but its card could not be written: {error:#}\n"),
+        })
+        .await
+    });
+    drop(folder);
+    ended
+}
+
+/// A new vault in a temporary folder, with its operator's key beside it.
+fn lay_dev(listen: SocketAddr) -> anyhow::Result<(Passing, Laid)> {
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let suffix = keyfile::hex(&entropy.bytes::<6>());
+    let folder = Passing(std::env::temp_dir().join(format!("nockvault-dev-{suffix}")));
+    let plan = Plan {
+        folder: folder.0.clone(),
+        name: "dev".parse().expect("it is a name"),
+        operator: "dev".parse().expect("it is a name"),
+        hosts: Vec::new(),
+        agents: listen,
+        operators: None,
+        http: SocketAddr::from(([127, 0, 0, 1], 0)),
+        custody: None,
+    };
+    let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
+    let seed = laid.operator_key.seed();
+    keyfile::write(&operator_key(&folder.0), keyfile::hex(seed.expose()).as_bytes(), 0o600, false)?;
+    Ok((folder, laid))
+}
+
+fn operator_key(folder: &Path) -> PathBuf {
+    folder.join(format!("dev.{}", keyfile::SECRET))
+}
+
+/// Writes the card anew with the port that the system chose, and says what to paste next.
+fn say_dev(folder: &Path, laid: &Laid, listeners: &Listeners) -> anyhow::Result<String> {
+    let mut card = laid.card.clone();
+    if let Some(tcp) = listeners.agents.iter().find(|listener| matches!(listener, Listener::Tcp(_))) {
+        card.agents = tcp.url(true);
+    }
+    std::fs::write(&laid.card_path, card.write())?;
+    Ok(format!(
+        "
+A vault for now: it is gone, with everything in it, when this daemon ends (Ctrl-C).
+Paste into another terminal:
+
+  export NOCKVAULT_CARD={card}
+  export NOCKVAULT_OPERATOR_KEY={key}
+
+  vaultctl status
+  vaultctl keygen --agent kit
+  vaultctl agent register kit.register
+  printf 'a password' | vaultctl secret put orders-db -
+  vaultctl role create orders-read --engine kv --set secret=orders-db
+  vaultctl grant kit orders-read --ttl 15m
+  vaultctl audit show kit
+",
+        card = laid.card_path.display(),
+        key = operator_key(folder).display(),
+    ))
+}

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use super::limits::Limits;
 
-/// The node's name where the file gives none.
-pub(super) const NODE: &str = "node1";
+/// The daemon's name where the file gives none.
+pub const NODE: &str = "node1";
 /// What is logged where the file says nothing.
 pub(super) const LEVEL: &str = "info";
 

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use example::{Places, example};
+pub use example::{NODE, Places, example};
 pub use limits::{Limit, Limits};
 pub use reader::{Fault, Faults};
 use reader::{Found, Reader, Section};

@@ -2,9 +2,12 @@
 //! measured under its name; whatever else a peer calls (health, reflection, a method that does not exist) is `other`.
 //! A test compares the table with the contract, so that no new method can be forgotten.
 
+/// The one call that asks for no signature, and that both kinds of listeners answer.
+pub const DESCRIBE: &str = "/nockvault.v1.AgentService/DescribeVault";
+
 /// The methods that agents call.
 pub const AGENTS: &[&str] = &[
-    "/nockvault.v1.AgentService/DescribeVault",
+    DESCRIBE,
     "/nockvault.v1.AgentService/OpenSession",
     "/nockvault.v1.AgentService/RequestCredential",
     "/nockvault.v1.AgentService/RenewLease",

@@ -1,6 +1,7 @@
 //! The daemon's outside: listeners, TLS, limits, the two gRPC services, and the way they end. Agents and operators have
-//! listeners, connections and places of their own; an agent's listener serves `AgentService` and nothing of the
-//! operators', and the other way round. Beside them stand health and reflection, which anyone may ask.
+//! listeners, connections and places of their own. An agent's listener serves `AgentService` and nothing of the operators';
+//! an operator's serves `OperatorService`, and of the agents' only `DescribeVault`. Beside them stand health and
+//! reflection, which anyone may ask.
 //!
 //! A message is bounded before it is read, a connection before it is accepted, a request before it waits. What is
 //! refused is refused through one table ([`status::code`]). The services decide nothing: they hand envelopes to the
@@ -8,9 +9,11 @@
 
 pub mod admission;
 mod agents;
+pub mod compose;
 mod desk;
 pub mod drain;
 mod http;
+pub mod init;
 pub mod listen;
 pub mod methods;
 mod operators;
@@ -221,24 +224,24 @@ impl Serving {
         Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone() }
     }
 
-    fn agent_service(&self) -> AgentServiceServer<Agents> {
-        let bytes = usize::try_from(self.limits.agent_message_bytes).unwrap_or(usize::MAX);
-        AgentServiceServer::new(Agents(self.desk())).max_decoding_message_size(bytes).max_encoding_message_size(ANSWER)
-    }
-
     async fn agents(&self, health: &HealthReporter) -> Routes {
-        public(Routes::new(self.agent_service()), AgentServiceServer::<Agents>::NAME, health).await
+        let bytes = usize::try_from(self.limits.agent_message_bytes).unwrap_or(usize::MAX);
+        let service = AgentServiceServer::new(Agents(self.desk()))
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(ANSWER);
+        public(Routes::new(service), AgentServiceServer::<Agents>::NAME, health).await
     }
 
-    /// Operators challenge the vault before they command it, so `DescribeVault` must answer at their door too; what
-    /// else of the agents' service is called there is judged as anywhere.
+    /// Operators challenge the vault before they command it, so `DescribeVault` answers at their door too. It is all of
+    /// the agents' service that they get.
     async fn operators(&self, health: &HealthReporter) -> Routes {
         let bytes = usize::try_from(self.limits.operator_message_bytes).unwrap_or(usize::MAX);
         let service = OperatorServiceServer::new(Operators(self.desk()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(ANSWER);
-        let routes = Routes::new(service).add_service(self.agent_service());
-        public(routes, OperatorServiceServer::<Operators>::NAME, health).await
+        let describe = AgentServiceServer::new(Agents(self.desk())).max_decoding_message_size(PUBLIC_MESSAGE);
+        let routes = Routes::new(service).into_axum_router().route_service(methods::DESCRIBE, describe);
+        public(Routes::from(routes), OperatorServiceServer::<Operators>::NAME, health).await
     }
 
     /// Serves `routes` at `door` until `closing`.

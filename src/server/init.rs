@@ -1,0 +1,161 @@
+//! A new vault in a folder of its own: its data, its root key, a certificate under a small authority, the daemon's
+//! configuration, and the card that agents, operators and auditors are handed. `vaultctl init` and `vaultd dev` call
+//! this; nothing that exists is written over.
+//!
+//! The first operator's key is given back and kept nowhere: whoever calls writes it where its operator wants it.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::tls::{self, TlsFault};
+use crate::config::{self, Places};
+use crate::crypto::signature::SigningKey;
+use crate::entropy::Entropy;
+use crate::id::{OperatorName, VaultName};
+use crate::seal::custody::{self, CustodyFault};
+use crate::statement::card::{Card, Genesis};
+use crate::store::sqlite::{OpenFault, Sqlite};
+use crate::time::Timestamp;
+use crate::vault::found::{self, Founding};
+
+/// The daemon's configuration in the folder.
+pub const CONFIG: &str = "vaultd.toml";
+
+/// What whoever makes a vault decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it is to be; made with mode 0700 when missing.
+    pub folder: PathBuf,
+    /// Its name, for people.
+    pub name: VaultName,
+    /// Its first operator.
+    pub operator: OperatorName,
+    /// What agents call the machine by, beside localhost; the first stands in the card.
+    pub hosts: Vec<String>,
+    /// Where agents reach it.
+    pub agents: SocketAddr,
+    /// Where operators reach it over TCP, beside the unix socket.
+    pub operators: Option<SocketAddr>,
+    /// Where health, metrics and the JWKS are.
+    pub http: SocketAddr,
+    /// The file of the root key; none for `root.key` in the folder.
+    pub custody: Option<PathBuf>,
+}
+
+/// What there is now.
+#[derive(Debug)]
+pub struct Laid {
+    /// The daemon's configuration.
+    pub config: PathBuf,
+    /// The vault card.
+    pub card: Card,
+    /// Its file.
+    pub card_path: PathBuf,
+    /// The first operator's key, number 1. Who has it commands the vault.
+    pub operator_key: SigningKey,
+}
+
+/// Why there is no vault.
+#[derive(Debug, thiserror::Error)]
+pub enum InitFault {
+    /// The folder has one.
+    #[error("{} exists: there is a vault here already; choose another folder", .0.display())]
+    Exists(PathBuf),
+    /// A file could not be written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A path that cannot stand in a configuration.
+    #[error("{}: the path is not UTF-8", .0.display())]
+    Path(PathBuf),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// The root key.
+    #[error(transparent)]
+    Custody(#[from] CustodyFault),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenFault),
+}
+
+/// Makes the vault. The configuration is written last: a folder without one holds no vault, and whoever was interrupted
+/// removes it and begins again.
+///
+/// # Errors
+/// [`InitFault`]; what was written until then stays.
+pub fn lay(plan: &Plan, now: Timestamp, entropy: &Arc<dyn Entropy>) -> Result<Laid, InitFault> {
+    let folder = make_folder(&plan.folder)?;
+    let config = folder.join(CONFIG);
+    if config.exists() {
+        return Err(InitFault::Exists(config));
+    }
+    let tls = tls::make(&plan.hosts, now, tls::LIFE)?;
+    make_folder(&folder.join("tls"))?;
+    make_folder(&folder.join("run"))?;
+    write(&folder.join("tls/ca.pem"), tls.ca_pem.as_bytes(), 0o644)?;
+    write(&folder.join("tls/server.pem"), tls.cert_pem.as_bytes(), 0o644)?;
+    write(&folder.join("tls/server.key"), tls.key_pem.expose(), 0o600)?;
+
+    let places = places(plan)?;
+    let data = folder.join(&places.data_dir);
+    let root = custody::create(&folder.join(&places.root_key), &data, &**entropy)?;
+    let founding =
+        Founding { name: plan.name.clone(), node: config::NODE.to_owned(), operator: plan.operator.clone(), now };
+    let (founding, founder) = found::prepare(founding, &**entropy);
+    let (vault, operators) = Sqlite::found(&data, &root, founding, Arc::clone(entropy))?;
+
+    let card = Card {
+        name: plan.name.clone(),
+        aud: founder.aud,
+        identity: founder.identity,
+        agents: agents_url(plan),
+        operators: format!("unix:{}", folder.join(&places.operators_unix).display()),
+        ca: Some(tls.ca_pem),
+        genesis: Genesis { vault: vault.leaf, operators: operators.leaf },
+    };
+    let card_path = folder.join(format!("{}.card", plan.name));
+    write(&card_path, card.write().as_bytes(), 0o644)?;
+    write(&config, config::example(&places).as_bytes(), 0o600)?;
+    Ok(Laid { config, card, card_path, operator_key: founder.operator_key })
+}
+
+fn places(plan: &Plan) -> Result<Places, InitFault> {
+    let mut places = Places { agents: plan.agents, operators: plan.operators, http: plan.http, ..Places::default() };
+    if let Some(path) = &plan.custody {
+        let absolute = std::path::absolute(path).map_err(|error| InitFault::File { path: path.clone(), error })?;
+        places.root_key = absolute.to_str().ok_or_else(|| InitFault::Path(absolute.clone()))?.to_owned();
+    }
+    Ok(places)
+}
+
+/// The address in the card: the first host with the port that is listened on. Without a host it is the address itself,
+/// or this machine where that means all of its addresses.
+fn agents_url(plan: &Plan) -> String {
+    let host = plan.hosts.first().cloned().unwrap_or_else(|| match plan.agents.ip() {
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        ip => ip.to_string(),
+    });
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    format!("https://{host}:{}", plan.agents.port())
+}
+
+fn make_folder(path: &Path) -> Result<PathBuf, InitFault> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| path.canonicalize()).map_err(|error| InitFault::File { path: path.to_owned(), error })
+}
+
+/// A new file with its mode from the first byte on, durable.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitFault> {
+    let open = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    open.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(|error| InitFault::File { path: path.to_owned(), error })
+}
