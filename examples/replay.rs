@@ -9,6 +9,8 @@
 //!
 //! It ends with 0 where the first was taken and the copy refused.
 
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+
 use std::path::{Path, PathBuf};
 
 use clap::Parser;

@@ -7,11 +7,15 @@
 //! The card comes from `--vault`, `NOCKVAULT_CARD` or `~/.config/nockvault`; the key from
 //! `NOCKVAULT_AGENT_KIT_ED25519_KEY`, `kit.ed25519` here, or the usual folders.
 
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use nockvault::client::agent::{Agent, Ask};
+use nockvault::client::fault::Fault;
 use nockvault::client::keyfile::{Places, find_agent};
 use nockvault::client::seen::{Memory, usual_dir};
 use nockvault::client::{Surroundings, place};
@@ -48,9 +52,22 @@ struct Arguments {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // The vault's no: its reason, its limit and its time are members of the refusal, for programs to act on.
+        Err(Fault::Refused(refusal)) => {
+            eprintln!("{refusal}");
+            ExitCode::from(2)
+        }
+        Err(fault) => {
+            eprintln!("{fault}");
+            ExitCode::from(1)
+        }
+    }
+}
 
+async fn run(arguments: Arguments) -> Result<(), Fault> {
     // Who the vault is, and who we are.
     let card = place::card(arguments.vault.as_deref())?;
     let mut places = Places::usual();
@@ -72,12 +89,12 @@ async fn main() -> anyhow::Result<()> {
     eprintln!("agent    {}, key {}", arguments.agent, agent.identity().kid());
     eprintln!("session  {}", session.sid());
 
-    let purpose = arguments.purpose.try_into().map_err(anyhow::Error::msg)?;
+    let purpose = arguments.purpose.try_into().map_err(Fault::local)?;
     let credential = session.request(&Ask::role(arguments.role).ttl(arguments.ttl).purpose(purpose)).await?;
     eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
     eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);
     if let Some(path) = arguments.receipt {
-        std::fs::write(&path, credential.receipt.write())?;
+        std::fs::write(&path, credential.receipt.write()).map_err(Fault::local)?;
         eprintln!("receipt  {}", path.display());
     }
 

@@ -7,6 +7,8 @@
 //! Receipts are answers that the agent kept; each closes the history before it. `vault-verify` is this with more ways to
 //! say what is known. It ends with 0 for intact, 2 for tampered, 1 where it cannot be told.
 
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+
 use std::fs::{File, read_to_string};
 use std::io::BufReader;
 use std::process::ExitCode;

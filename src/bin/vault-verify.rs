@@ -26,10 +26,10 @@ use nockvault::time::{Clock, Seconds, SystemClock};
 /// 1: it could not be verified.
 // `allow_hyphen_values`: what is base64url begins with a hyphen one time in 64.
 #[derive(Parser)]
-#[command(name = "vault-verify", version, max_term_width = 100)]
+#[command(name = "vault-verify", version, term_width = 100)]
 struct Arguments {
     /// The vault's card, which pins its identity and the beginning of its own chains.
-    #[arg(long, value_name = "CARD", env = "NOCKVAULT_VAULT")]
+    #[arg(long, value_name = "CARD", env = "NOCKVAULT_CARD", hide_env_values = true)]
     vault: Option<PathBuf>,
     /// The vault's identity: its public key in base64url, or its id, nv1:...
     #[arg(long, value_name = "KEY|ID", allow_hyphen_values = true)]

@@ -67,7 +67,8 @@ impl Keygen {
             return self.environment(&key, &public, &statement);
         }
         let seed = Zeroizing::new(keyfile::hex(key.seed().expose()));
-        let path = |ending| self.dir.join(format!("{}.{ending}", self.agent));
+        let dir = if self.dir == Path::new(".") { Path::new("") } else { &self.dir };
+        let path = |ending| dir.join(format!("{}.{ending}", self.agent));
         let files = [
             (SECRET, seed.as_bytes(), 0o600),
             (PUBLIC, public.as_bytes(), 0o644),

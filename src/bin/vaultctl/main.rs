@@ -9,6 +9,7 @@ mod audit;
 mod card;
 mod find;
 mod grant;
+mod init;
 mod keygen;
 mod lease;
 mod output;
@@ -74,6 +75,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     /// Show the vault card.
     Card,
     /// Show how the vault is.
@@ -129,6 +131,7 @@ fn failed(why: &anyhow::Error) -> ExitCode {
 async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
     let output = Output { shape: common.output, field: common.field.clone() };
     match command {
+        Command::Init(init) => init.run(&common, &output),
         Command::Card => card::run(&common, &output),
         Command::Status => status::run(&common, &output).await,
         Command::Agent(agent) => agent.run(&common, &output).await,

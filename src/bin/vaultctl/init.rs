@@ -1,0 +1,137 @@
+//! `vaultctl init`: makes a vault. Everything a vault needs comes out of one command: its folder with the root key, the
+//! database with the first entries of its chains, TLS under a small CA of its own, the configuration and the card; and
+//! the first operator's key, which is put where vaultctl looks for it. No daemon runs yet.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use nockvault::client::keyfile::{self, PUBLIC, SECRET};
+use nockvault::entropy::{Entropy, OsEntropy};
+use nockvault::id::{OperatorName, VaultName};
+use nockvault::server::init::{self, CONFIG, Laid, Plan};
+use nockvault::time::{Clock as _, SystemClock};
+use serde_json::{Map, json};
+use zeroize::Zeroizing;
+
+use crate::output::Output;
+use crate::{Common, find};
+
+/// Make a vault: data directory, root key, TLS, configuration, vault card and the first operator's key.
+///
+/// The vault's own things come into --dir; a copy of the card and your operator key into ~/.config/nockvault, where
+/// vaultctl looks for them. Nothing that is there already is replaced. The first operator is --operator, or your login
+/// name.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The vault's name, for people.
+    #[arg(long, value_name = "NAME")]
+    name: VaultName,
+    /// The folder to make; without it, the vault's name.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where agents reach it.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8440")]
+    listen: SocketAddr,
+    /// Where operators reach it over the network, beside the unix socket.
+    #[arg(long, value_name = "IP:PORT")]
+    listen_operators: Option<SocketAddr>,
+    /// Where health, metrics and the JWKS are, without TLS.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8441")]
+    http: SocketAddr,
+    /// A name or address that the TLS certificate is for, beside localhost; may stand several times. The first stands in
+    /// the card.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// The file of the root key, outside the data directory; without it, root.key in --dir.
+    #[arg(long, value_name = "FILE")]
+    custody: Option<PathBuf>,
+}
+
+impl Init {
+    pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let operator = match &common.operator {
+            Some(name) => name.parse::<OperatorName>()?,
+            None => login().context("your login name is no operator name; choose one with --operator NAME")?,
+        };
+        let config = find::config_dir()?;
+        let kept = config.join(format!("{}.card", self.name));
+        let key = config.join(self.name.as_str()).join(format!("{operator}.{SECRET}"));
+        let key = common.key.clone().unwrap_or(key);
+        let plan = Plan {
+            folder: self.dir.clone().unwrap_or_else(|| PathBuf::from(self.name.as_str())),
+            name: self.name,
+            operator,
+            hosts: self.host,
+            agents: self.listen,
+            operators: self.listen_operators,
+            http: self.http,
+            custody: self.custody,
+        };
+        if plan.agents.ip().is_unspecified() && plan.hosts.is_empty() {
+            bail!("--listen {} is reached from elsewhere; say with --host under which name", plan.agents);
+        }
+        // Looked at before anything is made: once the vault is founded, its only operator's key must find its place.
+        for path in [&kept, &key, &key.with_extension(PUBLIC)] {
+            if path.symlink_metadata().is_ok() {
+                bail!(
+                    "{} is there already, and init replaces nothing; move it away or choose another name",
+                    path.display()
+                );
+            }
+            folder_of(path)?;
+        }
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
+        // A crash before this line leaves a vault that nobody commands: remove its folder and begin again.
+        let seed = Zeroizing::new(keyfile::hex(laid.operator_key.seed().expose()));
+        keyfile::write(&key, seed.as_bytes(), 0o600, false)?;
+        let public = keyfile::hex(&laid.operator_key.public().to_bytes());
+        keyfile::write(&key.with_extension(PUBLIC), public.as_bytes(), 0o644, false)?;
+        keyfile::write(&kept, laid.card.write().as_bytes(), 0o644, false)?;
+        tell(&plan, &laid, &key, output)
+    }
+}
+
+fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result<()> {
+    let folder = laid.config.parent().unwrap_or(Path::new("."));
+    let root = plan.custody.clone().unwrap_or_else(|| folder.join("root.key"));
+    let made = json!({
+        "aud": laid.card.aud,
+        "card": laid.card_path,
+        "config": folder.join(CONFIG),
+        "operator": plan.operator,
+        "operator_key": key,
+        "root_key": root,
+        "vault": laid.card.name,
+    });
+    output.one(made.as_object().unwrap_or(&Map::new()))?;
+    eprintln!(
+        "\nThe vault {name} is made. Next:\n\
+         \x20 vaultd --config {config}\n\
+         \x20 vaultctl status\n\
+         \x20 vaultctl keygen --agent kit              where the agent runs\n\
+         \x20 vaultctl agent register kit.register\n\
+         The card {card} is public: hand it to agents, operators and auditors.\n\
+         Copy {root} to a safe place: without it the data cannot be opened.",
+        name = laid.card.name,
+        config = laid.config.display(),
+        card = laid.card_path.display(),
+        root = root.display(),
+    );
+    Ok(())
+}
+
+fn login() -> Option<OperatorName> {
+    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).and_then(|name| name.parse().ok())
+}
+
+/// Makes the folder that a file is to lie in, for this user alone, with those above it; one that is there stays as it is.
+fn folder_of(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("{}", folder.display()))
+}

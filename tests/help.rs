@@ -1,0 +1,116 @@
+//! What the programs say of themselves is pinned: `--help` of each command stands under `tests/help/`. A change of it is
+//! a change of the interface. `NOCKVAULT_REGENERATE=1 cargo test --test help` writes the files anew.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Every program, and every command of it.
+const PROGRAMS: &[(&str, &str, &[&str])] = &[
+    ("vaultd", env!("CARGO_BIN_EXE_vaultd"), &["", "check-config", "dev"]),
+    ("vault-verify", env!("CARGO_BIN_EXE_vault-verify"), &[""]),
+    (
+        "vaultctl",
+        env!("CARGO_BIN_EXE_vaultctl"),
+        &[
+            "",
+            "init",
+            "card",
+            "status",
+            "agent",
+            "agent register",
+            "agent list",
+            "agent show",
+            "agent end-key",
+            "role",
+            "role create",
+            "role list",
+            "role show",
+            "secret",
+            "secret put",
+            "secret list",
+            "secret versions",
+            "grant",
+            "grants",
+            "revoke",
+            "lease",
+            "lease list",
+            "audit",
+            "audit show",
+            "audit export",
+            "audit verify",
+            "keygen",
+        ],
+    ),
+];
+
+fn help(path: &str, command: &str) -> String {
+    let output = Command::new(path)
+        .args(command.split_whitespace())
+        .arg("--help")
+        .env_clear()
+        .env("HOME", "/home/ada")
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{path} {command}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// One file a program, with a heading for each command.
+fn told() -> BTreeMap<String, String> {
+    let whole = |name: &str, path: &str, commands: &[&str]| {
+        let each = commands.iter().map(|command| {
+            let line = format!("{name} {command}").trim_end().to_owned();
+            format!("==== {line} --help\n\n{}\n", help(path, command))
+        });
+        each.collect::<String>()
+    };
+    PROGRAMS.iter().map(|(name, path, commands)| (format!("{name}.txt"), whole(name, path, commands))).collect()
+}
+
+#[test]
+fn help_is_as_it_is_pinned() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
+    for (file, text) in told() {
+        let path = dir.join(&file);
+        if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let pinned = fs::read_to_string(&path).unwrap_or_default();
+        let differs = pinned.lines().zip(text.lines()).find(|(pinned, now)| pinned != now);
+        assert!(pinned == text, "{file} is not as it is pinned; first difference: {differs:?}");
+    }
+}
+
+/// A command that is not in the table would have no pinned help.
+#[test]
+fn no_command_is_forgotten() {
+    for (name, path, commands) in PROGRAMS {
+        for command in *commands {
+            let text = help(path, command);
+            let Some((_, listed)) = text.split_once("\nCommands:\n") else { continue };
+            let listed = listed.lines().take_while(|line| !line.is_empty());
+            let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+            for word in names.filter_map(|line| line.split_whitespace().next()).filter(|word| *word != "help") {
+                let whole = format!("{command} {word}").trim_start().to_owned();
+                assert!(commands.contains(&whole.as_str()), "{name} {whole} has no pinned help");
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_1_and_help_is_0() {
+    for (name, path, _) in PROGRAMS {
+        let code = |arguments: &[&str]| Command::new(path).args(arguments).env_clear().output().unwrap().status.code();
+        assert_eq!(code(&["--help"]), Some(0), "{name}");
+        assert_eq!(code(&["--version"]), Some(0), "{name}");
+        assert_eq!(code(&["--no-such-flag"]), Some(1), "{name}");
+        assert_eq!(code(&[]), Some(1), "{name}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The real programs, for tests that use them as people do: a vault in a temporary folder, its daemon, and vaultctl
+//! with nothing of the user's around it. What is started is stopped.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Said {
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Its standard output, where it ended with 0.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Its standard error, where it ended with this code.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        self.err
+    }
+}
+
+/// A vault made by `vaultctl init`, and its daemon.
+pub struct Vault {
+    pub folder: tempfile::TempDir,
+    daemon: Child,
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// A program of ours, in `folder`, with nothing of the user's environment.
+pub fn program(path: impl AsRef<Path>, folder: &Path) -> Command {
+    let mut command = Command::new(path.as_ref());
+    command.env_clear().current_dir(folder).stdin(Stdio::null());
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", folder).env("USER", "ada");
+    command
+}
+
+pub fn said(command: &mut Command) -> Said {
+    Said::of(command.output().expect("the program starts"))
+}
+
+impl Vault {
+    /// Makes a vault named `prod` with the operator `ada`, and starts it.
+    pub fn start() -> Vault {
+        let folder = tempfile::Builder::new().prefix("nv").tempdir().expect("a temporary folder");
+        for attempt in 0.. {
+            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+            let listen = format!("127.0.0.1:{port}");
+            let init = ["init", "--name", "prod", "--dir", "vault", "--listen", &listen, "--http", "127.0.0.1:0"];
+            said(program(env!("CARGO_BIN_EXE_vaultctl"), folder.path()).args(init)).ok();
+            match daemon(folder.path()) {
+                Some(daemon) => return Vault { folder, daemon },
+                // Somebody else took the port in between.
+                None if attempt < 5 => {
+                    for made in ["vault", ".config"] {
+                        std::fs::remove_dir_all(folder.path().join(made)).expect("what was made can be removed");
+                    }
+                }
+                None => break,
+            }
+        }
+        panic!("vaultd did not start")
+    }
+
+    /// Stops the daemon as an operator would, and starts it again.
+    pub fn restart(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        assert!(self.daemon.wait().expect("it ends").success());
+        self.daemon = daemon(self.path()).expect("vaultd starts again");
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn card(&self) -> PathBuf {
+        self.path().join("vault/prod.card")
+    }
+
+    pub fn vaultctl(&self, arguments: &[&str]) -> Said {
+        said(program(env!("CARGO_BIN_EXE_vaultctl"), self.path()).args(arguments))
+    }
+
+    /// The same, with this on its standard input.
+    pub fn vaultctl_fed(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut command = program(env!("CARGO_BIN_EXE_vaultctl"), self.path());
+        fed(command.args(arguments), input)
+    }
+
+    /// An agent with a key, registered and granted `orders-read`, which gives the secret `orders-db`.
+    pub fn with_kit(&self, secret: &str) {
+        self.vaultctl(&["keygen", "--agent", "kit"]).ok();
+        self.vaultctl(&["agent", "register", "kit.register"]).ok();
+        self.vaultctl_fed(&["secret", "put", "orders-db", "-"], secret.as_bytes()).ok();
+        self.vaultctl(&["role", "create", "orders-read", "--engine", "kv", "--set", "secret=orders-db"]).ok();
+        self.vaultctl(&["grant", "kit", "orders-read", "--ttl", "15m", "--max-ttl", "1h"]).ok();
+    }
+}
+
+pub fn fed(command: &mut Command, input: &[u8]) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    // A program that has refused already does not read.
+    let _ = child.stdin.take().expect("it is piped").write_all(input);
+    Said::of(child.wait_with_output().expect("the program ends"))
+}
+
+/// Starts the daemon and waits until it says that it is ready.
+fn daemon(folder: &Path) -> Option<Child> {
+    let log = std::fs::File::create(folder.join("vaultd.log")).expect("a log");
+    let mut command = program(env!("CARGO_BIN_EXE_vaultd"), folder);
+    command.args(["--config", "vault/vaultd.toml"]).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().expect("vaultd starts");
+    let mut first = String::new();
+    let out = child.stdout.take().expect("it is piped");
+    let _ = BufReader::new(out).read_line(&mut first);
+    if first.starts_with("ready") {
+        return Some(child);
+    }
+    let _ = child.wait();
+    None
+}
