@@ -38,7 +38,7 @@ use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::found::{self, Founding};
 use nockvault::vault::operate::Call;
-use nockvault::vault::{Limits, Vault};
+use nockvault::vault::{Limits, OpeningFault, Vault};
 use serde_json::{Map, Value, json};
 
 use agent::Agent;
@@ -92,7 +92,7 @@ pub fn new_key() -> SigningKey {
 pub struct Harness {
     folder: tempfile::TempDir,
     root: Arc<RootKey>,
-    vault: Option<Arc<Vault>>,
+    vault: Option<(Arc<Vault>, Arc<Sqlite>)>,
     response: PublicKey,
     intake: SealPublicKey,
     pub aud: Aud,
@@ -149,7 +149,11 @@ impl Harness {
 
     /// A new vault under these rules.
     pub async fn with(rules: Rules) -> Harness {
-        let folder = tempfile::tempdir().unwrap();
+        Harness::found_in(tempfile::tempdir().unwrap(), rules).await
+    }
+
+    /// A new vault in this folder.
+    pub async fn found_in(folder: tempfile::TempDir, rules: Rules) -> Harness {
         let clock = ManualClock::at(START);
         let root = Arc::new(RootKey::generate(&OsEntropy));
         let name = "root".parse::<OperatorName>().unwrap();
@@ -159,8 +163,8 @@ impl Harness {
         Sqlite::found(&folder.path().join("data"), &root, founding, Arc::new(OsEntropy)).unwrap();
         let aud = founder.aud.clone();
         let operator = Operator { name, key: founder.operator_key, aud: aud.clone(), clock: clock.clone() };
-        let vault = open(&folder.path().join("data"), &root, rules, &clock).await;
-        let (response, intake) = own_keys(&vault, &founder.identity);
+        let vault = open(&folder.path().join("data"), &root, rules, &clock).await.unwrap();
+        let (response, intake) = own_keys(&vault.0, &founder.identity);
         Harness {
             folder,
             root,
@@ -177,7 +181,12 @@ impl Harness {
 
     /// The vault itself.
     pub fn vault(&self) -> &Arc<Vault> {
-        self.vault.as_ref().unwrap()
+        &self.vault.as_ref().unwrap().0
+    }
+
+    /// The store behind it.
+    pub fn sqlite(&self) -> &Arc<Sqlite> {
+        &self.vault.as_ref().unwrap().1
     }
 
     /// The time on its clock.
@@ -197,9 +206,15 @@ impl Harness {
 
     /// The same, under other rules.
     pub async fn reopen_under(&mut self, rules: Rules) {
+        self.try_reopen_under(rules).await.unwrap();
+    }
+
+    /// The same, where the vault may not be able to begin.
+    pub async fn try_reopen_under(&mut self, rules: Rules) -> Result<(), OpeningFault> {
         self.shut();
         self.rules = rules;
-        self.vault = Some(open(&self.data(), &self.root, rules, &self.clock).await);
+        self.vault = Some(open(&self.data(), &self.root, rules, &self.clock).await?);
+        Ok(())
     }
 
     /// Drops the vault without a word and leaves it so, for tests that change its files.
@@ -356,7 +371,12 @@ fn own_keys(vault: &Vault, identity: &PublicKey) -> (PublicKey, SealPublicKey) {
 }
 
 /// Opens the vault in `data`. One that was dropped just before may hold its lock for a moment still.
-async fn open(data: &Path, root: &RootKey, rules: Rules, clock: &ManualClock) -> Arc<Vault> {
+async fn open(
+    data: &Path,
+    root: &RootKey,
+    rules: Rules,
+    clock: &ManualClock,
+) -> Result<(Arc<Vault>, Arc<Sqlite>), OpeningFault> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
     let mut tries = 0;
     let (store, own) = loop {
@@ -368,7 +388,8 @@ async fn open(data: &Path, root: &RootKey, rules: Rules, clock: &ManualClock) ->
         tries += 1;
     };
     let limits = Limits { rules, node: "node1".into(), issuer: None };
-    Vault::open(Arc::new(store), own, limits, clock, entropy).await.unwrap()
+    let store = Arc::new(store);
+    Ok((Vault::open(store.clone(), own, limits, clock, entropy).await?, store))
 }
 
 /// The call that takes commands of this `typ`.
