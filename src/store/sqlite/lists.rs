@@ -18,7 +18,6 @@ use crate::lease::{Lease, State};
 use crate::registry::{Agent, Operator};
 use crate::statement::command::Page;
 use crate::statement::request::Seen;
-use crate::time::Timestamp;
 
 /// How many rows a page of leases looks at, so that a long run of dead ones does not hold a read open.
 const LOOKED_AT: u64 = 10_000;
@@ -206,9 +205,4 @@ pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
         entries: count("SELECT COALESCE(SUM(size), 0) FROM chains")?,
         quarantined: at.shared.views.aside(),
     })
-}
-
-/// The newest `ts` of any chain.
-pub(super) fn newest(conn: &Connection) -> rusqlite::Result<Timestamp> {
-    conn.query_row("SELECT COALESCE(MAX(ts), 0) FROM chains", [], |row| time(row, 0))
 }

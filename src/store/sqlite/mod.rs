@@ -25,6 +25,8 @@ mod requests;
 mod rows;
 mod schema;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod tx;
 mod verbs;
@@ -52,7 +54,7 @@ use crate::id::{Aud, LeaseId, VaultName};
 use crate::seal::at_rest::Ring;
 use crate::seal::custody::RootKey;
 use crate::statement::reply::EntryRef;
-use crate::time::{Clock, Seconds};
+use crate::time::{Clock, Seconds, Timestamp};
 
 /// The most jobs that wait for the writer. Who finds no room waits for it, no longer than the deadline.
 const QUEUE: usize = 4096;
@@ -215,9 +217,8 @@ impl Sqlite {
         }
         let vault = (facts.name, facts.aud);
         let shared = Arc::new(Shared::new(ring, Some(rules), clock, entropy, vault, keys.identity.public()));
-        look_at_all(&conn, &shared)?;
+        let newest = look_at_all(&conn, &shared)?;
         let (queue, jobs) = mpsc::unbounded_channel();
-        let newest = lists::newest(&conn)?;
         let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
         let (end, done) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
@@ -311,8 +312,9 @@ impl Drop for Sqlite {
     }
 }
 
-/// Looks at each chain's row and newest line.
-fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<(), OpenFault> {
+/// Looks at each chain's row and newest line. Gives the newest `ts` of those that fit.
+fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<Timestamp, OpenFault> {
+    let mut newest = Timestamp::ZERO;
     for name in chains::names(conn)? {
         let Some(name) = name else {
             tracing::error!("a chain has a name that no chain of ours can have");
@@ -321,10 +323,14 @@ fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<(), OpenF
         let fault = match chains::find(conn, &shared.name, &name)? {
             chains::Found::Row(chain) if !chain.verify(&shared.ring) => "the MAC of its row does not verify",
             chains::Found::Row(chain) if !chain.fits_its_lines(conn)? => "its row and its newest line do not fit",
-            chains::Found::Row(_) | chains::Found::Nothing => continue,
+            chains::Found::Row(chain) => {
+                newest = newest.max(chain.head.ts);
+                continue;
+            }
+            chains::Found::Nothing => continue,
             chains::Found::Forged => "its row is none of ours",
         };
         shared.views.set_aside(&name, fault);
     }
-    Ok(())
+    Ok(newest)
 }

@@ -1,0 +1,187 @@
+//! What the verbs cannot show from outside: a job that panics, a disk that fails, a caller that gives up while its job
+//! is under way.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use rusqlite::ffi;
+
+use super::super::{Event, Store};
+use super::*;
+use crate::audit::chain::AuditKey;
+use crate::audit::entry::{Body, Entry};
+use crate::crypto::hash::Digest;
+use crate::crypto::signature::{Form, SigningKey};
+use crate::entropy::SeededEntropy;
+use crate::id::{ChainName, Nonce, OperatorName};
+use crate::lease::{Lease, State};
+use crate::registry::{Agent, HeldKey};
+use crate::statement::register::{Holder, Register};
+use crate::time::{ManualClock, Timestamp};
+
+const NOW: Timestamp = Timestamp(1_780_511_400_000);
+
+fn audit_key(identity: &SigningKey, epoch: u64) -> AuditKey {
+    let (key, aud) = (SigningKey::generate(&SeededEntropy::new(epoch)), Aud::of_identity(&identity.kid()));
+    AuditKey::certify(key, identity, &aud, "n1", epoch, NOW, NOW.plus(Seconds(86_400)))
+}
+
+fn register(holder: Holder, key: &SigningKey, aud: &Aud) -> Register {
+    let nonce = Nonce::from_bytes(&[1; 24]);
+    let aud = aud.clone();
+    Register { holder, aud, form: Form::Pae, iat: NOW, kver: 1, nonce, pk: key.public(), prev: None }
+}
+
+async fn store(folder: &Path, deadline: Duration) -> Sqlite {
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(9));
+    let (root, identity, key) =
+        (RootKey::generate(&*entropy), SigningKey::generate(&*entropy), SigningKey::generate(&*entropy));
+    let aud = Aud::of_identity(&identity.kid());
+    let name: OperatorName = "ada".parse().unwrap();
+    let operator = register(Holder::Operator(name), &key, &aud);
+    let founding = Founding {
+        name: "prod".parse().unwrap(),
+        aud,
+        proof: operator.sign(&key),
+        operator,
+        kept: Vec::new(),
+        audit_key: audit_key(&identity, 1),
+        identity,
+        now: NOW,
+    };
+    Sqlite::found(&folder.join("data"), &root, founding, Arc::clone(&entropy)).unwrap();
+    let rules = Rules { deadline, ..NO_REQUESTS };
+    let clock = Arc::new(ManualClock::at(NOW));
+    let (store, keys) = Sqlite::open(&folder.join("data"), &root, rules, clock, entropy).unwrap();
+    let start = Event::Start { node: "n1".to_owned(), version: "0".to_owned() };
+    store.event(start, Some(audit_key(&keys.identity, 2))).await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_job_that_panics_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_secs(20)).await;
+    let panics = store.write(Weight::Gives, None, |tx| -> Result<(), Stop> {
+        tx.conn.execute("DELETE FROM own_keys", [])?;
+        panic!("on purpose");
+    });
+    let good = store.event(Event::Epoch, None);
+    let (panicked, event) = tokio::join!(panics, good);
+    assert!(matches!(panicked, Err(Failure::Unavailable(_))), "{panicked:?}");
+    assert_eq!(event.unwrap().seq, 2);
+    let left =
+        store.read(|at| Ok(at.conn.query_row("SELECT COUNT(*) FROM own_keys", [], |row| row.get::<_, u64>(0))?));
+    assert_eq!(left.await.unwrap(), 1, "what it did was not undone");
+    let reader = store.read(|_| -> Result<(), Stop> { panic!("on purpose") }).await;
+    assert!(matches!(reader, Err(Failure::Unavailable(_))), "{reader:?}");
+    for _ in 0..2 * READERS {
+        store.census().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_disk_is_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_secs(20)).await;
+    let failing = store.write(Weight::Ends, None, |_| -> Result<(), Stop> {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None).into())
+    });
+    let failing = failing.await;
+    assert!(matches!(failing, Err(Failure::Unavailable(_))), "{failing:?}");
+    assert!(store.failed());
+    for failed in [store.event(Event::Stop, None).await.err(), store.census().await.err()] {
+        assert!(matches!(failed, Some(Failure::Unavailable(why)) if why == FAILED));
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_the_database_refuses_lands_nothing_and_is_not_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_secs(20)).await;
+    // A reference that is checked only at the commit.
+    let refused = store.write(Weight::Gives, None, |tx| {
+        tx.conn.execute_batch("PRAGMA defer_foreign_keys = ON")?;
+        let sql = "INSERT INTO nonces (key, nonce, iat) VALUES (999, x'00', 0)";
+        Ok(tx.conn.execute(sql, [])?)
+    });
+    let refused = refused.await;
+    assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
+    assert!(!store.failed());
+    store.event(Event::Epoch, None).await.unwrap();
+}
+
+/// Puts an agent with a live lease into the store.
+fn with_lease(tx: &mut Tx<'_>, lease: &LeaseId) -> Result<(), Stop> {
+    let (name, key) = (tx_agent(), SigningKey::generate(&SeededEntropy::new(40)));
+    let register = register(Holder::Agent(name.clone()), &key, &tx.shared.aud);
+    let agent = Agent { name: name.clone(), since: NOW, frozen: false, keys: vec![], grants: vec![] };
+    let facts = views::AgentFacts { agent: Arc::new(agent), keys: Default::default(), uses: Default::default() };
+    let mut held = tx.begin(&ChainName::from(&name), views::Facts::Agent(facts))?;
+    tx.put_agent(&mut held, &name, NOW)?;
+    tx.add_key(&mut held, HeldKey::registered(&register, NOW))?;
+    let lease = Lease {
+        id: lease.clone(),
+        agent: name,
+        sid: "s1".parse().unwrap(),
+        role: "orders".parse().unwrap(),
+        grant: 1,
+        req: Digest::of(b"request"),
+        handle: "handle".to_owned(),
+        issued: NOW,
+        expires: NOW.plus(Seconds(60)),
+        latest: NOW.plus(Seconds(60)),
+        renewable: false,
+        state: State::Live,
+    };
+    leases::add(tx.conn, held.chain.id, &lease)?;
+    held.chain.leases += 1;
+    tx.keep(held);
+    Ok(())
+}
+
+fn tx_agent() -> crate::id::AgentName {
+    "kit".parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_lands_after_its_caller_gave_up_is_undelivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_millis(300)).await;
+    let lease = LeaseId::new(NOW.0, [7; 10]);
+    let (made, (let_go, held_up)) = (lease.clone(), mpsc::channel::<()>());
+    let slow = store.write(Weight::Gives, Some(lease.clone()), move |tx| {
+        with_lease(tx, &made)?;
+        // Nobody lets it go before the caller has given up.
+        let _ = held_up.recv();
+        Ok(())
+    });
+    let slow = slow.await;
+    assert!(matches!(slow, Err(Failure::Unknown)), "{slow:?}");
+    assert!(store.lease(&lease).await.unwrap().is_none());
+    let_go.send(()).unwrap();
+    while store.lease(&lease).await.unwrap().is_none_or(|lease| lease.state == State::Live) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(store.lease(&lease).await.unwrap().unwrap().state, State::Undelivered);
+    let lines = store.lines(&"kit".parse().unwrap(), 0, 10, 1 << 20).await.unwrap().unwrap().lines;
+    let Body::Undelivered(entry) = Entry::read(&lines[0]).unwrap().body else { panic!("no undelivered entry") };
+    assert_eq!((entry.lease, lines.len()), (lease, 1));
+    assert_eq!(store.census().await.unwrap().leases, 0);
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_millis(300)).await;
+    let (let_go, held_up) = mpsc::channel::<()>();
+    let slow = store.read(move |_| {
+        // Nobody lets it go before the caller has given up.
+        let _ = held_up.recv();
+        Ok(())
+    });
+    let slow = slow.await;
+    assert!(matches!(slow, Err(Failure::Unavailable(_))), "{slow:?}");
+    store.census().await.unwrap();
+    let_go.send(()).unwrap();
+}
