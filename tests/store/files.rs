@@ -103,7 +103,7 @@ async fn a_directory_that_is_not_a_store_is_refused() {
     let clock = ManualClock::at(START);
     let (folder, ..) = founded(&entropy);
     let data = data_dir(folder.path());
-    let fault = || open(folder.path(), RULES, &clock, &entropy).err().expect("it was opened");
+    let fault = || open(folder.path(), RULES, &clock, &entropy).map(drop).expect_err("it was opened");
 
     let other = RootKey::generate(&*entropy);
     let opened = Sqlite::open(&data, &other, RULES, Arc::new(clock.clone()), Arc::clone(&entropy));
