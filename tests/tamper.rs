@@ -7,15 +7,25 @@
 
 #[path = "tamper/cases.rs"]
 mod cases;
+#[path = "tamper/chain.rs"]
+mod chain;
 #[path = "tamper/cli.rs"]
 mod cli;
+#[path = "tamper/given.rs"]
+mod given;
+#[path = "tamper/operators.rs"]
+mod operators;
+#[path = "tamper/requests.rs"]
+mod requests;
 #[path = "tamper/world.rs"]
 mod world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cases::{Bad, CHAIN, Case, GIVEN, OPERATORS, REQUESTS, receipt, sealed};
+use cases::{Bad, Case, receipt, sealed};
+use chain::CHAIN;
+use given::GIVEN;
 use nockvault::audit::chain::Head;
 use nockvault::audit::entry;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
@@ -23,6 +33,8 @@ use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::id::ChainName;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
+use operators::OPERATORS;
+use requests::REQUESTS;
 use world::{Chain, START, World, file, signed};
 
 fn report(bytes: &[u8], pins: &Pins) -> Report {
