@@ -58,7 +58,7 @@ impl Desk {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vault-verify"));
-        command.current_dir(self.folder.path()).env_remove("NOCKVAULT_VAULT").args(arguments);
+        command.current_dir(self.folder.path()).env_remove("NOCKVAULT_CARD").args(arguments);
         command
     }
 
@@ -108,7 +108,7 @@ fn an_intact_file_exits_with_0_and_says_what_it_proves() {
 fn the_environment_names_the_card_and_the_standard_input_may_be_the_file() {
     let desk = Desk::new();
     let mut command = desk.command(&["-"]);
-    command.env("NOCKVAULT_VAULT", desk.path("prod.card"));
+    command.env("NOCKVAULT_CARD", desk.path("prod.card"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&desk.world.kit.file()).unwrap();
     let (code, text) = told(child.wait_with_output().unwrap());
