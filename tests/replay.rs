@@ -4,7 +4,13 @@
 #![cfg(feature = "daemon")]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
+#[cfg(feature = "client")]
+mod programs;
 mod support;
+
+#[cfg(feature = "client")]
+#[path = "replay/killed.rs"]
+mod killed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -44,6 +44,8 @@ impl Said {
 pub struct Vault {
     pub folder: tempfile::TempDir,
     daemon: Child,
+    /// The line that the daemon began with: where it can be reached.
+    pub ready: String,
 }
 
 impl Drop for Vault {
@@ -69,14 +71,22 @@ pub fn said(command: &mut Command) -> Said {
 impl Vault {
     /// Makes a vault named `prod` with the operator `ada`, and starts it.
     pub fn start() -> Vault {
+        Vault::start_with(|config| config)
+    }
+
+    /// The same, with its configuration changed.
+    pub fn start_with(change: impl Fn(String) -> String) -> Vault {
         let folder = tempfile::Builder::new().prefix("nv").tempdir().expect("a temporary folder");
         for attempt in 0.. {
             let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
             let listen = format!("127.0.0.1:{port}");
             let init = ["init", "--name", "prod", "--dir", "vault", "--listen", &listen, "--http", "127.0.0.1:0"];
             said(program(env!("CARGO_BIN_EXE_vaultctl"), folder.path()).args(init)).ok();
+            let config = folder.path().join("vault/vaultd.toml");
+            let text = std::fs::read_to_string(&config).expect("init wrote it");
+            std::fs::write(&config, change(text)).expect("it is ours");
             match daemon(folder.path()) {
-                Some(daemon) => return Vault { folder, daemon },
+                Some((daemon, ready)) => return Vault { folder, daemon, ready },
                 // Somebody else took the port in between.
                 None if attempt < 5 => {
                     for made in ["vault", ".config"] {
@@ -94,7 +104,28 @@ impl Vault {
         let pid = rustix::process::Pid::from_child(&self.daemon);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         assert!(self.daemon.wait().expect("it ends").success());
-        self.daemon = daemon(self.path()).expect("vaultd starts again");
+        self.go_on();
+    }
+
+    /// Kills the daemon (SIGKILL), wherever it is.
+    pub fn kill(&mut self) {
+        self.daemon.kill().expect("it is ours");
+        self.daemon.wait().expect("it ends");
+    }
+
+    /// Starts the daemon again.
+    pub fn go_on(&mut self) {
+        (self.daemon, self.ready) = daemon(self.path()).expect("vaultd starts again");
+    }
+
+    /// The daemon's process.
+    pub fn id(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// What the daemon has logged, in all its lives.
+    pub fn log(&self) -> PathBuf {
+        self.path().join("vaultd.log")
     }
 
     pub fn path(&self) -> &Path {
@@ -134,8 +165,8 @@ pub fn fed(command: &mut Command, input: &[u8]) -> Said {
 }
 
 /// Starts the daemon and waits until it says that it is ready.
-fn daemon(folder: &Path) -> Option<Child> {
-    let log = std::fs::File::create(folder.join("vaultd.log")).expect("a log");
+fn daemon(folder: &Path) -> Option<(Child, String)> {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("vaultd.log")).expect("a log");
     let mut command = program(env!("CARGO_BIN_EXE_vaultd"), folder);
     command.args(["--config", "vault/vaultd.toml"]).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().expect("vaultd starts");
@@ -143,7 +174,7 @@ fn daemon(folder: &Path) -> Option<Child> {
     let out = child.stdout.take().expect("it is piped");
     let _ = BufReader::new(out).read_line(&mut first);
     if first.starts_with("ready") {
-        return Some(child);
+        return Some((child, first));
     }
     let _ = child.wait();
     None
