@@ -1,4 +1,5 @@
-//! Verification of a whole chain from public keys alone, in one pass and with a state that grows with what lives.
+//! Verification of a whole chain from public keys alone, in one pass. What is kept are the keys, sessions, grants and
+//! leases that live, and of what is past 32 bytes for each entry and each request, and 16 for each lease.
 //!
 //! A [`Verifier`] takes the lines of one chain in order and stops at the first that is wrong. Around every entry it
 //! checks the chain: number, link, origin, time, certificate, signature. Inside an entry it checks that the agent or

@@ -73,12 +73,13 @@ impl Verifier<'_> {
             }
         }
         let (heads, receipts) = (self.pins.heads.len(), self.receipts.iter().filter(|named| named.signed).count());
-        if heads + receipts > 0 {
-            said.push(format!(
-                "the chain holds {} and {} that were kept elsewhere",
-                some(heads as u64, "state", "states"),
-                some(receipts as u64, "signed receipt", "signed receipts")
-            ));
+        let kept: Vec<String> = [(heads, "state", "states"), (receipts, "signed receipt", "signed receipts")]
+            .into_iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many)| some(count as u64, one, many))
+            .collect();
+        if !kept.is_empty() {
+            said.push(format!("the chain holds {} that were kept elsewhere", kept.join(" and ")));
         }
         said
     }
@@ -130,7 +131,7 @@ impl Verifier<'_> {
             let (live, over) = trail.leases(self.to.unwrap_or_default());
             if live > 0 {
                 said.push(format!(
-                    "the end of {} with no end here, {over} past its time",
+                    "what became of {}: no entry here ends them, and {over} of them had run out by the last entry",
                     some(live as u64, "lease", "leases")
                 ));
             }
