@@ -1,5 +1,6 @@
 //! The agent's client against a vault that lies in one thing at a time. What it must not believe, it must not use.
 
+#![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::collections::HashSet;

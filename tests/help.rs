@@ -1,6 +1,7 @@
 //! What the programs say of themselves is pinned: `--help` of each command stands under `tests/help/`. A change of it is
 //! a change of the interface. `NOCKVAULT_REGENERATE=1 cargo test --test help` writes the files anew.
 
+#![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
 
 use std::collections::BTreeMap;

@@ -179,3 +179,27 @@ fn daemon(folder: &Path) -> Option<(Child, String)> {
     let _ = child.wait();
     None
 }
+
+/// An example, built if it is not, or not as it stands in the source.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    let folder = Path::new(env!("CARGO_BIN_EXE_vaultctl")).parent().expect("programs lie in a folder").join("examples");
+    BUILT.call_once(|| {
+        let target = folder.parent().and_then(Path::parent).expect("target/debug/examples");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--examples", "--target-dir"]).arg(target);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        // What cargo told this test about its package would count as a change of it to the build scripts that look.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+                .iter()
+                .any(|start| text.starts_with(start))
+            {
+                cargo.env_remove(&name);
+            }
+        }
+        said(&mut cargo).ok();
+    });
+    folder.join(name)
+}
