@@ -312,12 +312,18 @@ impl Harness {
         hpke::seal(&self.intake, &intake_info(&self.aud, nonce), &[], value, &OsEntropy).unwrap()
     }
 
-    /// Stores a secret.
-    pub async fn put_secret(&self, name: &str, value: &[u8]) {
+    /// The command that stores a secret, and its sealed input.
+    pub fn put_command(&self, name: &str, value: &[u8]) -> (Command<SecretPut>, Sealed) {
         let empty = SecretPut { name: name.parse().unwrap(), sealed: Digest::ZERO };
         let mut command = self.operator.command(empty);
         let sealed = self.seal_input(value, &command.nonce);
         command.body.sealed = sealed.digest();
+        (command, sealed)
+    }
+
+    /// Stores a secret.
+    pub async fn put_secret(&self, name: &str, value: &[u8]) {
+        let (command, sealed) = self.put_command(name, value);
         let envelope = self.operator.sign(&command);
         let req = envelope.digest();
         self.released::<Executed>(self.operate(Call::SecretPut, envelope, Some(sealed)).await, req);
