@@ -34,14 +34,14 @@ pub const PUBLIC: &str = "pub";
 /// The ending of a file with a register statement.
 pub const REGISTER: &str = "register";
 
-/// Bytes as lower-case hex.
+/// Bytes as lower-case hex, in one buffer that never grows, since they may be a key.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        .collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+    }
+    text
 }
 
 fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
