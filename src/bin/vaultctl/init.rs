@@ -25,7 +25,7 @@ use crate::{Common, find};
 ///
 /// The vault's own things come into --dir; a copy of the card and your operator key into ~/.config/nockvault, where
 /// vaultctl looks for them. Nothing that is there already is replaced. The first operator is --operator, or your login
-/// name.
+/// name, or admin where the system tells none.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// The vault's name, for people.
@@ -126,8 +126,10 @@ fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result
     Ok(())
 }
 
+/// The login name where the system tells one, or `admin`.
 fn login() -> Option<OperatorName> {
-    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).and_then(|name| name.parse().ok())
+    let told = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    told.unwrap_or_else(|| "admin".to_owned()).parse().ok()
 }
 
 /// Makes the folder that a file is to lie in, for this user alone, with those above it; one that is there stays as it is.

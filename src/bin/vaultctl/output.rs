@@ -124,12 +124,40 @@ fn table(items: &[Map<String, Value>], columns: &[Column]) -> String {
 
 fn lines(item: &Map<String, Value>) -> String {
     let mut table = bare();
-    for (name, value) in item {
-        let how = if TIMES.contains(&name.as_str()) { As::Time } else { As::Span };
-        let how = if matches!(how, As::Span) && !SPANS.contains(&name.as_str()) { As::Plain } else { how };
-        table.add_row([name.clone(), cell(Some(value), how)]);
-    }
+    flat(String::new(), item, &mut |name, value, how| {
+        table.add_row([name, cell(Some(value), how)]);
+    });
     drawn(&table)
+}
+
+/// Each member by the path that `--field` takes; the items of a list of objects one by one, each in one line.
+fn flat(before: String, item: &Map<String, Value>, row: &mut dyn FnMut(String, &Value, As)) {
+    for (name, value) in item {
+        let path = format!("{before}{name}");
+        match value {
+            Value::Object(inner) if !inner.is_empty() => flat(format!("{path}."), inner, row),
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for (index, one) in items.iter().enumerate() {
+                    row(format!("{path}.{index}"), &Value::String(in_a_line(one)), As::Plain);
+                }
+            }
+            _ => row(path, value, how(name)),
+        }
+    }
+}
+
+fn in_a_line(item: &Value) -> String {
+    let members = item.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let words: Vec<String> = members.map(|(name, value)| format!("{name}={}", cell(Some(value), how(name)))).collect();
+    words.join(" ")
+}
+
+fn how(name: &str) -> As {
+    match name {
+        name if TIMES.contains(&name) => As::Time,
+        name if SPANS.contains(&name) => As::Span,
+        _ => As::Plain,
+    }
 }
 
 fn cell(value: Option<&Value>, how: As) -> String {
@@ -179,6 +207,21 @@ mod tests {
         assert_eq!(rows[0], ["AGENT", "SINCE", "TTL", "FROM"]);
         assert_eq!(rows[1], ["kit", "2026-06-03T18:30:00.123Z", "15m", "10.0.0.0/8,::1/128"]);
         assert_eq!(rows[2], ["a", "[2J", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn one_thing_is_shown_by_the_paths_of_its_members() {
+        let since = 1_780_511_400_123_u64;
+        let keys = json!([{"kid": "k", "since": since, "ended": null}, {"kid": "l", "since": since}]);
+        let text =
+            lines(&object(json!({"agent": "kit", "chain": {"size": 3}, "grants": [], "keys": keys, "ttl": 900})));
+        let wanted = "agent       kit\n\
+                      chain.size  3\n\
+                      grants      -\n\
+                      keys.0      kid=k since=2026-06-03T18:30:00.123Z\n\
+                      keys.1      kid=l since=2026-06-03T18:30:00.123Z\n\
+                      ttl         15m\n";
+        assert_eq!(text, wanted);
     }
 
     #[test]
