@@ -5,7 +5,7 @@
 //! checks the chain: number, link, origin, time, certificate, signature. Inside an entry it checks that the agent or
 //! operator asked for it, that nobody got more than was asked for and granted, and that everything happened in an order
 //! in which it can happen (FORMATS section 5, "What a verifier checks"). [`Pins`] are what the reader knows from
-//! elsewhere; the [`Report`](report::Report) says what they, or their lack, mean for what is proved.
+//! elsewhere; the [`report::Report`] says what they, or their lack, mean for what is proved.
 //!
 //! After an entry that is not understood only the chain is checked: what that entry changed cannot be known.
 
