@@ -1,5 +1,5 @@
-//! The flow. A [`Vault`] takes signed envelopes and gives [`answer::Outcome`]s; what stands between is the order of checks of
-//! the protocol, each in its room: [`crate::authn`] who speaks, [`crate::authz`] what may be had, [`crate::engine`] the
+//! The flow. A [`Vault`] takes signed envelopes and gives [`answer::Outcome`]s; what stands between is the order of checks
+//! of the protocol, each in its room: [`crate::authn`] who speaks, [`crate::authz`] what may be had, [`crate::engine`] the
 //! credential, [`crate::seal`] its cover, [`crate::store`] what is durable. It knows nothing of gRPC and configuration
 //! files.
 //!
