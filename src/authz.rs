@@ -97,7 +97,7 @@ pub fn permit(
         return Err(Reason::SessionNotGranted.into());
     }
     if !terms.cover_address(asked.peer.address()) {
-        return Err(Denial::new(Reason::AddressNotGranted).internal(format!("peer {}", asked.peer.address())));
+        return Err(outside(asked.peer));
     }
     let expires = expiry(asked, grant, now)?;
     if let Some(max) = terms.max_uses.filter(|max| uses.count >= *max) {
@@ -116,6 +116,10 @@ pub fn permit(
         latest: bound(now, asked.session_ends, grant),
         uses,
     })
+}
+
+fn outside(peer: Peer) -> Denial {
+    Denial::new(Reason::AddressNotGranted).internal(format!("peer {}", peer.address()))
 }
 
 /// The latest that a lease issued at `issued` may live.
@@ -145,9 +149,15 @@ fn expiry(asked: &Asked<'_>, grant: &Grant, now: Timestamp) -> Result<Timestamp,
 /// never outlives the leave it rests on, nor the lease's own latest time.
 ///
 /// # Errors
-/// [`Reason::LeaseEnded`], [`Reason::NotRenewable`], [`Reason::NoGrant`], [`Reason::TtlExceedsGrant`] with the seconds
+/// [`Reason::LeaseEnded`], [`Reason::NotRenewable`], [`Reason::NoGrant`], [`Reason::AddressNotGranted`], [`Reason::TtlExceedsGrant`] with the seconds
 /// that are left.
-pub fn prolong(lease: &Lease, grant: Option<&Grant>, ttl: Seconds, now: Timestamp) -> Result<Timestamp, Denial> {
+pub fn prolong(
+    lease: &Lease,
+    grant: Option<&Grant>,
+    peer: Peer,
+    ttl: Seconds,
+    now: Timestamp,
+) -> Result<Timestamp, Denial> {
     if !lease.live(now) {
         return Err(Reason::LeaseEnded.into());
     }
@@ -155,6 +165,9 @@ pub fn prolong(lease: &Lease, grant: Option<&Grant>, ttl: Seconds, now: Timestam
         return Err(Reason::NotRenewable.into());
     }
     let grant = grant.filter(|grant| grant.seq == lease.grant).ok_or(Reason::NoGrant)?;
+    if !grant.terms.cover_address(peer.address()) {
+        return Err(outside(peer));
+    }
     let latest = grant.terms.until.map_or(lease.latest, |until| lease.latest.min(until));
     let left = latest.since(now);
     if left.0 == 0 {

@@ -53,7 +53,7 @@ async fn storm(vault: &Harness, rpc: Rpc, envelope: &Envelope, copies: usize) ->
                 match rpc {
                     Rpc::OpenSession => vault.open_session(envelope).await,
                     Rpc::RequestCredential => vault.issue(envelope, HERE).await,
-                    Rpc::RenewLease => vault.renew(envelope).await,
+                    Rpc::RenewLease => vault.renew(envelope, HERE).await,
                     Rpc::ReleaseLease => vault.release(envelope).await,
                     Rpc::CloseSession => vault.close(envelope).await,
                     Rpc::RotateKey => vault.rotate_key(envelope).await,

@@ -15,7 +15,7 @@ use crate::wire::v1::{
 pub(super) struct Agents(pub(super) Desk);
 
 macro_rules! agents {
-    ($($rpc:ident($request:ident) -> $response:ident = $verb:ident;)*) => {
+    ($($rpc:ident($request:ident) -> $response:ident = $verb:ident $(from $peer:ident)?;)*) => {
         #[tonic::async_trait]
         impl AgentService for Agents {
             async fn describe_vault(
@@ -27,19 +27,10 @@ macro_rules! agents {
                 Ok(Response::new(DescribeVaultResponse { signed: Some(signed.into()) }))
             }
 
-            async fn request_credential(
-                &self,
-                request: Request<RequestCredentialRequest>,
-            ) -> Result<Response<RequestCredentialResponse>, Status> {
-                let peer = peer(&request)?;
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let signed = self.0.give(self.0.vault.issue(envelope, peer).await)?;
-                Ok(Response::new(RequestCredentialResponse { signed: Some(signed) }))
-            }
-
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                $(let $peer = peer(&request)?;)?
                 let envelope = self.0.take(request.into_inner().signed)?;
-                let signed = self.0.give(self.0.vault.$verb(envelope).await)?;
+                let signed = self.0.give(self.0.vault.$verb(envelope $(, $peer)?).await)?;
                 Ok(Response::new($response { signed: Some(signed) }))
             })*
         }
@@ -48,7 +39,8 @@ macro_rules! agents {
 
 agents! {
     open_session(OpenSessionRequest) -> OpenSessionResponse = open_session;
-    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse = renew;
+    request_credential(RequestCredentialRequest) -> RequestCredentialResponse = issue from peer;
+    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse = renew from peer;
     release_lease(ReleaseLeaseRequest) -> ReleaseLeaseResponse = release;
     close_session(CloseSessionRequest) -> CloseSessionResponse = close;
     rotate_key(RotateKeyRequest) -> RotateKeyResponse = rotate_key;

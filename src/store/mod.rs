@@ -376,7 +376,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// when the commit lands, the lease is ended as `undelivered`.
     async fn issue(&self, issuance: &Issuance<'_>) -> Result<EntryRef, Failure>;
     /// Prolongs a lease of the caller's; entry `renew`.
-    async fn renew(&self, request: &Authenticated<Request<Renew>>) -> Result<(Lease, EntryRef), Failure>;
+    async fn renew(&self, request: &Authenticated<Request<Renew>>, peer: Peer) -> Result<(Lease, EntryRef), Failure>;
     /// Ends a lease of the caller's; entry `release`.
     async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure>;
     /// Ends a session and its leases; entry `close`. Gives how many leases ended with it.

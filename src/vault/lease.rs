@@ -4,26 +4,27 @@
 use super::Vault;
 use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
+use crate::authz::Peer;
 use crate::crypto::envelope::Envelope;
 use crate::denial::Denial;
 use crate::statement::lease::{Release, Renew};
 use crate::statement::reply::{Released, Renewed};
 
 impl Vault {
-    /// `RenewLease`: more life, never past what the grant allows.
-    pub async fn renew(&self, envelope: Envelope) -> Outcome {
+    /// `RenewLease`: more life, never past what the grant allows, and only from where it allows.
+    pub async fn renew(&self, envelope: Envelope, peer: Peer) -> Outcome {
         match self.admit::<Renew>(envelope, |_| None).await {
             Ok(asking) => {
-                let decided = self.decide_renew(&asking).await;
+                let decided = self.decide_renew(&asking, peer).await;
                 self.conclude(&asking, decided).await
             }
             Err(outcome) => outcome,
         }
     }
 
-    async fn decide_renew(&self, asking: &Asking<Renew>) -> Result<(Receipt, Reply), Denial> {
+    async fn decide_renew(&self, asking: &Asking<Renew>, peer: Peer) -> Result<(Receipt, Reply), Denial> {
         asking.bind(None, self)?;
-        let (lease, entry) = self.store.renew(&asking.authenticated).await.map_err(|failure| failure.denial())?;
+        let (lease, entry) = self.store.renew(&asking.authenticated, peer).await.map_err(|failure| failure.denial())?;
         let req = asking.req();
         let reply: Reply = Box::new(move |pen, receipt| {
             pen.release(receipt, |entry| Renewed::new(entry, lease.expires, lease.id, req))

@@ -52,6 +52,9 @@ pub(crate) const RULES: Rules = Rules {
     deadline: Duration::from_secs(20),
 };
 
+/// Where requests come from.
+pub(crate) const HERE: Peer = Peer::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
+
 /// An agent as it knows itself.
 #[derive(Debug)]
 pub(crate) struct Kit {
@@ -327,7 +330,7 @@ impl World {
         let handle = nockvault::id::handle(&hdr.agent, &hdr.lease);
         let issuance = Issuance {
             request,
-            peer: Peer::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            peer: HERE,
             hdr: &hdr,
             latest: hdr.iat.plus(Seconds(3600)),
             handle: &handle,

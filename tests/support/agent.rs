@@ -71,7 +71,7 @@ impl Harness {
         match rpc {
             Rpc::OpenSession => vault.open_session(envelope).await,
             Rpc::RequestCredential => vault.issue(envelope, peer).await,
-            Rpc::RenewLease => vault.renew(envelope).await,
+            Rpc::RenewLease => vault.renew(envelope, peer).await,
             Rpc::ReleaseLease => vault.release(envelope).await,
             Rpc::CloseSession => vault.close(envelope).await,
             Rpc::RotateKey => vault.rotate_key(envelope).await,

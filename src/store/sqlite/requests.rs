@@ -210,7 +210,7 @@ fn own(lease: Option<Lease>, agent: &AgentName) -> Result<Lease, Stop> {
     Ok(lease.filter(|lease| lease.agent == *agent).ok_or(Reason::LeaseUnknown)?)
 }
 
-pub(super) fn renew(tx: &mut Tx<'_>, asking: &Asking<Renew>) -> Result<(Lease, EntryRef), Stop> {
+pub(super) fn renew(tx: &mut Tx<'_>, asking: &Asking<Renew>, peer: Peer) -> Result<(Lease, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
     let at = tx.stamp(&held);
@@ -221,7 +221,7 @@ pub(super) fn renew(tx: &mut Tx<'_>, asking: &Asking<Renew>) -> Result<(Lease, E
     }
     let agent = &held.agent()?.agent;
     let grant = agent.grants.iter().find(|grant| grant.role == lease.role);
-    lease.expires = authz::prolong(&lease, grant, asking.body.ttl, at)?;
+    lease.expires = authz::prolong(&lease, grant, peer, asking.body.ttl, at)?;
     leases::update(tx.conn, &lease.id, lease.state, lease.expires)?;
     let body = entry::Renew { exp: lease.expires, lease: lease.id.clone(), request: asking.embedded.clone() };
     let entry = tx.append(&mut held, body)?;

@@ -15,6 +15,7 @@ use super::writer::Weight;
 use super::{Sqlite, due, founding, lists, reads};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
+use crate::authz::Peer;
 use crate::crypto::envelope::Embedded;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
@@ -91,9 +92,9 @@ impl Store for Sqlite {
         self.write(Weight::Gives, lease, move |tx| requests::issue(tx, &asking, &minted)).await
     }
 
-    async fn renew(&self, request: &Authenticated<Request<Renew>>) -> Result<(Lease, EntryRef), Failure> {
+    async fn renew(&self, request: &Authenticated<Request<Renew>>, peer: Peer) -> Result<(Lease, EntryRef), Failure> {
         let asking = Asking::of(request)?;
-        self.write(Weight::Gives, None, move |tx| requests::renew(tx, &asking)).await
+        self.write(Weight::Gives, None, move |tx| requests::renew(tx, &asking, peer)).await
     }
 
     async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure> {
