@@ -89,7 +89,8 @@ impl Daemon {
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let wanted = if door == "unix" { "agents=unix:" } else { "agents=http" };
-        let address = ready.split_whitespace().find(|word| word.starts_with(wanted)).expect("the daemon said where it is");
+        let address =
+            ready.split_whitespace().find(|word| word.starts_with(wanted)).expect("the daemon said where it is");
         let card = Card { agents: address.trim_start_matches("agents=").to_owned(), ..laid.card.clone() };
         Daemon { child, card }
     }
@@ -110,7 +111,8 @@ fn cpu_of(stat: &Path) -> Duration {
 
 async fn set_up(daemon: &Daemon, operator_key: SigningKey, engine: &str) -> Vec<Agent> {
     let entropy: &dyn Entropy = &OsEntropy;
-    let operator = Operator::connect(&daemon.card, Identity::held("admin".parse().unwrap(), operator_key, 1)).await.unwrap();
+    let operator =
+        Operator::connect(&daemon.card, Identity::held("admin".parse().unwrap(), operator_key, 1)).await.unwrap();
     let value = SecretBytes::from(b"correct horse battery staple".to_vec());
     operator.put_secret(&"orders-db".parse().unwrap(), &value).await.unwrap();
     let config = match engine {
