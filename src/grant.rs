@@ -53,7 +53,9 @@ impl Uses {
     pub fn one_more(self, rate: Option<Rate>, now: Timestamp) -> Result<Uses, u64> {
         let count = self.count.saturating_add(1);
         let Some(rate) = rate else { return Ok(Uses { count, ..self }) };
-        let (period, now) = (rate.per.0.saturating_mul(1_000_000), now.0.saturating_mul(1000));
+        // Far below where the sums of two would saturate: there, a rate over an endless time would bound nothing.
+        let period = rate.per.0.saturating_mul(1_000_000).min(i64::MAX as u64);
+        let now = now.0.saturating_mul(1000);
         let paced = self.paced.max(now).saturating_add(period / rate.count.max(1));
         match paced.saturating_sub(now).saturating_sub(period) {
             0 => Ok(Uses { count, paced }),
@@ -76,6 +78,20 @@ mod tests {
         }
         assert_eq!(uses.one_more(rate, Timestamp(1_000_000)), Err(20));
         assert!(uses.one_more(rate, Timestamp(1_020_000)).is_ok());
+    }
+
+    #[test]
+    fn a_rate_over_an_endless_time_still_bounds() {
+        for per in [1 << 43, 1 << 44, 1 << 45, (1 << 53) - 1, u64::MAX] {
+            let rate = Some(Rate { count: 2, per: Seconds(per) });
+            let mut uses = Uses::default();
+            for _ in 0..2 {
+                uses = uses.one_more(rate, Timestamp(1_780_000_000_000)).unwrap();
+                // As a column of the store holds it.
+                uses.paced = uses.paced.min(i64::MAX as u64);
+            }
+            assert!(uses.one_more(rate, Timestamp(1_780_000_000_000)).is_err(), "2 in {per} s let a third through");
+        }
     }
 
     #[test]

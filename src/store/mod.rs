@@ -328,6 +328,8 @@ pub struct VaultKeys {
     pub kept: Vec<KeptKey>,
     /// How many audit keys there have been: the next one's `epoch` is one more.
     pub audit_epochs: u64,
+    /// The newest `ts` of any chain. Where the clock was ahead once, it lies in the future, and so will the next entries.
+    pub newest: Timestamp,
 }
 
 /// Why an entry goes into `_vault`.

@@ -57,7 +57,7 @@ pub fn prepare(founding: Founding, entropy: &dyn Entropy) -> (store::Founding, F
         proof: operator.sign(&founder.operator_key),
         operator,
         kept: keys::KEPT.iter().map(|role| keys::make(*role, &identity, &node, now, entropy)).collect(),
-        audit_key: Epochs::after(0).next(&identity, &node, now, entropy),
+        audit_key: Epochs::after(0, now).next(&identity, &node, now, entropy),
         identity,
         now,
     };

@@ -71,13 +71,15 @@ pub(super) fn renewed(key: &KeptKey, identity: &SigningKey, node: &str, now: Tim
 pub(super) struct Epochs {
     newest: AtomicU64,
     since: AtomicU64,
+    /// The newest entry there was at the start.
+    history: Timestamp,
     turning: tokio::sync::Mutex<()>,
 }
 
 impl Epochs {
-    /// So many epochs have been.
-    pub(super) fn after(newest: u64) -> Epochs {
-        Epochs { newest: newest.into(), since: 0.into(), turning: tokio::sync::Mutex::new(()) }
+    /// So many epochs have been, and entries up to `history`.
+    pub(super) fn after(newest: u64, history: Timestamp) -> Epochs {
+        Epochs { newest: newest.into(), since: 0.into(), history, turning: tokio::sync::Mutex::new(()) }
     }
 
     /// Whether the key should make place for the next: its day is over, or the clock went back behind its beginning.
@@ -90,11 +92,13 @@ impl Epochs {
         self.turning.lock().await
     }
 
-    /// The next key, certified by `identity`.
+    /// The next key, certified by `identity`. No entry is of before the one it follows: where the clock was ahead once
+    /// and the history with it, the key is good until past that, or the vault could neither begin nor end anything.
     pub(super) fn next(&self, identity: &SigningKey, node: &str, now: Timestamp, entropy: &dyn Entropy) -> AuditKey {
         let epoch = self.newest.load(Ordering::Acquire) + 1;
         let aud = Aud::of_identity(&identity.kid());
-        AuditKey::certify(SigningKey::generate(entropy), identity, &aud, node, epoch, now, now.plus(AUDIT_CERT_LIFE))
+        let exp = now.max(self.history).plus(AUDIT_CERT_LIFE);
+        AuditKey::certify(SigningKey::generate(entropy), identity, &aud, node, epoch, now, exp)
     }
 
     /// Remembers that the next key took over at `now`.

@@ -140,7 +140,7 @@ impl Vault {
             jwks: jwt.jwks(),
             engines: Engines::new(vec![Box::new(Kv), Box::new(jwt)]),
             certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
-            epochs: Epochs::after(own.audit_epochs),
+            epochs: Epochs::after(own.audit_epochs, own.newest),
             name: own.name,
             aud: own.aud,
             identity: own.identity,

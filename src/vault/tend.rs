@@ -35,7 +35,7 @@ impl Vault {
         self.write_refusals(Some(self.clock.now())).await;
         loop {
             match self.store.end_due(BATCH).await {
-                Ok(due) if due.leases >= BATCH || due.sessions >= BATCH => {}
+                Ok(due) if [due.leases, due.sessions, due.nonces].iter().any(|ended| *ended >= BATCH) => {}
                 Ok(_) => return,
                 Err(failure) => {
                     tracing::warn!(why = %failure, "what is over could not be ended; it will be tried again");

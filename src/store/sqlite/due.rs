@@ -11,8 +11,9 @@ use super::requests::{self, NONE};
 use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
-use super::views::VaultFacts;
+use super::views::{VaultFacts, Views};
 use crate::audit::entry;
+use crate::denial::Reason;
 use crate::id::{ChainName, LeaseId, Sid};
 use crate::lease::State;
 use crate::statement::reply::EntryRef;
@@ -34,18 +35,32 @@ fn open_chain(tx: &mut Tx<'_>, name: &ChainName) -> Result<Option<super::views::
     }
 }
 
+/// What was read of a chain's rows, unless none of ours could say it: then that chain is set aside, and the others are
+/// ended all the same.
+fn unless_forged<T>(views: &Views, chain: &ChainName, read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Err(error) if leases::is_forged(&error) => {
+            views.set_aside(chain, "a row of what it has to end is none of ours");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
 fn expire(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
     let sql = "SELECT l.id, c.name FROM leases l JOIN chains c ON c.id = l.chain
                WHERE l.state = 'live' AND l.expires <= ?1 ORDER BY l.expires";
     let views = &tx.shared.views;
     let due: Vec<(LeaseId, ChainName)> = over(tx.conn, sql, tx.now, limit, |row| {
         let name: Option<ChainName> = parsed(row, 1)?;
-        name.filter(|name| !views.is_aside(name)).map(|name| Ok((leases::lease_id(row, 0)?, name))).transpose()
+        let Some(name) = name.filter(|name| !views.is_aside(name)) else { return Ok(None) };
+        Ok(unless_forged(views, &name, leases::lease_id(row, 0))?.map(|id| (id, name)))
     })?;
     let mut ended = 0;
     for (id, name) in due {
         let Some(mut held) = open_chain(tx, &name)? else { continue };
-        let Some(lease) = leases::by_id(tx.conn, &id)? else { continue };
+        let lease = unless_forged(&tx.shared.views, &name, leases::by_id(tx.conn, &id))?;
+        let Some(lease) = lease.flatten() else { continue };
         requests::end_lease(tx, &mut held, &lease, State::Expired)?;
         tx.append(&mut held, entry::Expire { lease: id, outcome: NONE.to_owned() })?;
         tx.keep(held);
@@ -67,7 +82,10 @@ fn end_sessions(tx: &mut Tx<'_>, limit: u64) -> Result<(u64, u64), Stop> {
     for (name, sid) in due {
         let (Some(mut held), Some(agent)) = (open_chain(tx, &name)?, name.agent()) else { continue };
         let (chain, idle) = (held.chain.id, tx.shared.rules.session_idle);
-        let Some(session) = leases::session(tx.conn, chain, &agent, &sid)? else { continue };
+        let views = &tx.shared.views;
+        let session = unless_forged(views, &name, leases::session(tx.conn, chain, &agent, &sid))?;
+        let live = unless_forged(views, &name, leases::live_of_session(tx.conn, chain, &sid))?;
+        let (Some(session), Some(live)) = (session.flatten(), live) else { continue };
         if session.alive(tx.now, idle).is_ok() {
             // The idle time was made longer since; the row learns when it is due now.
             leases::touch_session(tx.conn, chain, &session, idle)?;
@@ -77,7 +95,7 @@ fn end_sessions(tx: &mut Tx<'_>, limit: u64) -> Result<(u64, u64), Stop> {
         tx.append(&mut held, entry::SessionEnd { reason: reason.to_owned(), sid: sid.clone() })?;
         let at = held.chain.head.ts;
         requests::end_session(tx, &mut held, session, at)?;
-        for lease in leases::live_of_session(tx.conn, chain, &sid)? {
+        for lease in live {
             requests::end_lease(tx, &mut held, &lease, State::Expired)?;
             tx.append(&mut held, entry::Expire { lease: lease.id, outcome: NONE.to_owned() })?;
             ended += 1;
@@ -96,28 +114,39 @@ fn summarise(tx: &mut Tx<'_>, limit: u64) -> Result<(), Stop> {
     let minute = Timestamp(tx.now.minute());
     let full: Vec<(u64, ChainId, ChainName)> = over(tx.conn, sql, minute, limit, |row| {
         let name: Option<ChainName> = parsed(row, 2)?;
-        name.filter(|name| !views.is_aside(name)).map(|name| Ok((row.get(0)?, row.get(1)?, name))).transpose()
+        let Some(name) = name.filter(|name| !views.is_aside(name)) else { return Ok(None) };
+        let read = (|| Ok((row.get(0)?, row.get(1)?)))();
+        Ok(unless_forged(views, &name, read)?.map(|(minute, chain)| (minute, chain, name)))
     })?;
     for (minute, chain, name) in full {
         let Some(mut held) = open_chain(tx, &name)? else { continue };
-        let mut counts = BTreeMap::new();
-        let (mut from, mut to) = (Timestamp(u64::MAX), Timestamp::ZERO);
-        let sql = "SELECT reason, counted, first, last FROM denials WHERE minute = ?1 AND chain = ?2 AND counted > 0";
-        let mut statement = tx.conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params![minute, chain])?;
-        while let Some(row) = rows.next()? {
-            counts.insert(row.get::<_, String>(0)?, row.get::<_, u64>(1)?);
-            from = from.min(Timestamp(row.get(2)?));
-            to = to.max(Timestamp(row.get(3)?));
-        }
-        if !counts.is_empty() {
-            tx.append(&mut held, entry::DenySummary { counts, from, to })?;
+        let counted = unless_forged(&tx.shared.views, &name, counted(tx, minute, chain))?;
+        let Some(summary) = counted else { continue };
+        if !summary.counts.is_empty() {
+            tx.append(&mut held, summary)?;
             tx.keep(held);
         }
         let sql = "DELETE FROM denials WHERE minute = ?1 AND chain = ?2";
         tx.conn.prepare_cached(sql)?.execute(params![minute, chain])?;
     }
     Ok(())
+}
+
+/// What the refusals of one agent in one minute come to.
+fn counted(tx: &Tx<'_>, minute: u64, chain: ChainId) -> rusqlite::Result<entry::DenySummary> {
+    let mut summary = entry::DenySummary { counts: BTreeMap::new(), from: Timestamp(u64::MAX), to: Timestamp::ZERO };
+    let sql = "SELECT reason, counted, first, last FROM denials WHERE minute = ?1 AND chain = ?2 AND counted > 0";
+    let mut statement = tx.conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![minute, chain])?;
+    while let Some(row) = rows.next()? {
+        // What goes into an entry is what an entry can say: a reason of ours, and numbers that every reader keeps.
+        let number = |column| leases::ours(Some(row.get::<_, u64>(column)?).filter(|number| *number < 1 << 53));
+        let reason = leases::ours(row.get_ref(0)?.as_str().ok().and_then(Reason::from_code))?;
+        summary.counts.insert(reason.code().to_owned(), number(1)?);
+        summary.from = summary.from.min(Timestamp(number(2)?));
+        summary.to = summary.to.max(Timestamp(number(3)?));
+    }
+    Ok(summary)
 }
 
 /// Forgets nonces past their window, and raises the floor to the newest of them in the same transaction: whatever
@@ -133,7 +162,8 @@ fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
         let mut rows = statement.query(params![before.0, limit])?;
         while let Some(row) = rows.next()? {
             *keys.entry(row.get(0)?).or_default() += 1;
-            newest = newest.max(Timestamp(row.get(1)?));
+            // Of before the epoch is none of ours, and raises nothing.
+            newest = newest.max(Timestamp(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)));
             forgotten += 1;
         }
     }

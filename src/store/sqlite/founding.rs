@@ -198,5 +198,5 @@ pub(super) fn keys(conn: &Connection, ring: &Ring, facts: &VaultFacts) -> Result
         return Err(broken("the identity key is not the vault's"));
     }
     let (name, aud, audit_epochs) = (facts.name.clone(), facts.aud.clone(), facts.epochs);
-    Ok(VaultKeys { name, aud, identity, kept, audit_epochs })
+    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO })
 }

@@ -10,8 +10,14 @@ use crate::time::{Seconds, Timestamp};
 
 const NOT_OURS: &str = "a row of a session or lease that none of ours could be";
 
-fn ours<T>(value: Option<T>) -> rusqlite::Result<T> {
+/// A value that a row of ours must have.
+pub(super) fn ours<T>(value: Option<T>) -> rusqlite::Result<T> {
     value.ok_or_else(|| rusqlite::Error::ToSqlConversionFailure(NOT_OURS.into()))
+}
+
+/// The row is none of ours: a value in it has a type, a range or a form that ours never have.
+pub(super) fn is_forged(error: &rusqlite::Error) -> bool {
+    super::rows::is_conversion(error) || matches!(error, rusqlite::Error::ToSqlConversionFailure(_))
 }
 
 /// A session of the agent with this chain.

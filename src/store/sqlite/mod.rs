@@ -209,7 +209,7 @@ impl Sqlite {
         schema::bring_up(&mut conn)?;
         let ring = founding::ring(&conn, root)?;
         let facts = founding::vault(&conn, &ring)?;
-        let keys = founding::keys(&conn, &ring, &facts)?;
+        let mut keys = founding::keys(&conn, &ring, &facts)?;
         let readers = (0..READERS).map(|_| schema::connect(&database, Access::Read)).collect::<Result<_, _>>()?;
         if let Err(cause) = files.keep_reserve() {
             // Issuing finds out by itself whether there is room; ending must not wait for it.
@@ -218,6 +218,7 @@ impl Sqlite {
         let vault = (facts.name, facts.aud);
         let shared = Arc::new(Shared::new(ring, Some(rules), clock, entropy, vault, keys.identity.public()));
         let newest = look_at_all(&conn, &shared)?;
+        keys.newest = newest;
         let (queue, jobs) = mpsc::unbounded_channel();
         let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
         let (end, done) = std::sync::mpsc::channel();
