@@ -15,7 +15,7 @@ use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::base64url;
 use nockvault::crypto::signature::PublicKey;
-use nockvault::id::{Aud, Kid};
+use nockvault::id::{Aud, ChainName, Kid};
 use nockvault::statement::card::Card;
 use nockvault::statement::request::Seen;
 use nockvault::time::{Clock, Seconds, SystemClock};
@@ -37,6 +37,9 @@ struct Arguments {
     /// A key that may stand in an agent's chain; once one is given, no other may.
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     agent_key: Vec<Kid>,
+    /// Whose chain the files are: an agent's name, _operators or _vault. Another chain is no answer, intact or not.
+    #[arg(long, value_name = "NAME")]
+    chain: Option<ChainName>,
     /// The file of _operators, to find the commands in it that the chains name.
     #[arg(long, value_name = "FILE")]
     operators: Option<PathBuf>,
@@ -86,7 +89,10 @@ fn head(text: &str) -> Result<Seen, String> {
     let form = "write LEAF:SIZE, for example as a report prints it";
     let (leaf, size) = text.split_once(':').ok_or(form)?;
     let head = serde_json::from_value(leaf.into()).map_err(|_| form)?;
-    Ok(Seen { head, size: size.parse().map_err(|_| form)? })
+    match size.parse().map_err(|_| form)? {
+        0 => Err("every chain once had no entries; a state that shows anything has a SIZE of at least 1".into()),
+        size => Ok(Seen { head, size }),
+    }
 }
 
 fn main() -> ExitCode {
@@ -114,9 +120,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let vault = vault_pins(arguments)?;
     let mut worst = 0;
-    let mut pins = Pins { agent_keys: arguments.agent_key.clone(), ..vault.clone() };
+    let mut pins = Pins { agent_keys: arguments.agent_key.clone(), chain: arguments.chain.clone(), ..vault.clone() };
     if let Some(path) = &arguments.operators {
-        let (report, commands) = verify_operators(open(path)?, &vault).with_context(|| unread(path))?;
+        let asked = Pins { chain: Some(ChainName::operators()), ..vault };
+        let (report, commands) = verify_operators(open(path)?, &asked).with_context(|| unread(path))?;
         worst = tell(arguments, path, &report, worst)?;
         pins.operators = commands.map(Arc::new);
     }

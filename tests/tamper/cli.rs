@@ -24,6 +24,7 @@ impl Desk {
     fn new() -> Desk {
         let mut world = World::whole(20);
         world.give(crate::world::terms());
+        world.sid = "nightly-9";
         let mut issue = world.next_issue();
         issue.sealed = sealed().2;
         world.put(issue);
@@ -173,7 +174,20 @@ fn what_cannot_be_verified_exits_with_1() {
         receipt(&desk.world, |_| {}).write().replace("\"renewable\":true", "\"renewable\":false").as_bytes(),
     );
     let other = World::new(21).aud;
+    let nothing = format!("{}:0", desk.world.aud.identity_kid());
+    // Nobody signed it, and its number is the largest there is.
+    let wild = format!(
+        r#"{{"payload":{{"entry":{{"leaf":"{}","seq":{}}}}},"sig":"{}"}}"#,
+        desk.world.kit.head.leaf,
+        u64::MAX,
+        "A".repeat(86)
+    );
+    desk.write("wild.receipt", wild.as_bytes());
+    assert_eq!(desk.run(&["--receipt", "wild.receipt", "kit.audit.jsonl"]).0, 2);
     for (arguments, said) in [
+        (vec!["--chain", "mira", "kit.audit.jsonl"], "this is the chain kit, but mira was asked for"),
+        (vec!["--operators", "kit.audit.jsonl", "kit.audit.jsonl"], "but _operators was asked for"),
+        (vec!["--head", &nothing, "kit.audit.jsonl"], "at least 1"),
         (vec!["nothing.jsonl"], "cannot read nothing.jsonl"),
         (vec!["prod.card"], "not the file of an audit chain"),
         (vec!["torn.jsonl"], "torn at entry"),

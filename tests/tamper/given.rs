@@ -189,6 +189,21 @@ pub(crate) const GIVEN: &[Case] = &[
             }
         })
     }),
+    ("issued in a session that was closed", Fault::Session, || {
+        then(|world| {
+            let request = world.ask(Close {});
+            world.put(entry::Close { request });
+            world.obtain();
+        })
+    }),
+    ("renewed from another session", Fault::Session, || {
+        then(|world| {
+            let lease = world.lease();
+            world.sid = "nightly-8";
+            world.hello();
+            world.renew(&lease, TTL);
+        })
+    }),
     ("issued to a frozen agent", Fault::Frozen, || {
         then(|world| {
             let by = By { chain: ChainName::operators(), leaf: Digest::of(b"freeze"), seq: 9 };

@@ -85,7 +85,7 @@ impl AgentTrail {
                 if asked.body.lease != renew.lease {
                     return Err(Fault::RequestMembers.found("the agent asked to renew another lease"));
                 }
-                self.leases.renew(renew, asked.body.ttl, ts, &mut self.grants)
+                self.leases.renew(renew, &asked.common.sid, asked.body.ttl, ts, &mut self.grants)
             }
             Body::Release(release) => self.release(release, place),
             Body::Close(close) => {

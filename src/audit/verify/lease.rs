@@ -1,5 +1,6 @@
 //! Grants, sessions and leases as an agent's chain tells them: what was allowed, what was open, and what lived, each in
-//! its legal order. Only what lives is kept, beside the bare identifiers of leases, which are never used again.
+//! its legal order. Only what lives is kept, beside the bare identifiers of leases and the hashes of sessions that ended:
+//! neither is ever used again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -70,20 +71,24 @@ impl Grants {
     }
 }
 
-/// The sessions that are open, with the seal that each is pinned to.
+/// The sessions that are open, with the seal that each is pinned to, and those that ended: a sid is never used again.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(HashMap<Sid, Seal>);
+pub(super) struct Sessions {
+    live: HashMap<Sid, Seal>,
+    ended: HashSet<Digest>,
+}
 
 impl Sessions {
     /// A request that may open the session.
     pub(super) fn open(&mut self, sid: &Sid, seal: &Seal) -> Result<(), Finding> {
-        match self.0.get(sid) {
+        match self.live.get(sid) {
             Some(pinned) if pinned != seal => {
                 Err(Fault::Session.found(format!("the session {sid} is pinned to another seal key")))
             }
             Some(_) => Ok(()),
+            None if self.ended.contains(&Digest::of(sid.as_str().as_bytes())) => Err(not_open(sid)),
             None => {
-                self.0.insert(sid.clone(), seal.clone());
+                self.live.insert(sid.clone(), seal.clone());
                 Ok(())
             }
         }
@@ -91,11 +96,13 @@ impl Sessions {
 
     /// A request that needs the session to be open.
     pub(super) fn is_open(&self, sid: &Sid) -> Result<(), Finding> {
-        if self.0.contains_key(sid) { Ok(()) } else { Err(not_open(sid)) }
+        if self.live.contains_key(sid) { Ok(()) } else { Err(not_open(sid)) }
     }
 
     pub(super) fn end(&mut self, sid: &Sid) -> Result<(), Finding> {
-        self.0.remove(sid).map(drop).ok_or_else(|| not_open(sid))
+        self.live.remove(sid).ok_or_else(|| not_open(sid))?;
+        self.ended.insert(Digest::of(sid.as_str().as_bytes()));
+        Ok(())
     }
 }
 
@@ -164,12 +171,16 @@ impl Leases {
     pub(super) fn renew(
         &mut self,
         renew: &entry::Renew,
+        sid: &Sid,
         ttl: Seconds,
         ts: Timestamp,
         grants: &mut Grants,
     ) -> Result<(), Finding> {
         let id = &renew.lease;
         let Some(lease) = self.live.get_mut(id) else { return Err(self.not_live(id)) };
+        if lease.sid != *sid {
+            return Err(Fault::Session.found(format!("the lease {id} is of the session {}, not of {sid}", lease.sid)));
+        }
         if !lease.renewable {
             return Err(Fault::Lease.found(format!("the lease {id} was prolonged, but it was issued as not renewable")));
         }

@@ -1,5 +1,5 @@
 //! Verification of a whole chain from public keys alone, in one pass. What is kept are the keys, sessions, grants and
-//! leases that live, and of what is past 32 bytes for each entry and each request, and 16 for each lease.
+//! leases that live, and of what is past 32 bytes for each entry, request and session, and 16 for each lease.
 //!
 //! A [`Verifier`] takes the lines of one chain in order and stops at the first that is wrong. Around every entry it
 //! checks the chain: number, link, origin, time, certificate, signature. Inside an entry it checks that the agent or
@@ -48,6 +48,8 @@ pub struct Pins {
     pub vault: Option<VaultName>,
     /// The first entries of `_vault` and `_operators`.
     pub genesis: Option<Genesis>,
+    /// Whose chain is asked for: a chain that is intact is no answer to a question about another.
+    pub chain: Option<ChainName>,
     /// The keys that may be registered in an agent's chain; empty means any.
     pub agent_keys: Vec<Kid>,
     /// States that the chain once had.
@@ -138,9 +140,11 @@ impl<'a> Verifier<'a> {
     fn judgement(&self, finding: Finding) -> Verdict {
         let (entry, line) = (self.size(), self.size() + 1);
         match finding {
-            Finding::Fault(fault, how) => Verdict::Tampered { entry, line, fault, how },
-            Finding::NotUnderstood(how) => Verdict::NotUnderstood { entry, line, how },
-            Finding::Unusable(how) => Verdict::Unusable { how: format!("entry {entry} (line {line}): {how}") },
+            Finding::Fault(fault, how) => Verdict::Tampered { entry, line, fault, how: printable(&how) },
+            Finding::NotUnderstood(how) => Verdict::NotUnderstood { entry, line, how: printable(&how) },
+            Finding::Unusable(how) => {
+                Verdict::Unusable { how: printable(&format!("entry {entry} (line {line}): {how}")) }
+            }
         }
     }
 
@@ -211,6 +215,10 @@ impl<'a> Verifier<'a> {
             None => {
                 if self.pins.vault.as_ref().is_some_and(|vault| *vault != frame.origin().vault) {
                     return Err(Fault::Origin.found(format!("it is of the vault {}", frame.origin().vault)));
+                }
+                if let Some(asked) = self.pins.chain.as_ref().filter(|asked| **asked != frame.origin().chain) {
+                    let found = &frame.origin().chain;
+                    return Err(Finding::Unusable(format!("this is the chain {found}, but {asked} was asked for")));
                 }
                 self.origin = Some((frame.origin().clone(), frame.origin_text().to_owned()));
             }
@@ -399,7 +407,7 @@ impl<'a> Verifier<'a> {
             .heads
             .iter()
             .map(|seen| seen.size)
-            .chain(self.receipts.iter().map(|named| named.entry.seq + 1))
+            .chain(self.receipts.iter().map(|named| named.entry.seq.saturating_add(1)))
             .max()
             .filter(|size| *size > self.size());
         if self.leaves.is_empty() {
@@ -447,6 +455,11 @@ impl<'a> Verifier<'a> {
         };
         (report, commands)
     }
+}
+
+/// A sentence that may quote what a forger wrote, on its way to a terminal: no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Whether a line that cannot be read was once an entry, as far as its ends tell: one flipped bit cannot spoil both.

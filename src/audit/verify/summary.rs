@@ -79,7 +79,8 @@ impl Verifier<'_> {
             .map(|(count, one, many)| some(count as u64, one, many))
             .collect();
         if !kept.is_empty() {
-            said.push(format!("the chain holds {} that were kept elsewhere", kept.join(" and ")));
+            let were = if heads + receipts == 1 { "was" } else { "were" };
+            said.push(format!("the chain holds {} that {were} kept elsewhere", kept.join(" and ")));
         }
         said
     }
@@ -131,7 +132,7 @@ impl Verifier<'_> {
             let (live, over) = trail.leases(self.to.unwrap_or_default());
             if live > 0 {
                 said.push(format!(
-                    "what became of {}: no entry here ends them, and {over} of them had run out by the last entry",
+                    "what became of {} that no entry here ends; by the last entry {over} of these had run out",
                     some(live as u64, "lease", "leases")
                 ));
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use nockvault::audit::verify::report::{Report, Verdict};
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::client::operator::Operator;
 use nockvault::crypto::hash::leaf;
@@ -85,13 +86,19 @@ impl Audit {
                 judge(&bytes, &Pins::of_card(&find::card(common)?), output)
             }
             Audit::Verify { chain: Some(chain), .. } => {
-                let mut pins = Pins::of_card(&find::card(common)?);
+                let mut pins = Pins { chain: Some(chain.clone()), ..Pins::of_card(&find::card(common)?) };
                 let operator = find::connect(common).await?;
                 let bytes = whole(&operator, &chain).await?;
                 if chain.agent().is_some() {
                     // Read after the agent's chain, so that whatever that one names is in it.
                     let commands = whole(&operator, &ChainName::operators()).await?;
-                    pins.operators = verify_operators(commands.as_slice(), &pins)?.1.map(Arc::new);
+                    let asked = Pins { chain: Some(ChainName::operators()), ..pins.clone() };
+                    let (report, commands) = verify_operators(commands.as_slice(), &asked)?;
+                    if report.verdict != Verdict::Intact {
+                        // Nothing can rest on it, so that it is the answer to what was asked.
+                        return tell(&report, output);
+                    }
+                    pins.operators = commands.map(Arc::new);
                 }
                 judge(&bytes, &pins, output)
             }
@@ -101,7 +108,10 @@ impl Audit {
 }
 
 fn judge(bytes: &[u8], pins: &Pins, output: &Output) -> anyhow::Result<ExitCode> {
-    let report = verify(bytes, pins)?;
+    tell(&verify(bytes, pins)?, output)
+}
+
+fn tell(report: &Report, output: &Output) -> anyhow::Result<ExitCode> {
     if output.shape == Shape::Table && output.field.is_none() {
         print(&report.to_string())?;
     } else {
@@ -196,9 +206,11 @@ async fn export(operator: &Operator, chain: &ChainName, file: Option<PathBuf>) -
     if newest.is_some_and(|leaf| leaf != head.head) {
         bail!("the lines do not end in the head that the vault names; vault-verify says where they part");
     }
-    eprintln!(
+    say!(
         "{} entries, head {}:{}; a head that is kept outside the vault shows later that nothing was cut off",
-        head.size, head.head, head.size
+        head.size,
+        head.head,
+        head.size
     );
     Ok(ExitCode::SUCCESS)
 }
