@@ -83,6 +83,19 @@ async fn a_key_is_followed_by_the_next_and_the_session_goes_on() {
     session.rotate_key(Arc::new(Held::new(next))).await.unwrap();
     assert_eq!((agent.identity().kid(), agent.identity().kver), (kid.clone(), 2));
     assert_eq!(session.request(&ask()).await.unwrap().hdr.kid, kid);
+    // Requests that were signed with the old key while the new one took over are answered to the old key.
+    let under_way = (0..20).map(|_| {
+        let session = session.clone();
+        tokio::spawn(async move { session.request(&ask()).await.map(|credential| credential.hdr.kid) })
+    });
+    let under_way: Vec<_> = under_way.collect();
+    let next = SigningKey::generate(&OsEntropy);
+    let kids = [kid, next.kid()];
+    session.rotate_key(Arc::new(Held::new(next))).await.unwrap();
+    for one in under_way {
+        assert!(kids.contains(&one.await.unwrap().unwrap()));
+    }
+    let [_, kid] = kids;
     assert_eq!(vault.vaultctl(&["agent", "list", "--field", "kid"]).ok().trim(), kid.as_str());
 }
 

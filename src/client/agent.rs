@@ -282,20 +282,21 @@ impl Session {
         let Ask { role, ttl, params, purpose } = ask.clone();
         let issue = Issue { role, ttl, params, purpose, seal: self.seal() };
         let Answered { reply, receipt, request } = self.agent.exchange(&self.sid, &issue).await?;
-        self.check(&reply.hdr, ask)?;
+        self.check(&reply.hdr, ask, &request)?;
         let enc = <[u8; 32]>::try_from(reply.enc.0.as_slice()).map_err(|_| Untrusted::Seal)?;
         let secret = seal::reply::open(&self.seal, &reply.hdr, &Sealed { enc, ct: reply.ct.0 });
         let secret = Material::read(secret.map_err(|_| Untrusted::Seal)?).ok_or(Untrusted::Seal)?;
         Ok(Credential { hdr: reply.hdr, secret, entry: reply.entry, receipt, request })
     }
 
-    fn check(&self, hdr: &Hdr, ask: &Ask) -> Result<(), Untrusted> {
+    /// Whether this is what `request` asked for: the key is the one that signed it, also where another took over since.
+    fn check(&self, hdr: &Hdr, ask: &Ask, request: &Envelope) -> Result<(), Untrusted> {
         let (link, identity) = (&self.agent.0.link, self.agent.identity());
         let life = Seconds(hdr.exp.0.saturating_sub(hdr.iat.0).div_ceil(1000));
         let checks = [
             ("vault", hdr.vault == link.card.aud),
             ("agent", hdr.agent == identity.name),
-            ("kid", hdr.kid == identity.kid()),
+            ("kid", hdr.kid.as_str() == request.kid),
             ("role", hdr.role == ask.role),
             ("sid", hdr.sid == self.sid),
             ("exp", hdr.exp > link.now() && (ask.ttl.0 == 0 || life <= ask.ttl)),

@@ -36,6 +36,11 @@ impl State {
         Seen { head: self.head, size: self.size }
     }
 
+    /// Whether both tell of a chain of one size, and each of another: one of them is of a fork.
+    fn parts_from(self, other: State) -> bool {
+        self.size == other.size && self.head != other.head
+    }
+
     /// The newer of each.
     fn joined(self, other: State) -> State {
         let newest = if other.size > self.size { other } else { self };
@@ -87,9 +92,8 @@ impl Memory {
     /// [`Untrusted::OlderHistory`] where the entry stands before what was seen when the request was signed, or where it
     /// is another than the one already seen at its place.
     pub(super) fn learn(&self, sent: Seen, entry: EntryRef) -> Result<(), Fault> {
-        let held = self.seen();
-        let forked = held.size == entry.seq + 1 && held.head != entry.leaf;
-        if entry.seq < sent.size || forked {
+        if entry.seq < sent.size {
+            let held = self.seen();
             return Err(Untrusted::OlderHistory { seq: entry.seq, size: held.size, head: held.head }.into());
         }
         let Seen { head, size } = entry.seen();
@@ -105,16 +109,30 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins `news` with what is in memory and, under a lock that other processes respect, with what is on disk.
+    /// Joins `news` with what is in memory and, under a lock that other processes respect, with what is on disk. Compared
+    /// under the same locks, so that of two answers at once, or to two processes, the second is held against the first.
     fn keep(&self, news: State) -> Result<(), Fault> {
         let mut state = self.state();
-        *state = state.joined(news);
-        let Some(file) = &self.file else { return Ok(()) };
+        forked(*state, news)?;
+        let joined = state.joined(news);
+        let Some(file) = &self.file else {
+            *state = joined;
+            return Ok(());
+        };
         let lock = file.with_extension("seen.lock");
         let guard = private(&lock, false).map_err(|why| at(&lock, &why))?;
         flock(&guard, FlockOperation::LockExclusive).map_err(|why| at(&lock, &why.into()))?;
-        *state = state.joined(read(file)?);
+        let kept = read(file)?;
+        forked(kept, news)?;
+        *state = joined.joined(kept);
         write(file, *state).map_err(|why| at(file, &why))
+    }
+}
+
+fn forked(held: State, news: State) -> Result<(), Untrusted> {
+    match news.size.checked_sub(1) {
+        Some(seq) if held.parts_from(news) => Err(Untrusted::OlderHistory { seq, size: held.size, head: held.head }),
+        _ => Ok(()),
     }
 }
 
@@ -198,6 +216,11 @@ mod tests {
         one.learn(Seen::NONE, entry(9, "j")).unwrap();
         two.learn(Seen::NONE, entry(2, "c")).unwrap();
         assert_eq!((two.seen(), open().seen()), (entry(9, "j").seen(), entry(9, "j").seen()));
+        let three = open();
+        one.learn(Seen::NONE, entry(11, "l")).unwrap();
+        let fork = three.learn(Seen::NONE, entry(11, "other"));
+        assert!(matches!(fork, Err(Fault::Untrusted(Untrusted::OlderHistory { size: 12, .. }))), "{fork:?}");
+        assert_eq!(open().seen(), entry(11, "l").seen());
         let file = dir.path().join(aud.as_str()).join("kit.seen");
         fs::write(&file, "{}").unwrap();
         assert!(Memory::kept_in(dir.path(), &aud, &agent).is_err());
