@@ -105,6 +105,20 @@ fn no_command_is_forgotten() {
     }
 }
 
+/// What is base64url begins with a hyphen one time in 64.
+#[test]
+fn a_key_that_begins_with_a_hyphen_is_taken_as_a_value() {
+    let vaultctl = env!("CARGO_BIN_EXE_vaultctl");
+    let kid = format!("-{}", "A".repeat(42));
+    for arguments in
+        [&["agent", "end-key", "kit", "--kid"][..], &["keygen", "--agent", "kit", "--kver", "2", "--follows"]]
+    {
+        let output = Command::new(vaultctl).args(arguments).arg(&kid).env_clear().output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert!(words.contains("neither HOME nor XDG_CONFIG_HOME"), "{arguments:?}: {words}");
+    }
+}
+
 #[test]
 fn wrong_usage_is_1_and_help_is_0() {
     for (name, path, _) in PROGRAMS {

@@ -35,7 +35,7 @@ pub(crate) enum Agent {
         /// The agent.
         agent: AgentName,
         /// The key; without it, the newest one.
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         kid: Option<Kid>,
         /// Since when it may have been in wrong hands (RFC 3339): information for readers of the trail.
         #[arg(long, value_name = "TIME", value_parser = grant::instant)]
@@ -70,7 +70,7 @@ impl Agent {
                     Some(kid) => kid,
                     None => newest_key(&operator, &agent).await?,
                 };
-                eprintln!("ending key {kid} of agent {agent}");
+                say!("ending key {kid} of agent {agent}");
                 output.one(&operator.command(AgentKeyEnd { agent, kid, suspect_from }).await?.result)
             }
         }
@@ -99,7 +99,7 @@ async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Resu
     }
     let operator = Operator::connect(&card, find::operator(common, &card)?).await?;
     let done = operator.command(AgentRegister { register: statement }).await?;
-    eprintln!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
+    say!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
     output.one(&done.result)
 }
 

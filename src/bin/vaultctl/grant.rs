@@ -92,7 +92,7 @@ impl Grant {
         let operator = find::connect(common).await?;
         let until = terms.until.map_or_else(|| "it is revoked".to_owned(), |until| until.to_string());
         let done = operator.command(GrantCreate { agent: agent.clone(), role: role.clone(), terms }).await?;
-        eprintln!("agent {agent} may have {role} until {until}");
+        say!("agent {agent} may have {role} until {until}");
         output.one(&done.result)
     }
 }
@@ -129,12 +129,12 @@ impl Revoke {
         let done = match (self.lease, self.agent, self.role) {
             (Some(lease), _, _) => {
                 let done = operator.command(LeaseRevoke { lease: lease.clone() }).await?;
-                eprintln!("revoked lease {lease}");
+                say!("revoked lease {lease}");
                 done
             }
             (None, Some(agent), Some(role)) => {
                 let done = operator.command(GrantRevoke { agent: agent.clone(), role: role.clone() }).await?;
-                eprintln!("revoked the grant of {role} to agent {agent}, and what lived under it");
+                say!("revoked the grant of {role} to agent {agent}, and what lived under it");
                 done
             }
             _ => anyhow::bail!("name an agent and a role, or a lease with --lease"),

@@ -110,7 +110,7 @@ fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result
         "vault": laid.card.name,
     });
     output.one(made.as_object().unwrap_or(&Map::new()))?;
-    eprintln!(
+    say!(
         "\nThe vault {name} is made. Next:\n\
          \x20 vaultd --config {config}\n\
          \x20 vaultctl status\n\

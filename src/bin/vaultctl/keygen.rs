@@ -29,7 +29,7 @@ pub(crate) struct Keygen {
     #[arg(long, value_name = "NAME")]
     agent: AgentName,
     /// The key that this one follows: its NAME.register, its NAME.pub, or its key id.
-    #[arg(long, value_name = "OLD")]
+    #[arg(long, value_name = "OLD", allow_hyphen_values = true)]
     follows: Option<String>,
     /// The number of this key among the agent's; needed with --follows, unless that names a register statement.
     #[arg(long, value_name = "N", requires = "follows")]
@@ -85,7 +85,7 @@ impl Keygen {
         for (ending, contents, mode) in files {
             keyfile::write(&path(ending), contents, mode, self.force)?;
         }
-        eprintln!(
+        say!(
             "made a key for agent {} at the vault {}; now: vaultctl agent register {}",
             self.agent,
             card.name,
@@ -135,7 +135,7 @@ impl Keygen {
 
     fn environment(&self, key: &SigningKey, public: &str, statement: &str) -> anyhow::Result<()> {
         let part = keyfile::variable_part(&self.agent);
-        eprintln!("the first line below is the private key of agent {}; no file was written", self.agent);
+        say!("the first line below is the private key of agent {}; no file was written", self.agent);
         let lines = Zeroizing::new(format!(
             "NOCKVAULT_AGENT_{part}_ED25519_KEY={}\nNOCKVAULT_AGENT_{part}_ED25519_PUB={public}\nNOCKVAULT_AGENT_{part}_REGISTER={}\n",
             *Zeroizing::new(keyfile::hex(key.seed().expose())),

@@ -4,6 +4,13 @@
 //! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
 //! no connection), 2 refused by the vault, or a chain that was tampered with.
 
+/// Words for people, on standard error. What was done stays done where nobody reads them.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)));
+    }};
+}
+
 mod agent;
 mod audit;
 mod card;
@@ -121,7 +128,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(why: &anyhow::Error) -> ExitCode {
-    eprintln!("vaultctl: {why:#}");
+    say!("vaultctl: {why:#}");
     match why.downcast_ref::<Fault>() {
         Some(Fault::Refused(_)) => ExitCode::from(2),
         _ => ExitCode::from(1),

@@ -160,6 +160,12 @@ fn how(name: &str) -> As {
     }
 }
 
+/// What an agent's own words must not do to a terminal: control it, break its lines, or turn the order of what follows.
+fn disturbs(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn cell(value: Option<&Value>, how: As) -> String {
     match (value, how) {
         (None | Some(Value::Null), _) => "-".to_owned(),
@@ -169,7 +175,7 @@ fn cell(value: Option<&Value>, how: As) -> String {
         (Some(Value::Number(number)), As::Span) => {
             number.as_u64().map_or_else(|| number.to_string(), |s| Seconds(s).to_string())
         }
-        (Some(Value::String(text)), _) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        (Some(Value::String(text)), _) => text.chars().map(|c| if disturbs(c) { ' ' } else { c }).collect(),
         (Some(Value::Array(items)), _) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
             let items: Vec<String> = items.iter().map(|item| cell(Some(item), how)).collect();
             if items.is_empty() { "-".to_owned() } else { items.join(",") }
@@ -194,7 +200,7 @@ mod tests {
             object(
                 json!({"agent": "kit", "since": 1_780_511_400_123_u64, "terms": {"ttl": 900}, "from": ["10.0.0.0/8", "::1/128"]}),
             ),
-            object(json!({"agent": "a\u{1b}[2J", "since": null, "terms": {}, "from": []})),
+            object(json!({"agent": "a\u{1b}[2J\u{202e}", "since": null, "terms": {}, "from": []})),
         ];
         let columns: &[Column] = &[
             ("AGENT", "agent", As::Plain),

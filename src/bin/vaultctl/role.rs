@@ -58,7 +58,7 @@ impl Role {
                 };
                 let body = RoleCreate { role: role.clone(), engine, config };
                 let done = find::connect(common).await?.command(body).await?;
-                eprintln!("created role {role}");
+                say!("created role {role}");
                 output.one(&done.result)
             }
             Role::List => {

@@ -67,7 +67,7 @@ impl Secret {
                 };
                 let value = checked(value, exact)?;
                 let done = find::connect(common).await?.put_secret(&name, &value).await?;
-                eprintln!("stored {name}, {} bytes", value.expose().len());
+                say!("stored {name}, {} bytes", value.expose().len());
                 output.one(&done.result)
             }
             Secret::List => {
@@ -90,7 +90,7 @@ fn read(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let limit = MAX as u64 + 3;
     if file == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            eprintln!("reading the value from standard input; end it with control-d");
+            say!("reading the value from standard input; end it with control-d");
         }
         std::io::stdin().lock().take(limit).read_to_end(&mut value)?;
     } else {
