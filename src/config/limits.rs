@@ -65,7 +65,7 @@ limits! {
     /// How many denials of one agent in a minute get an audit entry of their own; the rest share one deny_summary.
     denials_per_minute = 30, 1..=100_000;
     /// For how many seconds an agent's old key is accepted beside its successor.
-    key_overlap_s = 3600, 0..=604_800;
+    key_overlap_s = 604_800, 0..=2_592_000;
     /// For how many milliseconds a request may wait for its durable commit before it is refused.
     commit_deadline_ms = 5000, 50..=60_000;
     /// The largest gRPC message from an agent, in bytes. A request's payload has at most 8192.

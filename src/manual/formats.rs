@@ -244,30 +244,40 @@
 //!
 //! ## Kinds
 //!
+//! The members of each body are given with its type in [`crate::audit::entry`]. Kinds in italics have a name and no
+//! writer yet: a verifier reports an entry of such a kind as not understood, and checks the chain through it.
+//!
 //! | chain | kind | body |
 //! |---|---|---|
-//! | agent | `genesis` | agent, register envelope, identity key, 16 random bytes |
+//! | agent | `genesis` | agent, register envelope, identity key, 16 random bytes, `by` |
 //! | agent | `session` | request (a `hello`) |
 //! | agent | `issue` | request, `hdr`, `handle`, `grant` (the `seq` of its entry), `sealed` = H(enc, ct) |
 //! | agent | `deny` | request, reason |
-//! | agent | `deny_summary` | |
-//! | agent | `renew`, `release`, `close` | request |
+//! | agent | `deny_summary` | counts by reason, from when to when |
+//! | agent | `renew` | request, lease, and `exp`, for a request may ask for the grant's default |
+//! | agent | `release` | request, and the lease, for a request may name it by `req` |
+//! | agent | `close` | request; it ends the session and every lease of it |
 //! | agent | `revoke`, `expire`, `undelivered` | lease, outcome at the backend |
 //! | agent | `agent_key` | register envelope; the old key's request, or `by`; the end of the grace |
 //! | agent | `agent_key_end` | `kid`, `by`, `suspect_from` (information; the end is `ts`) |
-//! | agent | `session_end` | reason |
-//! | agent | `grant`, `ungrant`, `freeze`, `thaw` | the effect, with `by` |
-//! | agent | `checkpoint` | note, its `cert` |
-//! | agent | `recover`, `restore`, `clock_reset` | |
+//! | agent | `session_end` | `sid`, reason (`idle`, `max`) |
+//! | agent | `grant` | role, terms, `by` |
+//! | agent | `ungrant` | role, the `seq` of the grant's entry, `by` |
+//! | agent | *`freeze`, `thaw`* | the effect, with `by` |
+//! | agent | *`checkpoint`* | note, its `cert` |
+//! | agent | *`recover`, `restore`, `clock_reset`* | |
 //! | `_operators` | `genesis` | the first operator's register envelope |
-//! | `_operators` | `command` | the operator's envelope, approvals, result |
-//! | `_operators` | `recover`, `restore` | |
-//! | `_vault` | `genesis` | |
-//! | `_vault` | `start`, `stop`, `epoch` | |
-//! | `_vault` | `refused` | counts by reason |
-//! | `_vault` | `config` | |
-//! | `_vault` | `freeze` | of everything, with `by` |
-//! | `_vault` | `recover`, `restore`, `clock_reset` | |
+//! | `_operators` | `command` | the operator's envelope, approvals, result; `{"denied": code}` for one that was refused |
+//! | `_operators` | *`recover`, `restore`* | |
+//! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
+//! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version |
+//! | `_vault` | `refused` | counts by reason, the minute |
+//! | `_vault` | *`config`* | |
+//! | `_vault` | *`freeze`* | of everything, with `by` |
+//! | `_vault` | *`recover`, `restore`, `clock_reset`* | |
+//!
+//! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided at
+//! that same instant. The `ts` of an `issue` is not below its `hdr.iat`.
 //!
 //! A request stands in exactly one entry. What else it causes, and what an operator's command does in an agent's chain,
 //! carries `by` = `{"chain","leaf","seq"}` of the entry that holds it, and not a copy.

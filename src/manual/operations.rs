@@ -13,28 +13,27 @@
 //! # Starting
 //!
 //! `vaultd` refuses a configuration with an unknown member, a custody file that others can read, and a schema it does
-//! not know. `vaultd check-config` says so without starting. At start the heads of all chains are checked at once and
-//! the rest in the background.
+//! not know. `vaultd check-config` says so without starting. At start the newest line of each chain is held against its
+//! row. To verify a chain whole, export it and run `vault-verify`.
 //!
 //! # The clock
 //!
 //! Requests are accepted within the skew, five minutes unless set otherwise. When the clock stands further than that
-//! behind the newest entry, issuing stops with `clock_behind`. Mend the clock. Only where an entry lies in a false
-//! future does an operator's `clock_reset` let time fall, and each chain then says who did it.
+//! behind the newest entry, issuing stops with `clock_behind`. Mend the clock. Where an entry lies in a false future,
+//! wait until it is past: a command that lets time fall is to come.
 //!
 //! # Backup and restore
 //!
-//! A restore sets the floor of `iat` beyond the skew, so that no request from before it comes alive; each chain gets a
-//! `restore` entry and its origin a new suffix. An agent that has seen more than the backup holds is told so, signed,
-//! and keeps its old head as evidence. Leases that the backup does not know are found at the backends of engines that
-//! can list what they made.
+//! Online backup and a restore that cannot be mistaken for a continuation are to come. Until then: stop the daemon, copy
+//! the data directory and the custody key to different places, start it again. A vault that runs on after its data
+//! was put back refuses every agent that has seen more (`history_mismatch`), and rightly: the two histories differ.
 //!
 //! # When a key is lost or taken
 //!
 //! | key | what a thief can do | what to do |
 //! |---|---|---|
-//! | an agent's | sign as that agent, within its live grants | freeze the agent, revoke its key, register a successor |
-//! | an operator's | command, visibly: each command stands in `_operators` under that key | revoke the key with another operator's; go through its commands |
+//! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key`, then register a successor |
+//! | an operator's | command, visibly: each command stands in `_operators` under that key | go through its commands there; several operators, and ending an operator's key, are to come |
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
 //! | identity key | certify keys of his own | a new vault, and new cards |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
@@ -43,5 +42,9 @@
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.
 //! - A quarantined chain.
-//! - Revocations that are being retried.
 //! - Refusals by reason in `_vault`: a rise of `unauthenticated` is somebody trying.
+//!
+//! # Other stacks
+//!
+//! Over a unix socket some gRPC stacks send the socket's path as the name of the host, which HTTP/2 does not take; set
+//! the channel's authority to `localhost` (in Python: `grpc.default_authority`).
