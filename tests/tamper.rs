@@ -31,6 +31,7 @@ use nockvault::audit::entry;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::id::ChainName;
+use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
 use operators::OPERATORS;
@@ -65,6 +66,20 @@ fn a_chain_as_the_vault_writes_it_is_intact() {
     assert_eq!((found.keys.len(), found.audit_keys.len()), (3, 2));
     assert_eq!(found.kinds.len(), 16, "{:?}", found.kinds);
     assert_eq!(found.aud.as_ref(), Some(&world.aud));
+}
+
+#[test]
+fn a_command_that_the_vault_passed_over_is_named() {
+    let mut world = World::at_work(1);
+    let by = world.command(GrantRevoke { agent: "kit".parse().unwrap(), role: "orders-read".parse().unwrap() });
+    world.obtain();
+    let (_, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
+    let pins = Pins { operators: commands.map(Arc::new), ..world.pins() };
+    let told = |world: &World| report(&world.kit.file(), &pins).to_string();
+    let said = format!("THAT THE VAULT OBEYED the commands in the entries [{}] of _operators", by.seq);
+    assert!(told(&world).contains(&said), "{}", told(&world));
+    world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
+    assert!(told(&world).contains(": intact\n") && !told(&world).contains("OBEYED"), "{}", told(&world));
 }
 
 #[test]

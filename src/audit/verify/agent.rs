@@ -222,6 +222,13 @@ impl AgentTrail {
         }
     }
 
+    /// Commands on this agent, by their entries in `_operators`, on which nothing here rests.
+    pub(super) fn without_effect(&self) -> Vec<u64> {
+        let Some(commands) = &self.commands else { return Vec::new() };
+        let rests = |seq: &u64| self.spent.iter().any(|(_, spent)| spent == seq);
+        commands.about(&self.agent).filter(|seq| !rests(seq)).collect()
+    }
+
     pub(super) fn keys(&self) -> Vec<KeySeen> {
         self.keys.seen()
     }

@@ -54,6 +54,18 @@ impl Commands {
         Commands { aud: aud.clone(), size: 0, given: BTreeMap::new() }
     }
 
+    /// The entries with commands that were carried out and leave an entry in this agent's chain.
+    pub(super) fn about(&self, agent: &AgentName) -> impl Iterator<Item = u64> {
+        let leaves_an_entry = [AgentRegister::TYP, AgentKeyEnd::TYP, GrantCreate::TYP, GrantRevoke::TYP];
+        let about = move |given: &Given| {
+            let named = given.body.get("agent").or_else(|| given.body.pointer("/register/payload/agent"));
+            !given.denied
+                && leaves_an_entry.contains(&given.typ.as_str())
+                && named.and_then(Value::as_str) == Some(agent.as_str())
+        };
+        self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
+    }
+
     /// Whether the entry that `by` names holds a command for this very effect on this agent.
     pub(super) fn caused(&self, by: &By, agent: &AgentName, aud: &Aud, effect: &Effect<'_>) -> Result<(), Finding> {
         if self.aud != *aud {

@@ -113,6 +113,13 @@ impl Verifier<'_> {
                     "that operators gave the commands named here: give --operators with the file of _operators".into(),
                 );
             }
+            let idle = trail.without_effect();
+            if !idle.is_empty() {
+                said.push(format!(
+                    "THAT THE VAULT OBEYED the commands in the entries {idle:?} of _operators: they are about this agent, and \
+                     nothing here rests on them; unless this file is older than they are, they were passed over"
+                ));
+            }
             if self.pins.agent_keys.is_empty() {
                 said.push(
                     "that the agent's first key is the agent's: an operator registered it; pin the agent's keys with \
