@@ -11,6 +11,7 @@ use nockvault::statement::command::Page;
 use nockvault::statement::grant::GrantRevoke;
 use nockvault::time::Seconds;
 
+use support::agent::Rpc;
 use support::{Harness, terms};
 
 const DAY: u64 = 86_400;
@@ -104,4 +105,19 @@ async fn nonces_past_their_window_are_forgotten_as_fast_as_they_come() {
     for _ in 0..600 {
         kit.hello(&vault).await;
     }
+}
+
+#[tokio::test]
+async fn an_agent_changes_its_key_often_and_not_without_end() {
+    let vault = Harness::new().await;
+    let mut kit = vault.agent("kit").await;
+    for _ in 1..32 {
+        kit.rotate(&vault).await;
+    }
+    let wish = || kit.signed(kit.rotation(&support::new_key()));
+    let refused = vault.refusal(Rpc::RotateKey, wish()).await;
+    assert_eq!((refused.reason, refused.denial.limit), (Reason::RateLimited, Some(DAY + 1)));
+    vault.clock.advance(Seconds(DAY + 1));
+    kit.rotate(&vault).await;
+    vault.verify_all().await;
 }

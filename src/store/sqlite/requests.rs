@@ -26,10 +26,14 @@ use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Common, Request};
 use crate::statement::rotate_key::RotateKey;
 use crate::statement::session::{Close, Hello, Seal};
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// The outcome at a backend that has nothing to undo.
 pub(super) const NONE: &str = "none";
+
+/// How many keys an agent may bring itself within [`DAY`].
+const KEYS_A_DAY: usize = 32;
+const DAY: Seconds = Seconds(86_400);
 
 /// A request as a job keeps it: the statement, and the envelope in the shape that its entry holds.
 #[derive(Clone, Debug)]
@@ -290,6 +294,18 @@ pub(super) fn successor(tx: &Tx<'_>, held: &Held, new: &Register) -> Result<(i64
     Ok((id, newest.clone()))
 }
 
+/// An agent's keys are kept for ever and weigh on each of its entries, and each is accepted for an overlap: who changes
+/// them without end would hold up the writer for all, and leave more keys to end than an operator can.
+fn slowly_enough(keys: &[HeldKey], at: Timestamp) -> Result<(), Stop> {
+    match keys.iter().rev().nth(KEYS_A_DAY - 1).map(|key| key.since.plus(DAY)) {
+        Some(free) if at < free => Err(Denial::new(Reason::RateLimited)
+            .limit(free.since(at).0 + 1)
+            .detail("the agent has changed its key as often as it may within a day")
+            .into()),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn rotate_key(
     tx: &mut Tx<'_>,
     asking: &Asking<RotateKey>,
@@ -300,6 +316,8 @@ pub(super) fn rotate_key(
     if old.kid != signer.kid {
         return Err(Denial::new(Reason::BadSuccessor).detail("only the newest key may bring its successor").into());
     }
+    let keys = &held.agent()?.agent.keys;
+    slowly_enough(keys, tx.stamp(&held))?;
     let grace = tx.stamp(&held).plus(tx.shared.rules.key_overlap);
     let body = entry::AgentKey {
         by: None,
