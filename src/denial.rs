@@ -124,8 +124,8 @@ reasons! {
     TtlExceedsGrant = "ttl_exceeds_grant", Grant, "the life asked for is longer than the grant allows; ask for at most the limit, in seconds";
     /// A longer life than the agent's session has left.
     TtlExceedsSession = "ttl_exceeds_session", Limit, "the session ends before the life asked for; ask for at most the limit, in seconds";
-    /// The grant's rate is used up.
-    RateLimited = "rate_limited", Limit, "the grant's rate is used up; try again later";
+    /// A rate is used up: the grant's, or that of an agent's key changes.
+    RateLimited = "rate_limited", Limit, "too many in too short a time; try again after the limit, in seconds";
     /// The agent has as many live leases as it may.
     LeaseLimit = "lease_limit", Limit, "the agent has as many live leases as it may; release one";
     /// Parameters that the engine does not take.

@@ -92,6 +92,8 @@ async fn kv_hands_out_the_stored_value() {
     let bytes =
         minted(&Kv, json!({ "secret": "orders-db", "version": 3 }), json!({}), None, &[0xff, 0x00]).await.unwrap();
     assert_eq!((&told(&bytes)["encoding"], &told(&bytes)["value"]), (&json!("base64url"), &json!("_wA")));
+    let bell = minted(&Kv, json!({ "secret": "orders-db" }), json!({}), None, b"a\x07b").await.unwrap();
+    assert_eq!((&told(&bell)["encoding"], &told(&bell)["value"]), (&json!("base64url"), &json!("YQdi")));
     for config in [json!({ "secret": "other" }), json!({ "secret": "orders-db", "version": 4 })] {
         assert_eq!(minted(&Kv, config, json!({}), None, b"x").await.unwrap_err().reason, Reason::SecretMissing);
     }

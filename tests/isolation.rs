@@ -12,6 +12,7 @@ mod database;
 use nockvault::crypto::envelope::Envelope;
 use nockvault::crypto::hpke::SealSecretKey;
 use nockvault::denial::Reason::{self, *};
+use nockvault::statement::agent::AgentKeyEnd;
 use nockvault::statement::lease::{LeaseRevoke, Release, Renew};
 use nockvault::statement::reply::{Hdr, Issued};
 use nockvault::statement::session::{Close, Hello};
@@ -203,4 +204,18 @@ async fn a_stranger_fills_no_chain() {
     assert_eq!(before.count("lines") + 1, after.count("lines"), "one line for a minute of it");
     let own = vault.entries(&nockvault::id::ChainName::vault()).await;
     assert_eq!(own.last().unwrap()["body"]["counts"], json!({"unauthenticated": 500}));
+}
+
+#[tokio::test]
+async fn a_thief_that_rotated_the_key_is_shut_out_by_one_command() {
+    let Two { vault, ada: mut thief, .. } = two().await;
+    let owners = thief.issue("shared");
+    thief.rotate(&vault).await;
+    let thiefs = thief.issue("shared");
+    let body = AgentKeyEnd { agent: thief.name.clone(), kid: None, suspect_from: None };
+    vault.order(body).await;
+    for envelope in [owners, thiefs] {
+        assert_eq!(vault.refusal(Rpc::RequestCredential, envelope).await.reason, Reason::KeyRetired);
+    }
+    vault.verify_all().await;
 }

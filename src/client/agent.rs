@@ -293,13 +293,16 @@ impl Session {
     fn check(&self, hdr: &Hdr, ask: &Ask, request: &Envelope) -> Result<(), Untrusted> {
         let (link, identity) = (&self.agent.0.link, self.agent.identity());
         let life = Seconds(hdr.exp.0.saturating_sub(hdr.iat.0).div_ceil(1000));
+        // A life that begins elsewhere than now could end at any time and still be no longer than was asked for.
+        let (now, skew) = (link.now(), link.pins().described().limits.skew.0.saturating_mul(1000));
         let checks = [
             ("vault", hdr.vault == link.card.aud),
             ("agent", hdr.agent == identity.name),
             ("kid", hdr.kid.as_str() == request.kid),
             ("role", hdr.role == ask.role),
             ("sid", hdr.sid == self.sid),
-            ("exp", hdr.exp > link.now() && (ask.ttl.0 == 0 || life <= ask.ttl)),
+            ("iat", hdr.iat.0.abs_diff(now.0) <= skew),
+            ("exp", hdr.exp > now && (ask.ttl.0 == 0 || life <= ask.ttl)),
         ];
         match checks.iter().find(|(_, fits)| !fits) {
             Some((member, _)) => Err(Untrusted::OtherTerms { member }),

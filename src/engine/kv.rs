@@ -4,7 +4,7 @@
 //!
 //! Role: `{"secret": NAME}` for the newest version, or `{"secret": NAME, "version": N}` for one that is pinned.
 //! Params: none. Secret: `{"encoding","name","type":"kv","value","version"}`, where `encoding` is `utf8`, or
-//! `base64url` for a value that is no text.
+//! `base64url` for a value that is no text or holds characters that JSON must write as six.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -72,8 +72,8 @@ impl Engine for Kv {
         };
         let encoded;
         let (encoding, value) = match std::str::from_utf8(value.expose()) {
-            Ok(text) => ("utf8", text),
-            Err(_) => {
+            Ok(text) if !text.chars().any(swells) => ("utf8", text),
+            _ => {
                 encoded = Zeroizing::new(base64url::encode(value.expose()));
                 ("base64url", encoded.as_str())
             }
@@ -81,6 +81,11 @@ impl Engine for Kv {
         let secret = object(&Secret { encoding, name: &config.secret, kind: "kv", value, version }, value.len())?;
         Ok(Minted { secret, handle: handle(mint.permit.agent(), mint.permit.lease()) })
     }
+}
+
+/// A character that JSON writes as six: a value full of them would outgrow an answer.
+fn swells(character: char) -> bool {
+    character < ' ' && !matches!(character, '\t' | '\n' | '\r' | '\u{8}' | '\u{c}')
 }
 
 /// The JSON of a secret in one buffer that never has to grow, so that no half of it stays behind in freed memory.

@@ -45,14 +45,16 @@ impl Body for AgentShow {
     const TYP: &'static str = "nockvault/agent_show";
 }
 
-/// Ends one key of an agent, now and for ever.
+/// Ends one key of an agent, or every key it has, now and for ever. A stolen key may have brought a successor by itself:
+/// what ends a compromise with one command is to end them all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentKeyEnd {
     /// Whose key.
     pub agent: AgentName,
-    /// Which key.
-    pub kid: Kid,
+    /// Which key; none for every key that is not ended yet.
+    #[serde(deserialize_with = "nullable")]
+    pub kid: Option<Kid>,
     /// Since when the key may have been in wrong hands: information for readers of the trail; the end is now.
     #[serde(deserialize_with = "nullable")]
     pub suspect_from: Option<Timestamp>,

@@ -4,9 +4,9 @@
 //! Refused before step 8, a request is counted and nothing else; refused after it, it becomes a `deny` entry together
 //! with its nonce, so that it does not come alive under a later grant.
 
-use super::Vault;
 use super::answer::{Outcome, Receipt, turn_away};
 use super::nonces::Reservation;
+use super::{State, Vault};
 use crate::authn::{self, Authenticated, Place, Signed};
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hash::Digest;
@@ -90,6 +90,10 @@ impl Vault {
     }
 
     async fn authenticate<S: Signed>(&self, envelope: Envelope) -> Result<Admitted<S>, Outcome> {
+        if self.state() == State::Stopping {
+            // `stop` stands in `_vault`: what still arrives on an open connection comes too late.
+            return Err(self.count_away(Denial::new(Reason::AuditUnavailable).internal("the daemon stops")));
+        }
         self.turn_epoch_if_due().await.map_err(|denial| self.count_away(denial))?;
         // A kid that is none cannot be registered; it is looked up all the same, so that both take alike time.
         let kid: Kid = envelope.kid.parse().unwrap_or_else(|_| Kid::from_thumbprint(&[0; 32]));

@@ -82,7 +82,7 @@ impl Epochs {
         Epochs { newest: newest.into(), since: 0.into(), history, turning: tokio::sync::Mutex::new(()) }
     }
 
-    /// Whether the key should make place for the next: its day is over, or the clock went back behind its beginning.
+    /// Whether the key should make place for the next: its day is over.
     pub(super) fn due(&self, now: Timestamp) -> bool {
         now >= Timestamp(self.since.load(Ordering::Acquire)).plus(EPOCH)
     }

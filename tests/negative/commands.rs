@@ -79,9 +79,15 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
     refused(s, "a role of another's members", role("new", "kv", json!({"audience": ["a"]})), BadRole).await;
     refused(s, "a role by a way round", role("new", "kv", json!({"secret": "../orders"})), BadRole).await;
     refused(s, "a token for nobody", role("new", "jwt", json!({"audience": []})), BadRole).await;
-    refused(s, "end no key", AgentKeyEnd { agent: ada(), kid: new_key().kid(), suspect_from: None }, NotFound).await;
-    refused(s, "end another's key", AgentKeyEnd { agent: ada(), kid: s.kit.key.kid(), suspect_from: None }, NotFound)
+    refused(s, "end no key", AgentKeyEnd { agent: ada(), kid: Some(new_key().kid()), suspect_from: None }, NotFound)
         .await;
+    refused(
+        s,
+        "end another's key",
+        AgentKeyEnd { agent: ada(), kid: Some(s.kit.key.kid()), suspect_from: None },
+        NotFound,
+    )
+    .await;
     refused(s, "revoke no lease", LeaseRevoke { lease: LeaseId::new(1, [1; 10]) }, NotFound).await;
     refused(s, "revoke what is over", LeaseRevoke { lease: s.given_back.clone() }, LeaseEnded).await;
 }

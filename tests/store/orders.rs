@@ -92,7 +92,7 @@ async fn a_refused_order_changes_nothing_and_stands_in_operators() {
     }
     let body = RoleCreate { role: role("orders"), engine: "kv".to_owned(), config: Default::default() };
     reasons.push(refused(world.order(&Order::CreateRole(&world.command(body).await)).await));
-    let body = AgentKeyEnd { agent: kit.name.clone(), kid: world.founder.operator_key.kid(), suspect_from: None };
+    let body = AgentKeyEnd { agent: kit.name.clone(), kid: Some(world.founder.operator_key.kid()), suspect_from: None };
     reasons.push(refused(world.order(&Order::EndAgentKey(&world.command(body).await)).await));
 
     use Reason::{AlreadyExists, BadTerms, KeyKnown, NameCollision, NotFound};
@@ -123,7 +123,7 @@ async fn a_command_is_taken_once_whether_refused_or_not() {
     let command = world
         .command(AgentKeyEnd {
             agent: "kit".parse().unwrap(),
-            kid: world.founder.operator_key.kid(),
+            kid: Some(world.founder.operator_key.kid()),
             suspect_from: None,
         })
         .await;
@@ -163,7 +163,7 @@ async fn an_agents_key_commands_nothing() {
 async fn an_operator_brings_a_successor_and_ends_a_key() {
     let world = World::new().await;
     let kit = world.granted("kit").await;
-    let end = |kid| AgentKeyEnd { agent: kit.name.clone(), kid, suspect_from: Some(world.clock.now()) };
+    let end = |kid| AgentKeyEnd { agent: kit.name.clone(), kid: Some(kid), suspect_from: Some(world.clock.now()) };
     let ended = world.order(&Order::EndAgentKey(&world.command(end(kit.key.kid())).await)).await;
     ended.result.unwrap();
     let again = world.order(&Order::EndAgentKey(&world.command(end(kit.key.kid())).await)).await;

@@ -160,7 +160,7 @@ async fn the_transaction_decides_by_what_is_there_now() {
     world.order(&Order::RevokeGrant(&world.command(body).await)).await.result.unwrap();
     assert_eq!(denied(world.record(&late).await), Reason::NoGrant);
 
-    let body = AgentKeyEnd { agent: kit.name.clone(), kid: kit.key.kid(), suspect_from: None };
+    let body = AgentKeyEnd { agent: kit.name.clone(), kid: Some(kit.key.kid()), suspect_from: None };
     world.order(&Order::EndAgentKey(&world.command(body).await)).await.result.unwrap();
     assert_eq!(denied(world.record(&ended).await), Reason::KeyRetired);
 

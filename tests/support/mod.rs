@@ -353,7 +353,7 @@ impl Harness {
 
     /// Ends a key.
     pub async fn end_key(&self, agent: &AgentName, kid: Kid) {
-        self.order(AgentKeyEnd { agent: agent.clone(), kid, suspect_from: None }).await;
+        self.order(AgentKeyEnd { agent: agent.clone(), kid: Some(kid), suspect_from: None }).await;
     }
 }
 

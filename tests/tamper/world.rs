@@ -379,7 +379,7 @@ impl World {
 
     pub(crate) fn end_key(&mut self) {
         let (kid, suspect_from) = (self.agent.kid(), Some(START));
-        let by = self.command(AgentKeyEnd { agent: "kit".parse().unwrap(), kid: kid.clone(), suspect_from });
+        let by = self.command(AgentKeyEnd { agent: "kit".parse().unwrap(), kid: Some(kid.clone()), suspect_from });
         self.put(entry::AgentKeyEnd { by, kid, suspect_from });
     }
 

@@ -110,7 +110,9 @@ impl AgentTrail {
         match body {
             Body::AgentKey(key) => self.successor(key, entry.ts, place),
             Body::AgentKeyEnd(end) => {
-                self.caused(&end.by, kind, &Effect::KeyEnded(&end.kid, end.suspect_from))?;
+                // One command may end several keys; that none ends twice is for the keys to say.
+                self.by(&end.by, &Effect::KeyEnded(&end.kid, end.suspect_from))?;
+                self.spent.insert((kind, end.by.seq));
                 self.keys.end(&end.kid, entry.ts)
             }
             Body::Grant(grant) => {

@@ -99,9 +99,9 @@ impl Given {
             (AgentRegister::TYP, Effect::Registered(register)) => {
                 self.read().map(|body: AgentRegister| body.register == **register)
             }
-            (AgentKeyEnd::TYP, Effect::KeyEnded(kid, suspect)) => self
-                .read()
-                .map(|body: AgentKeyEnd| body.agent == *agent && body.kid == **kid && body.suspect_from == *suspect),
+            (AgentKeyEnd::TYP, Effect::KeyEnded(kid, suspect)) => self.read().map(|body: AgentKeyEnd| {
+                body.agent == *agent && body.kid.is_none_or(|named| named == **kid) && body.suspect_from == *suspect
+            }),
             (GrantCreate::TYP, Effect::Granted(grant)) => self
                 .read()
                 .map(|body: GrantCreate| body.agent == *agent && body.role == grant.role && body.terms == grant.terms),

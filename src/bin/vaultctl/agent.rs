@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use nockvault::client::fault::Fault;
 use nockvault::client::keyfile;
 use nockvault::client::operator::Operator;
 use nockvault::id::{AgentName, Kid};
@@ -30,11 +29,11 @@ pub(crate) enum Agent {
         /// The agent.
         agent: AgentName,
     },
-    /// End a key now and for ever. What it signs is refused from here on.
+    /// End all keys of an agent, or one of them, now and for ever. What they sign is refused from here on.
     EndKey {
         /// The agent.
         agent: AgentName,
-        /// The key; without it, the newest one.
+        /// One key only; without it all end, also those that a thief brought by rotation.
         #[arg(long, allow_hyphen_values = true)]
         kid: Option<Kid>,
         /// Since when it may have been in wrong hands (RFC 3339): information for readers of the trail.
@@ -66,11 +65,10 @@ impl Agent {
             }
             Agent::Show { agent } => output.one(&operator.command(AgentShow { agent }).await?.result),
             Agent::EndKey { agent, kid, suspect_from } => {
-                let kid = match kid {
-                    Some(kid) => kid,
-                    None => newest_key(&operator, &agent).await?,
-                };
-                say!("ending key {kid} of agent {agent}");
+                match &kid {
+                    Some(kid) => say!("ending key {kid} of agent {agent}; its other keys stay as they are"),
+                    None => say!("ending every key of agent {agent}"),
+                }
                 output.one(&operator.command(AgentKeyEnd { agent, kid, suspect_from }).await?.result)
             }
         }
@@ -101,14 +99,6 @@ async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Resu
     let done = operator.command(AgentRegister { register: statement }).await?;
     say!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
     output.one(&done.result)
-}
-
-async fn newest_key(operator: &Operator, agent: &AgentName) -> anyhow::Result<Kid> {
-    let shown = operator.command(AgentShow { agent: agent.clone() }).await?.result;
-    let keys = shown.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let newest = keys.iter().max_by_key(|key| key.get("kver").and_then(Value::as_u64));
-    let kid = newest.and_then(|key| key.get("kid")).and_then(Value::as_str);
-    Ok(kid.ok_or_else(|| Fault::local("the agent has no key"))?.parse()?)
 }
 
 /// All items of a list, page by page.

@@ -222,19 +222,32 @@ fn next_key(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName, register: &Register,
     Ok((entry, result))
 }
 
+/// The key of this identifier, or all that are not ended, with their numbers.
+fn keys_to_end(held: &Held, kid: Option<&Kid>) -> Result<Vec<(i64, HeldKey)>, Stop> {
+    let agent = &held.agent()?.agent;
+    if kid.is_some_and(|kid| agent.key(kid).is_none()) {
+        return Err(not_found("the agent has no such key"));
+    }
+    let meant = |key: &&HeldKey| key.ended.is_none() && kid.is_none_or(|kid| *kid == key.kid);
+    let keys: Vec<_> = agent.keys.iter().filter(meant).filter_map(|key| held.view.key(&key.kid)).collect();
+    if keys.is_empty() {
+        return Err(Denial::new(Reason::KeyRetired).detail("nothing to end: it was ended before").into());
+    }
+    Ok(keys.into_iter().map(|(id, key)| (id, key.clone())).collect())
+}
+
 fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
     let mut held = agent(tx, &body.agent)?;
-    let (id, key) = held.view.key(&body.kid).ok_or_else(|| not_found("the agent has no such key"))?;
-    let mut key = key.clone();
-    if key.ended.is_some() {
-        return Err(Denial::new(Reason::KeyRetired).detail("the key was ended before").into());
-    }
-    let result = json!({ "agent": body.agent, "kid": body.kid, "seq": held.chain.head.size });
+    let keys = keys_to_end(&held, body.kid.as_ref())?;
+    let kids: Vec<&Kid> = keys.iter().map(|(_, key)| &key.kid).collect();
+    let result = json!({ "agent": body.agent, "kids": kids, "seq": held.chain.head.size });
     let (entry, result, by) = command(tx, wish, &result)?;
-    let (kid, suspect_from) = (body.kid.clone(), body.suspect_from);
-    tx.append_deciding(&mut held, entry::AgentKeyEnd { by, kid, suspect_from })?;
-    key.ended = Some(held.chain.head.ts);
-    tx.write_key(&mut held, id, key)?;
+    for (id, mut key) in keys {
+        let (by, kid, suspect_from) = (by.clone(), key.kid.clone(), body.suspect_from);
+        tx.append_deciding(&mut held, entry::AgentKeyEnd { by, kid, suspect_from })?;
+        key.ended = Some(held.chain.head.ts);
+        tx.write_key(&mut held, id, key)?;
+    }
     tx.keep(held);
     Ok((entry, result))
 }
