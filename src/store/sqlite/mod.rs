@@ -9,8 +9,10 @@
 //!
 //! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
 //! back that was taken away: each such row carries a MAC, and each chain's row the digest of all of them, under a MAC of
-//! its own. He can destroy, and he can put the whole file back to an older state while the daemon is down; that is what
-//! `seen`, receipts and checkpoints are for.
+//! its own. He can destroy, and he can put a chain with all its rows back to an older state where this process has not
+//! looked at it since it began; that is what `seen`, receipts and checkpoints are for. Rows of sessions, leases, nonces
+//! and stored values carry no MAC: he can make a lease look live again, have a nonce forgotten for the rest of its
+//! window, and put an older version of a secret in front. What he reads stays sealed.
 
 mod chains;
 mod due;
