@@ -269,9 +269,20 @@ impl<S: Signed> Authenticated<S> {
         let statement: S = read(&envelope, &valid).map_err(proven)?;
         let claims = statement.claims();
         holder(&claims, key, place.aud, place.now, &valid).map_err(proven)?;
-        window(claims.iat, place.now, place.skew, place.floor).map_err(proven)?;
-        let req = envelope.digest();
-        Ok(Authenticated { statement, req, envelope, key: key.clone(), at: place.now })
+        let within = window(claims.iat, place.now, place.skew, place.floor).map_err(proven)?;
+        Ok(Authenticated::of(statement, envelope, key.clone(), place.now, valid, within))
+    }
+
+    /// What the steps have proved; there is no other way to make one.
+    fn of(
+        statement: S,
+        envelope: Envelope,
+        key: HeldKey,
+        at: Timestamp,
+        _: SignatureValid,
+        _: WithinWindow,
+    ) -> Authenticated<S> {
+        Authenticated { statement, req: envelope.digest(), envelope, key, at }
     }
 
     /// The statement.

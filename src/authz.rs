@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Map, Value};
 
+use crate::authn::SessionBound;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role, Uses};
@@ -41,6 +42,8 @@ pub struct Asked<'a> {
     pub agent: &'a AgentName,
     /// In which session.
     pub sid: &'a Sid,
+    /// The proof that the session is open, or may be opened, under the seal of the request.
+    pub bound: &'a SessionBound,
     /// When that session ends at the latest.
     pub session_ends: Timestamp,
     /// Which role.

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use async_trait::async_trait;
+use nockvault::authn::bind;
 use nockvault::authz::{Asked, Peer, Permit, permit};
 use nockvault::base64url;
 use nockvault::crypto::hash::Digest;
+use nockvault::crypto::hpke::{SUITE, SealSecretKey};
 use nockvault::crypto::signature::{PublicKey, Signature, SigningKey};
 use nockvault::denial::{Denial, Reason};
 use nockvault::engine::jwt::Jwt;
@@ -17,6 +19,7 @@ use nockvault::grant::{Grant, Role, Uses};
 use nockvault::id::{LeaseId, SecretName};
 use nockvault::secret::SecretBytes;
 use nockvault::statement::grant::Terms;
+use nockvault::statement::session::Seal;
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -52,9 +55,12 @@ fn leave(engine: &str, config: Value) -> Permit {
         from: vec![],
         rate: None,
     };
+    let pk = SealSecretKey::generate(&OsEntropy).public().into();
+    let seal = Seal { pk, suite: SUITE.into(), sig_pk: None };
     let asked = Asked {
         agent: &agent,
         sid: &"nightly-1".parse().unwrap(),
+        bound: &bind(None, Some(&seal), NOW, Seconds(60)).unwrap(),
         session_ends: NOW.plus(Seconds(86_400)),
         role: &role,
         ttl: Seconds(0),

@@ -7,7 +7,7 @@
 use super::answer::{Outcome, Receipt, turn_away};
 use super::nonces::Reservation;
 use super::{State, Vault};
-use crate::authn::{self, Authenticated, Place, Signed};
+use crate::authn::{self, Authenticated, Place, SessionBound, Signed};
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Fault, Reason};
@@ -45,12 +45,12 @@ impl<B: Body> Asking<B> {
     }
 
     /// Steps 9 to 11: agent and session alive, the seal acceptable and the session's own, `seen` a prefix of the chain.
-    pub(super) fn bind(&self, seal: Option<&Seal>, vault: &Vault) -> Result<(), Denial> {
+    pub(super) fn bind(&self, seal: Option<&Seal>, vault: &Vault) -> Result<SessionBound, Denial> {
         let now = self.authenticated.at();
         self.situation.agent.alive()?;
         seal.map(authn::seal_acceptable).transpose()?;
-        authn::bind(self.situation.session.as_ref(), seal, now, vault.limits.rules.session_idle)?;
-        if self.situation.history { Ok(()) } else { Err(Reason::HistoryMismatch.into()) }
+        let bound = authn::bind(self.situation.session.as_ref(), seal, now, vault.limits.rules.session_idle)?;
+        if self.situation.history { Ok(bound) } else { Err(Reason::HistoryMismatch.into()) }
     }
 }
 

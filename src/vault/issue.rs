@@ -7,7 +7,7 @@
 use super::Vault;
 use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
-use crate::authn;
+use crate::authn::{self, SessionBound};
 use crate::authz::{self, Asked, Peer, Permit};
 use crate::base64url::Bytes;
 use crate::crypto::envelope::Envelope;
@@ -34,9 +34,9 @@ impl Vault {
 
     async fn decide_issue(&self, asking: &Asking<Issue>, peer: Peer) -> Result<(Receipt, Reply), Denial> {
         let issue = asking.body();
-        asking.bind(Some(&issue.seal), self)?;
+        let bound = asking.bind(Some(&issue.seal), self)?;
         let session_key = authn::seal_acceptable(&issue.seal)?;
-        let (permit, engine) = self.permit(asking, peer)?;
+        let (permit, engine) = self.permit(asking, &bound, peer)?;
 
         let mint = Mint { permit: &permit, params: &issue.params, session_key: issue.seal.sig_pk.as_ref() };
         let minted = engine.mint(mint, self).await?;
@@ -56,7 +56,12 @@ impl Vault {
     }
 
     /// Step 12: the grant covers it, and the engine takes its parameters.
-    fn permit(&self, asking: &Asking<Issue>, peer: Peer) -> Result<(Permit, &dyn Engine), Denial> {
+    fn permit(
+        &self,
+        asking: &Asking<Issue>,
+        bound: &SessionBound,
+        peer: Peer,
+    ) -> Result<(Permit, &dyn Engine), Denial> {
         let (common, issue) = (&asking.authenticated.statement().common, asking.body());
         let now = asking.authenticated.at();
         let situation = &asking.situation;
@@ -65,6 +70,7 @@ impl Vault {
         let asked = Asked {
             agent: &common.agent,
             sid: &common.sid,
+            bound,
             session_ends,
             role: &issue.role,
             ttl: issue.ttl,

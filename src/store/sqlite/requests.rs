@@ -10,7 +10,7 @@ use super::stop::{Stop, is_constraint};
 use super::tx::Tx;
 use super::views::Held;
 use crate::audit::entry;
-use crate::authn::{self, Authenticated};
+use crate::authn::{self, Authenticated, SessionBound};
 use crate::authz::{self, Asked, Peer};
 use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::Digest;
@@ -98,15 +98,15 @@ fn bind(
     common: &Common,
     seal: Option<&Seal>,
     opened: Timestamp,
-) -> Result<Session, Stop> {
+) -> Result<(Session, SessionBound), Stop> {
     let rules = tx.shared.rules;
     let (chain, at) = (held.chain.id, tx.stamp(held));
     let known = leases::session(tx.conn, chain, &common.agent, &common.sid)?;
-    authn::bind(known.as_ref(), seal, at, rules.session_idle)?;
+    let bound = authn::bind(known.as_ref(), seal, at, rules.session_idle)?;
     if let Some(mut session) = known {
         session.used = session.used.max(at);
         leases::touch_session(tx.conn, chain, &session, rules.session_idle)?;
-        return Ok(session);
+        return Ok((session, bound));
     }
     let seal = seal.ok_or(Reason::SessionUnknown)?.clone();
     if held.chain.sessions >= rules.sessions_per_agent {
@@ -116,7 +116,7 @@ fn bind(
     let session = Session { agent, sid, seal, opened, used: at, ends: opened.plus(rules.session_max), ended: None };
     leases::add_session(tx.conn, chain, &session, rules.session_idle)?;
     held.chain.sessions += 1;
-    Ok(session)
+    Ok((session, bound))
 }
 
 /// Ends a lease, with the count of those that live.
@@ -130,7 +130,7 @@ pub(super) fn open_session(tx: &mut Tx<'_>, asking: &Asking<Hello>) -> Result<(S
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
     let opened = tx.stamp(&held);
-    let session = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), opened)?;
+    let (session, _) = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), opened)?;
     let entry = tx.append(&mut held, entry::Session { request: asking.embedded.clone() })?;
     tx.keep(held);
     Ok((session, entry))
@@ -153,7 +153,7 @@ pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) ->
     fits(asking, hdr, tx)?;
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
-    let session = bind(tx, &mut held, &asking.common, Some(&body.seal), hdr.iat)?;
+    let (session, bound) = bind(tx, &mut held, &asking.common, Some(&body.seal), hdr.iat)?;
     let role = tx.role(&body.role)?;
     let facts = held.agent()?;
     let grant = facts.agent.grants.iter().find(|grant| grant.role == body.role);
@@ -161,6 +161,7 @@ pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) ->
     let asked = Asked {
         agent: &hdr.agent,
         sid: &hdr.sid,
+        bound: &bound,
         session_ends: session.ends,
         role: &body.role,
         ttl: body.ttl,
@@ -264,7 +265,7 @@ pub(super) fn end_session(tx: &Tx<'_>, held: &mut Held, mut session: Session, at
 pub(super) fn close(tx: &mut Tx<'_>, asking: &Asking<Close>) -> Result<(u64, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     let at = tx.stamp(&held);
-    let session = bind(tx, &mut held, &asking.common, None, at)?;
+    let (session, _) = bind(tx, &mut held, &asking.common, None, at)?;
     let sid: &Sid = &asking.common.sid;
     let live = leases::live_of_session(tx.conn, held.chain.id, sid)?;
     for lease in &live {
