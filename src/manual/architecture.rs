@@ -50,7 +50,7 @@
 //! | `authz` | an authenticated request and a grant give a permit or a denial; pure | `authn`, `grant`, `lease` and below |
 //! | `engine` | mint, renew, revoke, list, probe; what it must read comes through a port | `authz`, `lease`, `seal` and below |
 //! | `seal` | a reply to its session, a record to its place, the root key to its custody | `statement` and below |
-//! | `audit` | entries, chains, checkpoints, proofs and their verification; it waits for nothing and reads from `Read` | `statement` and below |
+//! | `audit` | entries, chains, certificates, receipts and their verification; it waits for nothing and reads from `Read` | `statement` and below |
 //! | `store` | the domain's verbs, each one durable transaction | all above |
 //! | `vault` | the flow; neither the wire nor the configuration is known here | all above |
 //! | `wire` | generated messages and their conversion | `statement` and below |

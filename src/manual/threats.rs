@@ -22,7 +22,7 @@
 //! | who can write the database | the file | a key, a grant, a revived lease | rows that decide carry a code under a key that the file does not hold, and agree with the chain |
 //! | who can read the database | the file, the log of writes, a backup | secrets | records are encrypted to their place; minted secrets are never stored |
 //! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
-//! | the vault's host, from some moment on | the running process | to rewrite the past | heads, receipts and checkpoints that others keep; audit keys of past epochs are erased |
+//! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |
 //! | an agent that denies | its own key | to have asked for nothing | its signed request stands in the entry |
 //!
 //! # Assumptions
@@ -31,7 +31,7 @@
 //! - The system's random generator gives random bytes.
 //! - A synced write is durable.
 //! - Whoever owns the vault's process while it runs owns what it can open from then on.
-//! - At least one head, receipt or checkpoint of a chain is kept where the attacker cannot change it.
+//! - At least one head or receipt of a chain is kept where the attacker cannot change it.
 //!
 //! # Not stopped
 //!
@@ -41,5 +41,5 @@
 //!   else.
 //! - A child of the same user can read what its user can read.
 //! - A signature proves "a holder of kit's key", never "the model".
-//! - A chain file alone does not show that its end was cut off. A head, a receipt or a checkpoint shows it.
+//! - A chain file alone does not show that its end was cut off. A head or a receipt kept outside shows it.
 //! - A vault that is stopped, or a host that is taken away, issues nothing.

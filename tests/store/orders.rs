@@ -167,7 +167,7 @@ async fn an_operator_brings_a_successor_and_ends_a_key() {
     let ended = world.order(&Order::EndAgentKey(&world.command(end(kit.key.kid())).await)).await;
     ended.result.unwrap();
     let again = world.order(&Order::EndAgentKey(&world.command(end(kit.key.kid())).await)).await;
-    assert_eq!(refused(again), Reason::KeyRetired);
+    assert_eq!(refused(again), Reason::NotFound);
     assert!(world.store().candidate(&kit.key.kid()).await.unwrap().key.unwrap().ended.is_some());
 
     let next = SigningKey::generate(&*world.entropy);

@@ -231,7 +231,7 @@ fn keys_to_end(held: &Held, kid: Option<&Kid>) -> Result<Vec<(i64, HeldKey)>, St
     let meant = |key: &&HeldKey| key.ended.is_none() && kid.is_none_or(|kid| *kid == key.kid);
     let keys: Vec<_> = agent.keys.iter().filter(meant).filter_map(|key| held.view.key(&key.kid)).collect();
     if keys.is_empty() {
-        return Err(Denial::new(Reason::KeyRetired).detail("nothing to end: it was ended before").into());
+        return Err(not_found("nothing is left to end: it was ended before"));
     }
     Ok(keys.into_iter().map(|(id, key)| (id, key.clone())).collect())
 }

@@ -1409,10 +1409,10 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowAgent"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends one key of an agent, now. No request it signed is accepted afterwards.
+        /// Ends one key of an agent, or with `kid` null every key it has, now. No request they signed is accepted afterwards.
         /// Statement: `nockvault/agent_key_end`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a key that ended before.
+        /// Refused: NOT_FOUND, also where nothing is left to end.
         pub async fn end_agent_key(
             &mut self,
             request: impl tonic::IntoRequest<super::EndAgentKeyRequest>,
@@ -1659,10 +1659,10 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ListGrants"));
             self.inner.unary(req, path, codec).await
         }
-        /// Revokes a grant. Nothing is issued or renewed under it afterwards.
+        /// Revokes a grant, and the leases that live under it. Nothing is issued or renewed under it afterwards.
         /// Statement: `nockvault/grant_revoke`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a grant that ended before.
+        /// Refused: NOT_FOUND, also for a grant that ended before.
         pub async fn revoke_grant(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeGrantRequest>,
@@ -1826,10 +1826,10 @@ pub mod operator_service_server {
             tonic::Response<super::ShowAgentResponse>,
             tonic::Status,
         >;
-        /// Ends one key of an agent, now. No request it signed is accepted afterwards.
+        /// Ends one key of an agent, or with `kid` null every key it has, now. No request they signed is accepted afterwards.
         /// Statement: `nockvault/agent_key_end`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a key that ended before.
+        /// Refused: NOT_FOUND, also where nothing is left to end.
         async fn end_agent_key(
             &self,
             request: tonic::Request<super::EndAgentKeyRequest>,
@@ -1921,10 +1921,10 @@ pub mod operator_service_server {
             tonic::Response<super::ListGrantsResponse>,
             tonic::Status,
         >;
-        /// Revokes a grant. Nothing is issued or renewed under it afterwards.
+        /// Revokes a grant, and the leases that live under it. Nothing is issued or renewed under it afterwards.
         /// Statement: `nockvault/grant_revoke`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a grant that ended before.
+        /// Refused: NOT_FOUND, also for a grant that ended before.
         async fn revoke_grant(
             &self,
             request: tonic::Request<super::RevokeGrantRequest>,
