@@ -29,6 +29,7 @@ use nockvault::statement::card::Card;
 use nockvault::statement::grant::{GrantCreate, Terms};
 use nockvault::statement::register::{Holder, Register};
 use nockvault::statement::role::RoleCreate;
+use nockvault::statement::secret::SecretUse;
 use nockvault::time::{Clock, Seconds, SystemClock};
 use serde_json::json;
 
@@ -114,7 +115,7 @@ async fn set_up(daemon: &Daemon, operator_key: SigningKey, engine: &str) -> Vec<
     let operator =
         Operator::connect(&daemon.card, Identity::held("admin".parse().unwrap(), operator_key, 1)).await.unwrap();
     let value = SecretBytes::from(b"correct horse battery staple".to_vec());
-    operator.put_secret(&"orders-db".parse().unwrap(), &value).await.unwrap();
+    operator.put_secret(&"orders-db".parse().unwrap(), &value, SecretUse::Kv, None).await.unwrap();
     let config = match engine {
         "jwt" => json!({ "audience": ["orders"] }),
         _ => json!({ "secret": "orders-db" }),

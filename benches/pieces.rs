@@ -26,7 +26,7 @@ use nockvault::seal::reply;
 use nockvault::secret::SecretBytes;
 use nockvault::statement::issue::{Issue, Purpose};
 use nockvault::statement::register::{Holder, Register};
-use nockvault::statement::reply::Hdr;
+use nockvault::statement::reply::{Hdr, Revocation};
 use nockvault::statement::request::{Common, Request, Seen};
 use nockvault::statement::session::Seal;
 use nockvault::statement::{Body as _, VERSION};
@@ -90,6 +90,7 @@ fn hdr(scene: &Scene, req: Digest) -> Hdr {
         kid: scene.agent.kid(),
         lease: LeaseId::new(NOW.0, [7; 10]),
         renewable: true,
+        revocation: Revocation::None,
         req,
         role: "orders-read".parse().unwrap(),
         sid: "nightly-7".parse().unwrap(),

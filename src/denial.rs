@@ -142,6 +142,12 @@ reasons! {
     SecretMissing = "secret_missing", Vault, "the secret behind this role does not exist; ask an operator";
     /// The engine or its backend did not answer.
     EngineUnavailable = "engine_unavailable", Vault, "the engine behind this role cannot serve now; try again later";
+    /// The backend answered and said no.
+    EngineRefused = "engine_refused", Vault, "the backend refused what this role asks of it; an operator must look at the role";
+    /// The value behind the role is past its end, or ends before the life asked for.
+    SecretExpired = "secret_expired", Limit, "the stored value ends before the life asked for; ask for at most the limit, in seconds, or ask an operator for a new value";
+    /// The request was broken off before it came to an end, and what it may have made is undone.
+    Interrupted = "interrupted", Vault, "the vault was interrupted while it served this request; sign a new one";
     /// The audit entry could not be made durable, so nothing was issued.
     AuditUnavailable = "audit_unavailable", Vault, "the audit trail cannot be written, so nothing was issued; try again later";
     /// The deadline passed while a commit was under way; what lands is revoked.

@@ -223,9 +223,15 @@ async fn nothing_that_carries_a_secret_prints_it() {
     printed += &format!("{issued:?} {token:#?}");
 
     let secret = || nockvault::secret::SecretBytes::new(CANARY.as_bytes().to_vec());
-    let minted = nockvault::engine::Minted { secret: secret(), handle: "nv_kit_0".into() };
-    let read = vault.vault().store().secret_value(&"birds".parse().unwrap(), None).await.unwrap().unwrap();
-    assert_eq!(read.1.expose(), CANARY.as_bytes());
+    let minted = nockvault::engine::Minted { secret: secret(), until: None };
+    let read = vault
+        .vault()
+        .store()
+        .secret_value(nockvault::statement::secret::SecretUse::Kv, &"birds".parse().unwrap(), None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(read.value.expose(), CANARY.as_bytes());
     printed += &format!("{minted:?} {minted:#?} {read:?} {:?} {:#?}", secret(), Some(secret()));
     let (put, sealed) = vault.put_command("birds", CANARY.as_bytes());
     printed += &format!("{put:?} {sealed:?} {sealed:#?}");

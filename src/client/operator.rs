@@ -23,9 +23,10 @@ use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseList, LeaseRevoke};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCreate, RoleList, RoleShow};
-use crate::statement::secret::{SecretList, SecretPut, SecretVersions, intake_info};
+use crate::statement::secret::{SecretList, SecretPut, SecretUse, SecretVersions, intake_info};
 use crate::statement::status::StatusRead;
 use crate::statement::{Body, VERSION};
+use crate::time::Timestamp;
 use crate::wire::v1;
 use crate::wire::v1::SignedEnvelope;
 use crate::wire::v1::operator_service_client::OperatorServiceClient;
@@ -146,14 +147,20 @@ impl Operator {
     ///
     /// # Errors
     /// Any [`Fault`].
-    pub async fn put_secret(&self, name: &SecretName, value: &SecretBytes) -> Result<Executed, Fault> {
+    pub async fn put_secret(
+        &self,
+        name: &SecretName,
+        value: &SecretBytes,
+        used: SecretUse,
+        expires: Option<Timestamp>,
+    ) -> Result<Executed, Fault> {
         let seal = |nonce: &Nonce| {
             let pins = self.link.pins();
             let to = pins.intake().ok_or_else(|| Untrusted::Certificate("there is none for the intake key".into()))?;
             let info = intake_info(&self.link.card.aud, nonce);
             let sealed =
                 hpke::seal(to, &info, &[], value.expose(), &*self.link.around.entropy).map_err(Fault::local)?;
-            Ok((SecretPut { name: name.clone(), sealed: sealed.digest() }, Some(sealed)))
+            Ok((SecretPut { name: name.clone(), sealed: sealed.digest(), expires, used }, Some(sealed)))
         };
         Ok(self.exchange(seal).await?.0)
     }

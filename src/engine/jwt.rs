@@ -10,17 +10,18 @@
 //! it may be left out where the role has only one. Secret: `{"token","type":"jwt"}`.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::kv::object;
-use super::{Capabilities, Engine, Mint, Minted, StoredValues, members};
+use super::{Capabilities, Engine, Mint, Minted, Schemas, StoredValues, members, schema_of};
 use crate::base64url;
 use crate::crypto::json::canonical;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
-use crate::id::handle;
+use crate::statement::reply::Revocation;
 
 /// The engine and its key.
 #[derive(Debug)]
@@ -29,20 +30,20 @@ pub struct Jwt {
     issuer: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     audience: Vec<String>,
     scope: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
     audience: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Secret<'a> {
     token: &'a str,
     #[serde(rename = "type")]
@@ -114,7 +115,11 @@ impl Engine for Jwt {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { renewable: false, revocable: false }
+        Capabilities { renewable: false, revocation: Revocation::Listed }
+    }
+
+    fn schemas(&self) -> Schemas {
+        Schemas { config: schema_of::<Config>(), params: schema_of::<Params>(), secret: schema_of::<Secret<'_>>() }
     }
 
     fn check_role(&self, config: &Map<String, Value>) -> Result<(), Denial> {
@@ -139,6 +144,6 @@ impl Engine for Jwt {
         let audience = config.audience(&params)?;
         let token = self.token(&self.claims(&mint, &config, audience));
         let secret = object(&Secret { token: &token, kind: "jwt" }, token.len())?;
-        Ok(Minted { secret, handle: handle(mint.permit.agent(), mint.permit.lease()) })
+        Ok(Minted { secret, until: None })
     }
 }

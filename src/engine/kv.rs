@@ -7,32 +7,35 @@
 //! `base64url` for a value that is no text or holds characters that JSON must write as six.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Capabilities, Engine, Mint, Minted, StoredValues, members};
+use super::{Capabilities, Engine, Mint, Minted, Schemas, Stored, StoredValues, members, schema_of};
 use crate::base64url;
 use crate::denial::{Denial, Reason};
-use crate::id::{SecretName, handle};
+use crate::id::SecretName;
 use crate::secret::SecretBytes;
+use crate::statement::reply::Revocation;
+use crate::statement::secret::SecretUse;
 
 /// The engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kv;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     secret: SecretName,
     version: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {}
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Secret<'a> {
     encoding: &'static str,
     name: &'a SecretName,
@@ -49,7 +52,11 @@ impl Engine for Kv {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { renewable: true, revocable: false }
+        Capabilities { renewable: true, revocation: Revocation::None }
+    }
+
+    fn schemas(&self) -> Schemas {
+        Schemas { config: schema_of::<Config>(), params: schema_of::<Params>(), secret: schema_of::<Secret<'_>>() }
     }
 
     fn check_role(&self, config: &Map<String, Value>) -> Result<(), Denial> {
@@ -66,8 +73,8 @@ impl Engine for Kv {
 
     async fn mint(&self, mint: Mint<'_>, values: &dyn StoredValues) -> Result<Minted, Denial> {
         let config: Config = members(mint.permit.config(), Reason::BadRole)?;
-        let stored = values.stored_value(&config.secret, config.version).await?;
-        let Some((version, value)) = stored else {
+        let stored = values.stored_value(SecretUse::Kv, &config.secret, config.version).await?;
+        let Some(Stored { version, value, expires }) = stored else {
             return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
         };
         let encoded;
@@ -79,7 +86,7 @@ impl Engine for Kv {
             }
         };
         let secret = object(&Secret { encoding, name: &config.secret, kind: "kv", value, version }, value.len())?;
-        Ok(Minted { secret, handle: handle(mint.permit.agent(), mint.permit.lease()) })
+        Ok(Minted { secret, until: expires })
     }
 }
 

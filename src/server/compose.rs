@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, Custody};
+use crate::engine;
 use crate::entropy::Entropy;
 use crate::seal::custody::{self, CustodyFault, RootKey};
 use crate::store::sqlite::{OpenFault, Sqlite};
@@ -45,5 +46,5 @@ pub async fn open(
     let limits = config.vault_limits();
     let (store, keys) =
         Sqlite::open(&config.vault.data_dir, &root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
-    Ok(Vault::open(Arc::new(store), keys, limits, clock, entropy).await?)
+    Ok(Vault::open(Arc::new(store), keys, limits, engine::all(&entropy), clock, entropy).await?)
 }

@@ -51,7 +51,9 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TtlExceedsSession
         | Reason::LeaseEnded
         | Reason::NotRenewable
-        | Reason::SecretMissing => Code::FailedPrecondition,
+        | Reason::SecretMissing
+        | Reason::SecretExpired
+        | Reason::EngineRefused => Code::FailedPrecondition,
         Reason::SessionUnknown | Reason::LeaseUnknown | Reason::NotFound => Code::NotFound,
         Reason::Replay | Reason::AlreadyExists | Reason::NameCollision | Reason::KeyKnown => Code::AlreadyExists,
         Reason::NoncesFull | Reason::SessionLimit | Reason::RateLimited | Reason::LeaseLimit | Reason::Busy => {
@@ -59,6 +61,7 @@ pub fn code(reason: Reason) -> Code {
         }
         Reason::Sealed
         | Reason::EngineUnavailable
+        | Reason::Interrupted
         | Reason::AuditUnavailable
         | Reason::ClockBehind
         | Reason::Quarantined => Code::Unavailable,

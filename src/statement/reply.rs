@@ -29,6 +29,36 @@ impl EntryRef {
     }
 }
 
+/// How a credential can be made useless before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Revocation {
+    /// In no way: the end of the lease bounds for how long it may be kept and used, and no more.
+    None,
+    /// It stands in a list that the vault publishes and verifiers fetch.
+    Listed,
+    /// It is taken away where it lives.
+    Backend,
+}
+
+impl Revocation {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Revocation::None => "none",
+            Revocation::Listed => "listed",
+            Revocation::Backend => "backend",
+        }
+    }
+
+    /// The revocation of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Revocation> {
+        [Revocation::None, Revocation::Listed, Revocation::Backend].into_iter().find(|one| one.as_str() == word)
+    }
+}
+
 /// What was issued, in the open: it is bound into the seal and stands in the audit entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hdr {
@@ -46,6 +76,8 @@ pub struct Hdr {
     pub renewable: bool,
     /// H(PAE) of the request.
     pub req: Digest,
+    /// How it can be made useless before its time.
+    pub revocation: Revocation,
     /// Of which role.
     pub role: RoleName,
     /// For which session.

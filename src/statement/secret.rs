@@ -4,13 +4,46 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Body;
 use super::command::Page;
+use super::{Body, nullable};
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, Nonce, SecretName};
+use crate::time::Timestamp;
 
 /// The largest sealed input, in bytes of ciphertext.
 pub const SEALED_INPUT_MAX: usize = 1024 * 1024;
+
+/// What a stored secret is for. It is fixed by the first version and bound into the seal at rest: what was stored for
+/// one use is never found by another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretUse {
+    /// A value that the `kv` engine hands out.
+    #[default]
+    Kv,
+    /// What an engine needs to be let in at its backend. It is never handed out.
+    Backend,
+    /// A certificate authority's key. It is never handed out.
+    Ca,
+}
+
+impl SecretUse {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SecretUse::Kv => "kv",
+            SecretUse::Backend => "backend",
+            SecretUse::Ca => "ca",
+        }
+    }
+
+    /// The use of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<SecretUse> {
+        [SecretUse::Kv, SecretUse::Backend, SecretUse::Ca].into_iter().find(|used| used.as_str() == word)
+    }
+}
 
 /// Stores a new version of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +53,12 @@ pub struct SecretPut {
     pub name: SecretName,
     /// H(enc || ct) of the sealed value beside the envelope.
     pub sealed: Digest,
+    /// When the value stops being good; none means never. Only for the use `kv`.
+    #[serde(deserialize_with = "nullable")]
+    pub expires: Option<Timestamp>,
+    /// What it is for. Later versions are for the same use as the first.
+    #[serde(rename = "use")]
+    pub used: SecretUse,
 }
 
 impl Body for SecretPut {

@@ -24,6 +24,7 @@ use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
+use crate::engine::Stored;
 use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
@@ -40,7 +41,7 @@ use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
 use crate::statement::role::RoleCreate;
 use crate::statement::rotate_key::RotateKey;
-use crate::statement::secret::SecretPut;
+use crate::statement::secret::{SecretPut, SecretUse};
 use crate::statement::session::{Close, Hello};
 use crate::time::{Seconds, Timestamp};
 
@@ -233,6 +234,10 @@ pub struct SecretVersion {
     pub since: Timestamp,
     /// How many bytes its value has.
     pub bytes: u64,
+    /// What it is for.
+    pub used: SecretUse,
+    /// When it stops being good, where that was said.
+    pub expires: Option<Timestamp>,
 }
 
 /// A grant and what it has given.
@@ -363,12 +368,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn situation(&self, question: &Question<'_>) -> Result<Situation, Failure>;
     /// Whether a nonce of this key was used before.
     async fn nonce_known(&self, kid: &Kid, nonce: &Nonce) -> Result<bool, Failure>;
-    /// The newest version of a stored secret, or the one asked for.
+    /// The newest version of a secret stored for this use, or the one asked for.
     async fn secret_value(
         &self,
+        used: SecretUse,
         name: &SecretName,
         version: Option<u64>,
-    ) -> Result<Option<(u64, SecretBytes)>, Failure>;
+    ) -> Result<Option<Stored>, Failure>;
 
     // --- requests of agents: each spends the nonce, changes the rows, appends the entry, in one durable transaction
 

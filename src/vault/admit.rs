@@ -161,7 +161,7 @@ pub(super) type Reply = Box<dyn FnOnce(&super::answer::Pen, Receipt) -> Outcome 
 /// itself cannot serve, its trail most likely cannot either.
 fn chained(denial: &Denial) -> bool {
     match denial.reason {
-        Reason::SecretMissing | Reason::EngineUnavailable => true,
+        Reason::SecretMissing | Reason::EngineUnavailable | Reason::EngineRefused => true,
         Reason::Replay | Reason::NoncesFull | Reason::ClockSkew | Reason::Stale => false,
         reason => reason.fault() != Fault::Vault,
     }

@@ -13,8 +13,8 @@ use crate::base64url::Bytes;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hpke::Sealed;
 use crate::denial::Denial;
-use crate::engine::{Engine, Mint};
-use crate::id::LeaseId;
+use crate::engine::{Capabilities, Engine, Mint};
+use crate::id::{LeaseId, handle};
 use crate::seal::reply as seal;
 use crate::statement::issue::Issue;
 use crate::statement::reply::{Hdr, Issued};
@@ -38,9 +38,11 @@ impl Vault {
         let session_key = authn::seal_acceptable(&issue.seal)?;
         let (permit, engine) = self.permit(asking, &bound, peer)?;
 
-        let mint = Mint { permit: &permit, params: &issue.params, session_key: issue.seal.sig_pk.as_ref() };
+        let handle = handle(permit.agent(), permit.lease());
+        let session_signs = issue.seal.sig_pk.as_ref();
+        let mint = Mint { permit: &permit, handle: &handle, params: &issue.params, session_key: session_signs };
         let minted = engine.mint(mint, self).await?;
-        let hdr = self.header(asking, &permit, engine.capabilities().renewable);
+        let hdr = self.header(asking, &permit, engine.capabilities());
         let sealed = seal::seal(&minted.secret, &hdr, &session_key, &*self.entropy)?;
 
         let issuance = Issuance {
@@ -48,7 +50,7 @@ impl Vault {
             peer,
             hdr: &hdr,
             latest: permit.latest(),
-            handle: &minted.handle,
+            handle: &handle,
             sealed: sealed.digest(),
         };
         let receipt = Receipt::of(self.store.issue(&issuance).await.map_err(|failure| failure.denial())?);
@@ -85,15 +87,16 @@ impl Vault {
         Ok((permit, engine))
     }
 
-    fn header(&self, asking: &Asking<Issue>, permit: &Permit, renewable: bool) -> Hdr {
+    fn header(&self, asking: &Asking<Issue>, permit: &Permit, can: Capabilities) -> Hdr {
         Hdr {
             agent: permit.agent().clone(),
             exp: permit.expires(),
             iat: permit.issued(),
             kid: asking.authenticated.key().kid.clone(),
             lease: permit.lease().clone(),
-            renewable,
+            renewable: can.renewable,
             req: permit.req(),
+            revocation: can.revocation,
             role: permit.role().name.clone(),
             sid: permit.sid().clone(),
             vault: self.aud.clone(),

@@ -79,7 +79,14 @@ pub(super) fn role(role: &Role) -> Object {
 
 /// A version of a stored secret.
 pub(super) fn secret(secret: &SecretVersion) -> Object {
-    object(json!({ "bytes": secret.bytes, "name": secret.name, "since": secret.since, "version": secret.version }))
+    object(json!({
+        "bytes": secret.bytes,
+        "expires": secret.expires,
+        "name": secret.name,
+        "since": secret.since,
+        "use": secret.used,
+        "version": secret.version,
+    }))
 }
 
 /// A grant and what it has given.

@@ -30,12 +30,12 @@ use crate::crypto::hpke::SealSecretKey;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
 use crate::engine::jwt::Jwt;
-use crate::engine::kv::Kv;
-use crate::engine::{Engines, StoredValues};
+use crate::engine::{Engine, Engines, Stored, StoredValues};
 use crate::entropy::Entropy;
 use crate::id::{Aud, SecretName, VaultName};
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::Secret;
 use crate::statement::cert::KeyRole;
+use crate::statement::secret::SecretUse;
 use crate::store::{Event, Failure, Rules, Store, VaultKeys};
 use crate::time::Clock;
 
@@ -112,7 +112,7 @@ pub struct Vault {
 
 impl Vault {
     /// Begins to serve from an open store: certificates past half their life are renewed, a new audit key is made, and
-    /// `_vault` says `start`.
+    /// `_vault` says `start`. `engines` are those besides `jwt`.
     ///
     /// # Errors
     /// [`OpeningFault`], whose text says what to do.
@@ -120,6 +120,7 @@ impl Vault {
         store: Arc<dyn Store>,
         mut own: VaultKeys,
         limits: Limits,
+        mut engines: Vec<Box<dyn Engine>>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Vault>, OpeningFault> {
@@ -134,11 +135,13 @@ impl Vault {
         };
         let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
         let jwt = Jwt::new(SigningKey::from_seed(secret(KeyRole::Jwt)?), issuer);
+        let jwks = jwt.jwks();
+        engines.push(Box::new(jwt));
         let vault = Vault {
             intake: SealSecretKey::from_bytes(secret(KeyRole::Intake)?),
             pen: Pen::new(SigningKey::from_seed(secret(KeyRole::Response)?)),
-            jwks: jwt.jwks(),
-            engines: Engines::new(vec![Box::new(Kv), Box::new(jwt)]),
+            jwks,
+            engines: Engines::new(engines),
             certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
             epochs: Epochs::after(own.audit_epochs, own.newest),
             name: own.name,
@@ -207,9 +210,10 @@ impl Vault {
 impl StoredValues for Vault {
     async fn stored_value(
         &self,
+        used: SecretUse,
         name: &SecretName,
         version: Option<u64>,
-    ) -> Result<Option<(u64, SecretBytes)>, Denial> {
-        self.store.secret_value(name, version).await.map_err(Failure::denial)
+    ) -> Result<Option<Stored>, Denial> {
+        self.store.secret_value(used, name, version).await.map_err(Failure::denial)
     }
 }

@@ -18,7 +18,7 @@ use nockvault::statement::card::{Card, Genesis};
 use nockvault::statement::cert::KeyRole;
 use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::Renew;
-use nockvault::statement::reply::{Denied, Described, EntryRef, Hdr, Issued, Limits, Renewed};
+use nockvault::statement::reply::{Denied, Described, EntryRef, Hdr, Issued, Limits, Renewed, Revocation};
 use nockvault::statement::request::Request;
 use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::wire::convert::{self, RefusalDetails};
@@ -171,6 +171,7 @@ impl Fake {
             kid: common.kid,
             lease: LeaseId::new(now.0, [7; 10]),
             renewable: true,
+            revocation: Revocation::None,
             req: envelope.digest(),
             role: body.role,
             sid: common.sid,

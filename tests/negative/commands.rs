@@ -11,7 +11,7 @@ use nockvault::statement::agent::{AgentKeyEnd, AgentShow};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Rate, Terms};
 use nockvault::statement::lease::LeaseRevoke;
 use nockvault::statement::role::{RoleCreate, RoleShow};
-use nockvault::statement::secret::{SecretPut, SecretVersions};
+use nockvault::statement::secret::{SecretPut, SecretUse, SecretVersions};
 use nockvault::statement::status::StatusRead;
 use nockvault::time::Seconds;
 use nockvault::vault::operate::Call;
@@ -96,7 +96,9 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
 async fn sealed_input_belongs_to_its_command() {
     let stage = Stage::set().await;
     let (vault, operator) = (&stage.vault, &stage.vault.operator);
-    let put = |sealed: Digest| operator.command(SecretPut { name: "new".parse().unwrap(), sealed });
+    let put = |sealed: Digest| {
+        operator.command(SecretPut { name: "new".parse().unwrap(), sealed, expires: None, used: SecretUse::Kv })
+    };
     let input = |nonce: &Nonce| vault.seal_input(b"a value", nonce);
     let mut cases = Vec::new();
 

@@ -7,7 +7,7 @@ use nockvault::denial::Reason;
 use nockvault::lease::State;
 use nockvault::secret::SecretBytes;
 use nockvault::statement::lease::Release;
-use nockvault::statement::secret::SecretPut;
+use nockvault::statement::secret::{SecretPut, SecretUse};
 use nockvault::store::{Order, Rules, Store};
 use nockvault::time::Clock;
 
@@ -122,7 +122,14 @@ async fn without_room_nothing_is_given_and_nothing_is_half_done() {
 
     world.store().limit_size(1).await.unwrap();
     let name = "big".parse().unwrap();
-    let command = world.command(SecretPut { name, sealed: nockvault::crypto::hash::Digest::of(b"") }).await;
+    let command = world
+        .command(SecretPut {
+            name,
+            sealed: nockvault::crypto::hash::Digest::of(b""),
+            expires: None,
+            used: SecretUse::Kv,
+        })
+        .await;
     let value = SecretBytes::from(vec![7; 1 << 20]);
     let why = unavailable(world.store().carry_out(&Order::PutSecret(&command, &value)).await);
     assert_eq!(why, "the disk is full");

@@ -11,14 +11,21 @@ use nockvault::statement::command::Page;
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::lease::LeaseRevoke;
 use nockvault::statement::role::RoleCreate;
-use nockvault::statement::secret::SecretPut;
+use nockvault::statement::secret::{SecretPut, SecretUse};
 use nockvault::store::{Listed, Order, Store};
 use nockvault::time::{Clock, Seconds};
 
 use super::world::{Kit, World, denied, refused, role, terms};
 
 async fn put(world: &World, name: &str, value: &[u8]) -> u64 {
-    let command = world.command(SecretPut { name: name.parse().unwrap(), sealed: Digest::of(value) }).await;
+    let command = world
+        .command(SecretPut {
+            name: name.parse().unwrap(),
+            sealed: Digest::of(value),
+            expires: None,
+            used: SecretUse::Kv,
+        })
+        .await;
     let value = SecretBytes::from(value.to_vec());
     let result = world.order(&Order::PutSecret(&command, &value)).await.result.unwrap();
     result["version"].as_u64().unwrap()
@@ -187,15 +194,15 @@ async fn an_operator_brings_a_successor_and_ends_a_key() {
 async fn secrets_have_versions_and_open_at_their_place_only() {
     let mut world = World::new().await;
     let name = "db/orders".parse().unwrap();
-    assert_eq!(world.store().secret_value(&name, None).await.unwrap().map(|found| found.0), None);
+    assert_eq!(world.store().secret_value(SecretUse::Kv, &name, None).await.unwrap().map(|found| found.version), None);
     assert_eq!((put(&world, "db/orders", b"one").await, put(&world, "db/orders", b"two").await), (1, 2));
     put(&world, "db/other", b"canary").await;
-    let newest = world.store().secret_value(&name, None).await.unwrap().unwrap();
-    assert_eq!((newest.0, newest.1.expose().as_slice()), (2, b"two".as_slice()));
+    let newest = world.store().secret_value(SecretUse::Kv, &name, None).await.unwrap().unwrap();
+    assert_eq!((newest.version, newest.value.expose().as_slice()), (2, b"two".as_slice()));
     world.restart().await;
-    let first = world.store().secret_value(&name, Some(1)).await.unwrap().unwrap();
-    assert_eq!(first.1.expose(), b"one");
-    assert!(world.store().secret_value(&name, Some(u64::MAX)).await.unwrap().is_none());
+    let first = world.store().secret_value(SecretUse::Kv, &name, Some(1)).await.unwrap().unwrap();
+    assert_eq!(first.value.expose(), b"one");
+    assert!(world.store().secret_value(SecretUse::Kv, &name, Some(u64::MAX)).await.unwrap().is_none());
     let versions = world.store().secret_versions(&name).await.unwrap();
     assert_eq!(versions.iter().map(|one| (one.version, one.bytes)).collect::<Vec<_>>(), [(1, 3), (2, 3)]);
     let listed = world.store().secrets(&Page::first()).await.unwrap();
@@ -206,7 +213,10 @@ async fn secrets_have_versions_and_open_at_their_place_only() {
 
     let sql = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'db/other') WHERE version = 2";
     assert_eq!(world.intruder().execute(sql, []).unwrap(), 1);
-    assert!(world.store().secret_value(&name, None).await.is_err(), "another secret's value was given out");
+    assert!(
+        world.store().secret_value(SecretUse::Kv, &name, None).await.is_err(),
+        "another secret's value was given out"
+    );
     for file in ["vault.db", "vault.db-wal"] {
         let bytes = std::fs::read(super::world::data_dir(world.folder.path()).join(file)).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"canary"), "{file} holds a secret in the open");

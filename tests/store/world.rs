@@ -26,7 +26,7 @@ use nockvault::statement::command::Command;
 use nockvault::statement::grant::{GrantCreate, Terms};
 use nockvault::statement::issue::{Issue, Purpose};
 use nockvault::statement::register::{Holder, Register};
-use nockvault::statement::reply::{EntryRef, Hdr};
+use nockvault::statement::reply::{EntryRef, Hdr, Revocation};
 use nockvault::statement::request::{Common, Request, Seen};
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::session::{Hello, Seal};
@@ -317,6 +317,7 @@ impl World {
             kid: common.kid.clone(),
             lease: LeaseId::new(now.0, self.entropy.bytes()),
             renewable: true,
+            revocation: Revocation::None,
             req: request.req(),
             role: body.role.clone(),
             sid: common.sid.clone(),

@@ -31,7 +31,7 @@ use nockvault::statement::command::Command;
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::reply::{Denied, Described, Executed, Reply};
 use nockvault::statement::role::RoleCreate;
-use nockvault::statement::secret::{SecretPut, intake_info};
+use nockvault::statement::secret::{SecretPut, SecretUse, intake_info};
 use nockvault::store::Rules;
 use nockvault::store::sqlite::{OpenFault, Sqlite};
 use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
@@ -314,7 +314,7 @@ impl Harness {
 
     /// The command that stores a secret, and its sealed input.
     pub fn put_command(&self, name: &str, value: &[u8]) -> (Command<SecretPut>, Sealed) {
-        let empty = SecretPut { name: name.parse().unwrap(), sealed: Digest::ZERO };
+        let empty = SecretPut { name: name.parse().unwrap(), sealed: Digest::ZERO, expires: None, used: SecretUse::Kv };
         let mut command = self.operator.command(empty);
         let sealed = self.seal_input(value, &command.nonce);
         command.body.sealed = sealed.digest();
@@ -395,7 +395,7 @@ async fn open(
     };
     let limits = Limits { rules, node: "node1".into(), issuer: None };
     let store = Arc::new(store);
-    Ok((Vault::open(store.clone(), own, limits, clock, entropy).await?, store))
+    Ok((Vault::open(store.clone(), own, limits, nockvault::engine::all(&entropy), clock, entropy).await?, store))
 }
 
 /// The call that takes commands of this `typ`.

@@ -18,7 +18,7 @@ use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::issue::{Issue, Purpose};
 use nockvault::statement::lease::{LeaseRevoke, Release, Renew};
 use nockvault::statement::register::{Holder, Register};
-use nockvault::statement::reply::{EntryRef, Hdr};
+use nockvault::statement::reply::{EntryRef, Hdr, Revocation};
 use nockvault::statement::request::{Common, Request};
 use nockvault::statement::rotate_key::RotateKey;
 use nockvault::statement::session::{Close, Hello, Seal};
@@ -316,6 +316,7 @@ impl World {
             kid: self.agent.kid(),
             lease: LeaseId::new(self.now.0, self.random()),
             renewable: true,
+            revocation: Revocation::None,
             req: request.open(PayloadType::Request).digest(),
             role: "orders-read".parse().unwrap(),
             sid: self.sid.parse().unwrap(),

@@ -6,13 +6,15 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use nockvault::id::SecretName;
 use nockvault::secret::SecretBytes;
-use nockvault::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretVersions};
+use nockvault::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretUse, SecretVersions};
+use nockvault::time::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::agent::pages;
+use crate::grant::instant;
 use crate::output::{As, Column, Output};
 use crate::{Common, find};
 
@@ -34,6 +36,13 @@ pub(crate) enum Secret {
         /// Keep a line end at the end of the value, which is dropped otherwise.
         #[arg(long)]
         exact: bool,
+        /// What it is for: a value that the kv engine hands out, or what an engine needs to be let in at its backend.
+        /// The latter is never handed out.
+        #[arg(long = "use", value_enum, default_value_t = Use::Kv)]
+        used: Use,
+        /// When the value stops being good: RFC 3339, or a date, which means the end of that day in UTC. No lease of it lives longer.
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        expires: Option<Timestamp>,
     },
     /// List stored secrets, without values.
     List,
@@ -44,17 +53,37 @@ pub(crate) enum Secret {
     },
 }
 
+/// What a stored secret is for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Use {
+    /// A value that the kv engine hands out.
+    Kv,
+    /// What an engine needs to be let in at its backend.
+    Backend,
+}
+
+impl From<Use> for SecretUse {
+    fn from(used: Use) -> SecretUse {
+        match used {
+            Use::Kv => SecretUse::Kv,
+            Use::Backend => SecretUse::Backend,
+        }
+    }
+}
+
 const COLUMNS: &[Column] = &[
     ("NAME", "name", As::Plain),
     ("VERSION", "version", As::Plain),
+    ("USE", "use", As::Plain),
     ("BYTES", "bytes", As::Plain),
     ("SINCE", "since", As::Time),
+    ("EXPIRES", "expires", As::Time),
 ];
 
 impl Secret {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         match self {
-            Secret::Put { name, dash, file, exact } => {
+            Secret::Put { name, dash, file, exact, used, expires } => {
                 let value = match (dash, file) {
                     (Some(dash), _) if dash == "-" => read(Path::new("-"))?,
                     (Some(_), _) => bail!(
@@ -66,7 +95,7 @@ impl Secret {
                     (None, None) => read(Path::new("-"))?,
                 };
                 let value = checked(value, exact)?;
-                let done = find::connect(common).await?.put_secret(&name, &value).await?;
+                let done = find::connect(common).await?.put_secret(&name, &value, used.into(), expires).await?;
                 say!("stored {name}, {} bytes", value.expose().len());
                 output.one(&done.result)
             }

@@ -8,7 +8,7 @@ use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion};
 use super::chains;
 use super::leases;
 use super::reader::Instant;
-use super::rows::{parsed, time};
+use super::rows::{maybe_time, parsed, time};
 use super::stop::Stop;
 use super::views::Held;
 use crate::denial::Reason;
@@ -18,6 +18,7 @@ use crate::lease::{Lease, State};
 use crate::registry::{Agent, Operator};
 use crate::statement::command::Page;
 use crate::statement::request::Seen;
+use crate::statement::secret::SecretUse;
 
 /// How many rows a page of leases looks at, so that a long run of dead ones does not hold a read open.
 const LOOKED_AT: u64 = 10_000;
@@ -87,12 +88,14 @@ pub(super) fn role(at: Instant<'_>, name: &RoleName) -> Result<Option<Arc<Role>>
 
 fn version(row: &Row<'_>) -> rusqlite::Result<Option<SecretVersion>> {
     let Some(name) = parsed(row, 0)? else { return Ok(None) };
-    Ok(Some(SecretVersion { name, version: row.get(1)?, since: time(row, 2)?, bytes: row.get(3)? }))
+    let Some(used) = SecretUse::from_word(row.get_ref(4)?.as_str()?) else { return Ok(None) };
+    let (since, expires) = (time(row, 2)?, maybe_time(row, 5)?);
+    Ok(Some(SecretVersion { name, version: row.get(1)?, since, bytes: row.get(3)?, used, expires }))
 }
 
 pub(super) fn secrets(at: Instant<'_>, page: &Page) -> Result<Listed<SecretVersion>, Stop> {
     // Each step seeks the next name and that name's newest version: the versions between are not walked through.
-    let sql = "SELECT name, version, since, bytes FROM secrets
+    let sql = "SELECT name, version, since, bytes, used, expires FROM secrets
                WHERE name = (SELECT name FROM secrets WHERE name > ?1 ORDER BY name LIMIT 1)
                ORDER BY version DESC LIMIT 1";
     let mut statement = at.conn.prepare_cached(sql)?;
@@ -107,7 +110,7 @@ pub(super) fn secrets(at: Instant<'_>, page: &Page) -> Result<Listed<SecretVersi
 }
 
 pub(super) fn secret_versions(at: Instant<'_>, name: &SecretName) -> Result<Vec<SecretVersion>, Stop> {
-    let sql = "SELECT name, version, since, bytes FROM secrets WHERE name = ?1 ORDER BY version";
+    let sql = "SELECT name, version, since, bytes, used, expires FROM secrets WHERE name = ?1 ORDER BY version";
     let mut statement = at.conn.prepare_cached(sql)?;
     let rows = statement.query_map([name.as_str()], version)?;
     Ok(rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)

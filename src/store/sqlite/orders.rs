@@ -33,6 +33,7 @@ use crate::statement::lease::LeaseRevoke;
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::EntryRef;
 use crate::statement::role::RoleCreate;
+use crate::statement::secret::{SecretPut, SecretUse};
 use crate::time::Timestamp;
 
 /// A command as a job keeps it.
@@ -50,7 +51,7 @@ enum Effect {
     RegisterAgent(Box<Register>, Embedded),
     EndAgentKey(AgentKeyEnd),
     CreateRole(RoleCreate),
-    PutSecret(SecretName, Arc<SecretBytes>),
+    PutSecret(SecretPut, Arc<SecretBytes>),
     CreateGrant(GrantCreate),
     RevokeGrant(GrantRevoke),
     RevokeLease(LeaseRevoke),
@@ -71,7 +72,7 @@ impl Wish {
             Order::CreateRole(command) => wish(command, Effect::CreateRole),
             Order::PutSecret(command, value) => {
                 let value = Arc::new(SecretBytes::from(value.expose().clone()));
-                wish(command, |body| Effect::PutSecret(body.name, value))
+                wish(command, |body| Effect::PutSecret(body, value))
             }
             Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
@@ -143,7 +144,7 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         },
         Effect::EndAgentKey(body) => end_key(tx, wish, body),
         Effect::CreateRole(body) => create_role(tx, wish, body),
-        Effect::PutSecret(name, value) => put_secret(tx, wish, name, value),
+        Effect::PutSecret(put, value) => put_secret(tx, wish, put, value),
         Effect::CreateGrant(body) => create_grant(tx, wish, body),
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLease(body) => revoke_lease(tx, wish, body),
@@ -267,8 +268,13 @@ fn create_role(tx: &mut Tx<'_>, wish: &Wish, body: &RoleCreate) -> Effected {
 }
 
 /// Where a secret's value is sealed to.
-pub(super) fn secret_place<'a>(name: &'a SecretName, version: u64) -> Place<'a> {
-    Place { table: "secrets", column: "sealed", row: name.as_str(), purpose: "kv", ver: version }
+pub(super) fn secret_place<'a>(name: &'a SecretName, version: u64, purpose: &'a str) -> Place<'a> {
+    Place { table: "secrets", column: "sealed", row: name.as_str(), purpose, ver: version }
+}
+
+/// What a secret's value is sealed for: its use, and when it ends. Neither can be changed in the row.
+pub(super) fn secret_purpose(used: SecretUse, expires: Option<Timestamp>) -> String {
+    expires.map_or_else(|| used.as_str().to_owned(), |expires| format!("{}@{}", used.as_str(), expires.0))
 }
 
 /// The newest version of a stored secret; 0 where there is none.
@@ -277,13 +283,28 @@ pub(super) fn newest_version(conn: &rusqlite::Connection, name: &SecretName) -> 
     Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-fn put_secret(tx: &mut Tx<'_>, wish: &Wish, name: &SecretName, value: &SecretBytes) -> Effected {
-    let version = newest_version(tx.conn, name)? + 1;
+fn put_secret(tx: &mut Tx<'_>, wish: &Wish, put: &SecretPut, value: &SecretBytes) -> Effected {
+    let SecretPut { name, expires, used, .. } = put;
+    let before = newest_version(tx.conn, name)?;
+    let sql = "SELECT 1 FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
+    if before > 0 && !tx.conn.prepare_cached(sql)?.exists(params![name.as_str(), before, used.as_str()])? {
+        return Err(Denial::new(Reason::AlreadyExists).detail("a secret of this name is there for another use").into());
+    }
+    if expires.is_some() && *used != SecretUse::Kv {
+        return Err(Denial::new(Reason::BadTerms).detail("only a value for kv can expire").into());
+    }
+    if expires.is_some_and(|expires| expires <= tx.now) {
+        return Err(Denial::new(Reason::BadTerms).detail("expires has passed already").into());
+    }
+    let version = before + 1;
     let (entry, result, _) = command(tx, wish, &json!({ "name": name, "version": version }))?;
-    let sealed = tx.shared.ring.seal(&secret_place(name, version), value.expose(), &*tx.shared.entropy);
-    let sql = "INSERT INTO secrets (name, version, since, bytes, sealed) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let bytes = value.expose().len() as u64;
-    tx.conn.prepare_cached(sql)?.execute(params![name.as_str(), version, tx.now.0, bytes, sealed])?;
+    let purpose = secret_purpose(*used, *expires);
+    let sealed = tx.shared.ring.seal(&secret_place(name, version, &purpose), value.expose(), &*tx.shared.entropy);
+    let sql = "INSERT INTO secrets (name, version, since, bytes, sealed, used, expires)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let (bytes, expires) = (value.expose().len() as u64, expires.map(|at| at.0));
+    let row = params![name.as_str(), version, tx.now.0, bytes, sealed, used.as_str(), expires];
+    tx.conn.prepare_cached(sql)?.execute(row)?;
     Ok((entry, result))
 }
 

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::super::{Candidate, Situation};
-use super::orders::{newest_version, secret_place};
+use super::orders::{newest_version, secret_place, secret_purpose};
 use super::reader::Instant;
 use super::rows::ChainId;
+use super::rows::maybe_time;
 use super::stop::Stop;
 use super::tx::{chain_of_key, nonce_bytes};
 use super::views::View;
 use super::{chains, leases, views};
 use crate::denial::{Denial, Reason};
+use crate::engine::Stored;
 use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
-use crate::secret::SecretBytes;
 use crate::statement::request::Seen;
+use crate::statement::secret::SecretUse;
 
 /// What a [`super::super::Question`] holds, as a job keeps it.
 #[derive(Clone, Debug)]
@@ -79,16 +81,20 @@ pub(super) fn nonce_known(at: Instant<'_>, kid: &Kid, nonce: &Nonce) -> Result<b
 
 pub(super) fn secret_value(
     at: Instant<'_>,
+    used: SecretUse,
     name: &SecretName,
     version: Option<u64>,
-) -> Result<Option<(u64, SecretBytes)>, Stop> {
+) -> Result<Option<Stored>, Stop> {
     let version = version.map_or_else(|| newest_version(at.conn, name), Ok)?;
-    let mut statement = at.conn.prepare_cached("SELECT sealed FROM secrets WHERE name = ?1 AND version = ?2")?;
+    let sql = "SELECT sealed, expires FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
+    let mut statement = at.conn.prepare_cached(sql)?;
     // No version is beyond what a column holds, and so no such row is there.
     let Ok(column) = i64::try_from(version) else { return Ok(None) };
-    let sealed: Option<Vec<u8>> = statement.query_row(params![name.as_str(), column], |row| row.get(0)).optional()?;
-    let Some(sealed) = sealed else { return Ok(None) };
-    let opened = at.shared.ring.open(&secret_place(name, version), &sealed);
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, maybe_time(row, 1)?));
+    let found = statement.query_row(params![name.as_str(), column, used.as_str()], read).optional()?;
+    let Some((sealed, expires)) = found else { return Ok(None) };
+    let purpose = secret_purpose(used, expires);
+    let opened = at.shared.ring.open(&secret_place(name, version, &purpose), &sealed);
     let value = opened.map_err(|why| Stop::Broken(format!("version {version} of the secret {name}: {why}")))?;
-    Ok(Some((version, value)))
+    Ok(Some(Stored { version, expires, value }))
 }

@@ -13,7 +13,7 @@ use super::OpenFault;
 /// Marks the file as a NockVault store: "NkVt".
 const APPLICATION_ID: i64 = 0x4e6b_5674;
 
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// Times are milliseconds, digests and MACs blobs. `mac` stands in the rows that decide; see [`super::rows`].
 const FIRST: &str = "
@@ -177,6 +177,35 @@ CREATE TABLE secrets (
     sealed BLOB NOT NULL,
     PRIMARY KEY (name, version)
 ) STRICT;
+";
+
+/// Leases that live at a backend too, and secrets with a use.
+///
+/// `retry` is when a lease must be looked at next for its backend's sake: an intent when it is taken to be interrupted,
+/// one that ended when its revocation there is tried again. `request` is the envelope of an intent. A row of `takebacks`
+/// is a command whose leases are still being ended.
+const SECOND: &str = "
+ALTER TABLE leases ADD COLUMN revocation TEXT NOT NULL DEFAULT 'none';
+ALTER TABLE leases ADD COLUMN ended INTEGER;
+ALTER TABLE leases ADD COLUMN retry INTEGER;
+ALTER TABLE leases ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE leases ADD COLUMN fault TEXT;
+ALTER TABLE leases ADD COLUMN request TEXT;
+ALTER TABLE leases ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+CREATE INDEX leases_live_by_role ON leases (role) WHERE state = 'live';
+CREATE INDEX leases_retry ON leases (role, retry) WHERE retry IS NOT NULL;
+CREATE INDEX leases_listed ON leases (role, expires)
+    WHERE revocation = 'listed' AND state IN ('released', 'revoked', 'undelivered');
+CREATE TABLE takebacks (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    before INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+
+ALTER TABLE secrets ADD COLUMN used TEXT NOT NULL DEFAULT 'kv';
+ALTER TABLE secrets ADD COLUMN expires INTEGER;
 ";
 
 /// How a connection is opened.

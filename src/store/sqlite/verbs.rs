@@ -17,11 +17,11 @@ use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::Embedded;
+use crate::engine::Stored;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
 use crate::lease::Lease;
 use crate::registry::{Agent, Operator, Session};
-use crate::secret::SecretBytes;
 use crate::statement::cert::KeyRole;
 use crate::statement::command::Page;
 use crate::statement::lease::{Release, Renew};
@@ -29,6 +29,7 @@ use crate::statement::register::Register;
 use crate::statement::reply::EntryRef;
 use crate::statement::request::{Request, Seen};
 use crate::statement::rotate_key::RotateKey;
+use crate::statement::secret::SecretUse;
 use crate::statement::session::{Close, Hello};
 use crate::time::Timestamp;
 
@@ -67,11 +68,12 @@ impl Store for Sqlite {
 
     async fn secret_value(
         &self,
+        used: SecretUse,
         name: &SecretName,
         version: Option<u64>,
-    ) -> Result<Option<(u64, SecretBytes)>, Failure> {
+    ) -> Result<Option<Stored>, Failure> {
         let name = name.clone();
-        self.read(move |at| reads::secret_value(at, &name, version)).await
+        self.read(move |at| reads::secret_value(at, used, &name, version)).await
     }
 
     async fn open_session(&self, request: &Authenticated<Request<Hello>>) -> Result<(Session, EntryRef), Failure> {
