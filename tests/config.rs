@@ -2,6 +2,7 @@
 #![cfg(feature = "daemon")]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nockvault::config::{Config, Custody, Limits, Listen, LogFormat, Places, example};
 
@@ -128,6 +129,26 @@ fn limits_that_contradict_each_other_are_refused() {
     assert_refused(
         &with("[limits]\ncommit_deadline_ms = 20000\n"),
         "FILE:9: limits.commit_deadline_ms: it is longer than drain_s; lower it or raise drain_s",
+    );
+    assert_refused(
+        &with("[limits]\nengine_deadline_ms = 40000\ndrain_s = 60\n"),
+        "FILE:9: limits.engine_deadline_ms: it is longer than request_timeout_s; lower it or raise request_timeout_s",
+    );
+    assert_refused(
+        &with("[limits]\nengine_deadline_ms = 16000\n"),
+        "FILE:9: limits.engine_deadline_ms: it is longer than drain_s; lower it or raise drain_s",
+    );
+}
+
+#[test]
+fn the_vault_is_given_its_deadlines() {
+    let limits = parse(LEAST).expect("the least file is valid").vault_limits();
+    assert_eq!(limits.engine_deadline, Duration::from_secs(5));
+    let config = parse(&with("[limits]\nengine_deadline_ms = 250\ncommit_deadline_ms = 300\n")).expect("it is valid");
+    let limits = config.vault_limits();
+    assert_eq!(
+        (limits.engine_deadline, limits.rules.deadline),
+        (Duration::from_millis(250), Duration::from_millis(300))
     );
 }
 

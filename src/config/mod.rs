@@ -140,7 +140,12 @@ impl Config {
             key_overlap: Seconds(limits.key_overlap_s),
             deadline: Duration::from_millis(limits.commit_deadline_ms),
         };
-        vault::Limits { rules, node: self.vault.node.clone(), issuer: self.issuer.clone() }
+        vault::Limits {
+            rules,
+            engine_deadline: Duration::from_millis(limits.engine_deadline_ms),
+            node: self.vault.node.clone(),
+            issuer: self.issuer.clone(),
+        }
     }
 
     /// Reads the text of the file at `path`.
@@ -280,6 +285,8 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
         ("session_idle_s", limits.session_idle_s, "session_max_s", limits.session_max_s),
         ("commit_deadline_ms", limits.commit_deadline_ms, "request_timeout_s", limits.request_timeout_s * 1000),
         ("commit_deadline_ms", limits.commit_deadline_ms, "drain_s", limits.drain_s * 1000),
+        ("engine_deadline_ms", limits.engine_deadline_ms, "request_timeout_s", limits.request_timeout_s * 1000),
+        ("engine_deadline_ms", limits.engine_deadline_ms, "drain_s", limits.drain_s * 1000),
         ("keepalive_timeout_s", limits.keepalive_timeout_s, "keepalive_s", limits.keepalive_s),
     ];
     for (shorter, short, longer, long) in pairs {

@@ -22,6 +22,7 @@ mod tend;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -49,6 +50,8 @@ use refusals::Refusals;
 pub struct Limits {
     /// What requests are held against.
     pub rules: Rules,
+    /// How long one call of an engine to its backend may take.
+    pub engine_deadline: Duration,
     /// This daemon's name, in certificates and in `_vault`.
     pub node: String,
     /// `iss` of tokens: an https address, or none for the vault id.

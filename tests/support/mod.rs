@@ -393,7 +393,7 @@ async fn open(
         }
         tries += 1;
     };
-    let limits = Limits { rules, node: "node1".into(), issuer: None };
+    let limits = Limits { rules, engine_deadline: Duration::from_secs(5), node: "node1".into(), issuer: None };
     let store = Arc::new(store);
     Ok((Vault::open(store.clone(), own, limits, nockvault::engine::all(&entropy), clock, entropy).await?, store))
 }
