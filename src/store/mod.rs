@@ -25,6 +25,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
 use crate::engine::Stored;
+use crate::engine::ca::Ended;
 use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
@@ -439,6 +440,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn leases(&self, agent: Option<&AgentName>, live: bool, page: &Page) -> Result<Listed<Lease>, Failure>;
     /// One lease.
     async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure>;
+    /// What a list of revoked credentials of these roles says at `now`: leases revoked by such a list that were
+    /// released, revoked or never delivered, and whose credential has not expired by itself. By when it expires.
+    async fn listed(&self, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
     /// Keeps a new certificate for one of the vault's own keys.

@@ -6,6 +6,7 @@
 mod bounds;
 mod files;
 mod forged;
+mod listed;
 mod orders;
 mod requests;
 mod world;

@@ -19,6 +19,7 @@ mod due;
 mod files;
 mod founding;
 mod leases;
+mod listed;
 mod lists;
 mod orders;
 mod reader;

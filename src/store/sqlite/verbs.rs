@@ -12,12 +12,13 @@ use super::super::{
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, due, founding, lists, reads};
+use super::{Sqlite, due, founding, listed, lists, reads};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::Embedded;
 use crate::engine::Stored;
+use crate::engine::ca::Ended;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
 use crate::lease::Lease;
@@ -209,6 +210,11 @@ impl Store for Sqlite {
     async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure> {
         let id = id.clone();
         self.read(move |at| lists::lease(at, &id)).await
+    }
+
+    async fn listed(&self, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Failure> {
+        let roles = roles.to_vec();
+        self.read(move |at| listed::listed(at, &roles, now)).await
     }
 
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
