@@ -2,6 +2,8 @@
 //! agent may ask and keep it, not what an agent that broke its word remembers. Where a backend can make credentials of
 //! its own, an engine for it is the better choice.
 //!
+//! A value may have an end of its own: no lease of it lives longer, and past it it is not handed out.
+//!
 //! Role: `{"secret": NAME}` for the newest version, or `{"secret": NAME, "version": N}` for one that is pinned.
 //! Params: none. Secret: `{"encoding","name","type":"kv","value","version"}`, where `encoding` is `utf8`, or
 //! `base64url` for a value that is no text or holds characters that JSON must write as six.
@@ -77,6 +79,9 @@ impl Engine for Kv {
         let Some(Stored { version, value, expires }) = stored else {
             return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
         };
+        if expires.is_some_and(|expires| expires <= mint.permit.issued()) {
+            return Err(Denial::new(Reason::SecretExpired).limit(0));
+        }
         let encoded;
         let (encoding, value) = match std::str::from_utf8(value.expose()) {
             Ok(text) if !text.chars().any(swells) => ("utf8", text),

@@ -340,6 +340,14 @@
 //! | `jti` | the lease |
 //! | `sid`, `scope`, `req` | the session; what the token may; the request it answers |
 //! | `cnf.jkt` | when the session brought `sig_pk` |
+//! | others | what the role adds; `{{agent}}`, `{{session}}`, `{{role}}`, `{{lease}}` in its texts are replaced |
 //!
-//! Published are the JWKS, each key with its `alg`, and a signed list of the revoked, unexpired `jti` with a TTL, for
-//! verifiers that stay offline.
+//! Published are, without TLS of the vault's own and below the issuer where there is one:
+//!
+//! - `/.well-known/jwks.json`, the key set: the key that signs, the next one before its turn, and those before it until
+//!   the last token that they signed has expired. It may be kept for 300 s. The keys have no `alg`, since one key signs
+//!   under both names; a verifier states which of them it takes.
+//! - `/.well-known/openid-configuration`, where there is an https issuer.
+//! - `/jwt/revoked`, for verifiers that stay offline: a JWS, header `{"alg":"EdDSA","kid","typ":"nv-revoked+jwt"}`, claims
+//!   `{"exp","iat","iss","revoked":[jti, ..]}`, of the tokens that were revoked and have not expired; `exp` is 300 s
+//!   after `iat`.

@@ -1,17 +1,18 @@
 //! What is read over plain HTTP: whether the daemon lives (`/healthz`), whether it takes requests (`/readyz`), what it
-//! counts (`/metrics`), and the keys that verify issued tokens (`/.well-known/jwks.json`). Nothing here is secret, and
-//! nothing changes anything.
+//! counts (`/metrics`), and what verifiers of issued tokens need: their keys (`/.well-known/jwks.json`) and the document
+//! that names them (`/.well-known/openid-configuration`). Nothing here is secret, and nothing changes anything.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Door;
+use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE};
 use crate::telemetry::Telemetry;
 use crate::vault::{self, Vault};
 
@@ -34,7 +35,8 @@ pub(super) async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/.well-known/jwks.json", get(jwks))
+        .route(JWKS, get(jwks))
+        .route(DISCOVERY, get(discovery))
         .with_state(Front { vault, telemetry, stop });
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
@@ -59,6 +61,18 @@ async fn metrics(State(front): State<Front>) -> impl IntoResponse {
 }
 
 async fn jwks(State(front): State<Front>) -> impl IntoResponse {
-    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    (headers, front.vault.jwks().to_string())
+    ([(header::CONTENT_TYPE, "application/jwk-set+json".to_owned()), cached()], front.vault.jwks().to_string())
+}
+
+async fn discovery(State(front): State<Front>) -> Response {
+    match front.vault.discovery() {
+        Some(document) => {
+            ([(header::CONTENT_TYPE, "application/json".to_owned()), cached()], document.to_string()).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "no https issuer is configured; [jwt] issuer names one\n").into_response(),
+    }
+}
+
+fn cached() -> (HeaderName, String) {
+    (header::CACHE_CONTROL, format!("public, max-age={}", JWKS_CACHE.0))
 }

@@ -30,7 +30,7 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::hpke::SealSecretKey;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
-use crate::engine::jwt::Jwt;
+use crate::engine::jwt::{Jwt, TokenKeys};
 use crate::engine::{Engine, Engines, Stored, StoredValues};
 use crate::entropy::Entropy;
 use crate::id::{Aud, SecretName, VaultName};
@@ -100,7 +100,7 @@ pub struct Vault {
     identity: SigningKey,
     intake: SealSecretKey,
     certs: Vec<Embedded>,
-    jwks: serde_json::Value,
+    jwt: Jwt,
     pen: Pen,
     epochs: Epochs,
     engines: Engines,
@@ -137,13 +137,12 @@ impl Vault {
             own.kept.iter().find(|key| key.role == role).map(|key| &key.secret).ok_or(OpeningFault::KeyMissing(role))
         };
         let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
-        let jwt = Jwt::new(SigningKey::from_seed(secret(KeyRole::Jwt)?), issuer);
-        let jwks = jwt.jwks();
-        engines.push(Box::new(jwt));
+        let jwt = Jwt::new(TokenKeys::one(SigningKey::from_seed(secret(KeyRole::Jwt)?)), issuer);
+        engines.push(Box::new(jwt.clone()));
         let vault = Vault {
             intake: SealSecretKey::from_bytes(secret(KeyRole::Intake)?),
             pen: Pen::new(SigningKey::from_seed(secret(KeyRole::Response)?)),
-            jwks,
+            jwt,
             engines: Engines::new(engines),
             certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
             epochs: Epochs::after(own.audit_epochs, own.newest),
@@ -183,8 +182,14 @@ impl Vault {
 
     /// The keys that verify tokens of the `jwt` engine (RFC 7517).
     #[must_use]
-    pub fn jwks(&self) -> &serde_json::Value {
-        &self.jwks
+    pub fn jwks(&self) -> serde_json::Value {
+        self.jwt.jwks(self.clock.now())
+    }
+
+    /// The discovery document of issued tokens, where there is an https issuer.
+    #[must_use]
+    pub fn discovery(&self) -> Option<serde_json::Value> {
+        self.jwt.discovery()
     }
 
     /// How it is.
