@@ -160,7 +160,7 @@ async fn a_canary_is_seen_nowhere_but_by_the_session_it_was_sealed_to() {
             seen.push((name, [said.out.into_bytes(), said.err.into_bytes()].concat()));
         }
     }
-    for path in ["/metrics", "/healthz", "/readyz", "/.well-known/jwks.json"] {
+    for path in ["/metrics", "/healthz", "/readyz", "/.well-known/jwks.json", "/jwt/revoked"] {
         seen.push((path.into(), http(&vault, path)));
     }
     seen.extend(shown(vault.id()));

@@ -184,6 +184,8 @@ async fn http_tells_what_is_public() {
         ("/readyz", "HTTP/1.1 200", "serving"),
         ("/metrics", "application/openmetrics-text", "# EOF"),
         ("/.well-known/jwks.json", "application/jwk-set+json", "\"crv\":\"Ed25519\""),
+        ("/.well-known/openid-configuration", "HTTP/1.1 404", "no https issuer is configured"),
+        ("/jwt/revoked", "application/jwt", "."),
         ("/", "HTTP/1.1 404", ""),
         ("/.well-known/../etc/passwd", "HTTP/1.1 404", ""),
     ] {

@@ -1,6 +1,6 @@
 //! What is read over plain HTTP: whether the daemon lives (`/healthz`), whether it takes requests (`/readyz`), what it
 //! counts (`/metrics`), and what verifiers of issued tokens need: their keys (`/.well-known/jwks.json`) and the document
-//! that names them (`/.well-known/openid-configuration`). Nothing here is secret, and nothing changes anything.
+//! that names them (`/.well-known/openid-configuration`), and the list of those revoked (`/jwt/revoked`). Nothing here is secret, and nothing changes anything.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Door;
-use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE};
+use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE, REVOKED};
 use crate::telemetry::Telemetry;
 use crate::vault::{self, Vault};
 
@@ -37,6 +37,7 @@ pub(super) async fn serve(
         .route("/metrics", get(metrics))
         .route(JWKS, get(jwks))
         .route(DISCOVERY, get(discovery))
+        .route(REVOKED, get(revoked))
         .with_state(Front { vault, telemetry, stop });
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
@@ -70,6 +71,20 @@ async fn discovery(State(front): State<Front>) -> Response {
             ([(header::CONTENT_TYPE, "application/json".to_owned()), cached()], document.to_string()).into_response()
         }
         None => (StatusCode::NOT_FOUND, "no https issuer is configured; [jwt] issuer names one\n").into_response(),
+    }
+}
+
+/// Whoever fetches the list wants it as it is now; how long it is good, it says itself.
+async fn revoked(State(front): State<Front>) -> Response {
+    match front.vault.revoked_tokens().await {
+        Ok(list) => {
+            let headers = [(header::CONTENT_TYPE, "application/jwt"), (header::CACHE_CONTROL, "no-cache")];
+            (headers, list.to_string()).into_response()
+        }
+        Err(denial) => {
+            tracing::warn!(reason = denial.reason.code(), why = %denial.internal, "the list of revoked tokens cannot be made");
+            (StatusCode::SERVICE_UNAVAILABLE, "the list cannot be made now; try again later\n").into_response()
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod refusals;
 mod rotate;
 mod session;
 mod tend;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -44,6 +45,7 @@ use answer::Pen;
 use keys::Epochs;
 use nonces::Nonces;
 use refusals::Refusals;
+use tokens::Tokens;
 
 /// What bounds a vault.
 #[derive(Clone, Debug)]
@@ -100,7 +102,7 @@ pub struct Vault {
     identity: SigningKey,
     intake: SealSecretKey,
     certs: Vec<Embedded>,
-    jwt: Jwt,
+    tokens: Tokens,
     pen: Pen,
     epochs: Epochs,
     engines: Engines,
@@ -142,7 +144,7 @@ impl Vault {
         let vault = Vault {
             intake: SealSecretKey::from_bytes(secret(KeyRole::Intake)?),
             pen: Pen::new(SigningKey::from_seed(secret(KeyRole::Response)?)),
-            jwt,
+            tokens: Tokens::new(jwt),
             engines: Engines::new(engines),
             certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
             epochs: Epochs::after(own.audit_epochs, own.newest),
@@ -178,18 +180,6 @@ impl Vault {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-
-    /// The keys that verify tokens of the `jwt` engine (RFC 7517).
-    #[must_use]
-    pub fn jwks(&self) -> serde_json::Value {
-        self.jwt.jwks(self.clock.now())
-    }
-
-    /// The discovery document of issued tokens, where there is an https issuer.
-    #[must_use]
-    pub fn discovery(&self) -> Option<serde_json::Value> {
-        self.jwt.discovery()
     }
 
     /// How it is.
