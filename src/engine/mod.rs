@@ -19,6 +19,7 @@
 pub mod ca;
 pub mod jwt;
 pub mod kv;
+pub mod ssh;
 
 use std::sync::Arc;
 
@@ -241,8 +242,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 /// The engines that a vault is opened with, besides [`jwt`], whose key is the vault's own.
 #[must_use]
 pub fn all(entropy: &Arc<dyn Entropy>) -> Vec<Box<dyn Engine>> {
-    let _ = entropy;
-    vec![Box::new(kv::Kv)]
+    vec![Box::new(kv::Kv), Box::new(ssh::Ssh::new(Arc::clone(entropy)))]
 }
 
 /// The engines of a vault, by kind.
