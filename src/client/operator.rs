@@ -17,12 +17,13 @@ use crate::id::{Nonce, OperatorName, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
 use crate::statement::audit_read::AuditRead;
+use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseList, LeaseRevoke};
 use crate::statement::reply::{Described, Executed};
-use crate::statement::role::{RoleCreate, RoleList, RoleShow};
+use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
 use crate::statement::secret::{SecretList, SecretPut, SecretUse, SecretVersions, intake_info};
 use crate::statement::status::StatusRead;
 use crate::statement::{Body, VERSION};
@@ -68,10 +69,15 @@ orders! {
     AgentShow => show_agent(ShowAgentRequest)
     AgentKeyEnd => end_agent_key(EndAgentKeyRequest)
     RoleCreate => create_role(CreateRoleRequest)
+    RoleCheck => check_role(CheckRoleRequest)
+    RoleRotate => rotate_role(RotateRoleRequest)
     RoleList => list_roles(ListRolesRequest)
     RoleShow => show_role(ShowRoleRequest)
     SecretList => list_secrets(ListSecretsRequest)
     SecretVersions => list_secret_versions(ListSecretVersionsRequest)
+    CaCreate => create_ca(CreateCaRequest)
+    CaCertify => certify_ca(CertifyCaRequest)
+    CaShow => show_ca(ShowCaRequest)
     GrantCreate => create_grant(CreateGrantRequest)
     GrantList => list_grants(ListGrantsRequest)
     GrantRevoke => revoke_grant(RevokeGrantRequest)
@@ -79,14 +85,24 @@ orders! {
     LeaseRevoke => revoke_lease(RevokeLeaseRequest)
 }
 
-#[async_trait]
-impl Order for SecretPut {
-    async fn carry(channel: Channel, signed: SignedEnvelope, sealed: Option<Sealed>) -> Result<Carried, Status> {
-        let (sealed_enc, sealed_ct) = sealed.map_or_else(Default::default, |sealed| (sealed.enc.to_vec(), sealed.ct));
-        let message = v1::PutSecretRequest { signed: Some(signed), sealed_enc, sealed_ct };
-        let reply = client(channel).put_secret(message).await?.into_inner();
-        Ok(Carried { signed: reply.signed, lines: Vec::new() })
-    }
+macro_rules! sealed_orders {
+    ($($order:ident => $call:ident($message:ident))*) => {$(
+        #[async_trait]
+        impl Order for $order {
+            async fn carry(channel: Channel, signed: SignedEnvelope, sealed: Option<Sealed>) -> Result<Carried, Status> {
+                let (sealed_enc, sealed_ct) =
+                    sealed.map_or_else(Default::default, |sealed| (sealed.enc.to_vec(), sealed.ct));
+                let message = v1::$message { signed: Some(signed), sealed_enc, sealed_ct };
+                let reply = client(channel).$call(message).await?.into_inner();
+                Ok(Carried { signed: reply.signed, lines: Vec::new() })
+            }
+        }
+    )*};
+}
+
+sealed_orders! {
+    SecretPut => put_secret(PutSecretRequest)
+    CaImport => import_ca(ImportCaRequest)
 }
 
 #[async_trait]
@@ -154,13 +170,31 @@ impl Operator {
         used: SecretUse,
         expires: Option<Timestamp>,
     ) -> Result<Executed, Fault> {
+        self.beside(value, |sealed| SecretPut { name: name.clone(), sealed, expires, used }).await
+    }
+
+    /// Brings a certificate authority that was made elsewhere. Its key leaves this process sealed to the vault's
+    /// certified intake key.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn import_ca(&self, name: &SecretName, engine: &str, key: &SecretBytes) -> Result<Executed, Fault> {
+        self.beside(key, |sealed| CaImport { name: name.clone(), engine: engine.to_owned(), sealed }).await
+    }
+
+    /// Gives a command whose value travels sealed beside it; `body` is what names the sealed value by its digest.
+    async fn beside<O: Order>(
+        &self,
+        value: &SecretBytes,
+        body: impl Fn(Digest) -> O + Send + Sync,
+    ) -> Result<Executed, Fault> {
         let seal = |nonce: &Nonce| {
             let pins = self.link.pins();
             let to = pins.intake().ok_or_else(|| Untrusted::Certificate("there is none for the intake key".into()))?;
             let info = intake_info(&self.link.card.aud, nonce);
             let sealed =
                 hpke::seal(to, &info, &[], value.expose(), &*self.link.around.entropy).map_err(Fault::local)?;
-            Ok((SecretPut { name: name.clone(), sealed: sealed.digest(), expires, used }, Some(sealed)))
+            Ok((body(sealed.digest()), Some(sealed)))
         };
         Ok(self.exchange(seal).await?.0)
     }

@@ -8,13 +8,15 @@ use crate::crypto::hpke::Sealed;
 use crate::vault::operate::Call;
 use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
+    CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ListAgentsRequest, ListAgentsResponse, ListGrantsRequest, ListGrantsResponse,
-    ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse, ListSecretVersionsRequest,
-    ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, PutSecretRequest, PutSecretResponse,
-    ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest,
-    RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeaseRequest, RevokeLeaseResponse,
-    ShowAgentRequest, ShowAgentResponse, ShowRoleRequest, ShowRoleResponse,
+    EndAgentKeyResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListGrantsRequest,
+    ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
+    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, PutSecretRequest,
+    PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse,
+    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeaseRequest,
+    RevokeLeaseResponse, RotateRoleRequest, RotateRoleResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest,
+    ShowCaResponse, ShowRoleRequest, ShowRoleResponse,
 };
 
 /// The vault as operators see it.
@@ -22,7 +24,11 @@ use crate::wire::v1::{
 pub(super) struct Operators(pub(super) Desk);
 
 macro_rules! operators {
-    ($($rpc:ident($request:ident) -> $response:ident = $call:ident;)*) => {
+    ({
+        $($rpc:ident($request:ident) -> $response:ident = $call:ident;)*
+    } and with sealed input {
+        $($sealed_rpc:ident($sealed_request:ident) -> $sealed_response:ident = $sealed_call:ident;)*
+    }) => {
         #[tonic::async_trait]
         impl OperatorService for Operators {
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
@@ -31,17 +37,17 @@ macro_rules! operators {
                 Ok(Response::new($response { signed: Some(signed) }))
             })*
 
-            async fn put_secret(
+            $(async fn $sealed_rpc(
                 &self,
-                request: Request<PutSecretRequest>,
-            ) -> Result<Response<PutSecretResponse>, Status> {
-                let PutSecretRequest { signed, sealed_enc, sealed_ct } = request.into_inner();
+                request: Request<$sealed_request>,
+            ) -> Result<Response<$sealed_response>, Status> {
+                let $sealed_request { signed, sealed_enc, sealed_ct } = request.into_inner();
                 let envelope = self.0.take(signed)?;
                 // An encapsulated key of another length is no sealed input; the vault says so, signed.
                 let sealed = sealed_enc.try_into().ok().map(|enc| Sealed { enc, ct: sealed_ct });
-                let signed = self.0.give(self.0.vault.operate(Call::SecretPut, envelope, sealed).await)?;
-                Ok(Response::new(PutSecretResponse { signed: Some(signed) }))
-            }
+                let signed = self.0.give(self.0.vault.operate(Call::$sealed_call, envelope, sealed).await)?;
+                Ok(Response::new($sealed_response { signed: Some(signed) }))
+            })*
 
             async fn read_audit(
                 &self,
@@ -56,20 +62,28 @@ macro_rules! operators {
     };
 }
 
-operators! {
+operators!({
     read_status(ReadStatusRequest) -> ReadStatusResponse = StatusRead;
     register_agent(RegisterAgentRequest) -> RegisterAgentResponse = AgentRegister;
     list_agents(ListAgentsRequest) -> ListAgentsResponse = AgentList;
     show_agent(ShowAgentRequest) -> ShowAgentResponse = AgentShow;
     end_agent_key(EndAgentKeyRequest) -> EndAgentKeyResponse = AgentKeyEnd;
     create_role(CreateRoleRequest) -> CreateRoleResponse = RoleCreate;
+    check_role(CheckRoleRequest) -> CheckRoleResponse = RoleCheck;
+    rotate_role(RotateRoleRequest) -> RotateRoleResponse = RoleRotate;
     list_roles(ListRolesRequest) -> ListRolesResponse = RoleList;
     show_role(ShowRoleRequest) -> ShowRoleResponse = RoleShow;
     list_secrets(ListSecretsRequest) -> ListSecretsResponse = SecretList;
     list_secret_versions(ListSecretVersionsRequest) -> ListSecretVersionsResponse = SecretVersions;
+    create_ca(CreateCaRequest) -> CreateCaResponse = CaCreate;
+    certify_ca(CertifyCaRequest) -> CertifyCaResponse = CaCertify;
+    show_ca(ShowCaRequest) -> ShowCaResponse = CaShow;
     create_grant(CreateGrantRequest) -> CreateGrantResponse = GrantCreate;
     list_grants(ListGrantsRequest) -> ListGrantsResponse = GrantList;
     revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse = GrantRevoke;
     list_leases(ListLeasesRequest) -> ListLeasesResponse = LeaseList;
     revoke_lease(RevokeLeaseRequest) -> RevokeLeaseResponse = LeaseRevoke;
-}
+} and with sealed input {
+    put_secret(PutSecretRequest) -> PutSecretResponse = SecretPut;
+    import_ca(ImportCaRequest) -> ImportCaResponse = CaImport;
+});

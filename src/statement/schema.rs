@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, cert, grant, issue, lease, register, reply, role, rotate_key, secret, session, status,
+    Body, agent, audit_read, ca, cert, grant, issue, lease, register, reply, role, rotate_key, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -88,11 +88,17 @@ pub fn all() -> Map<String, Value> {
         command::<agent::AgentShow>(),
         command::<agent::AgentKeyEnd>(),
         command::<role::RoleCreate>(),
+        command::<role::RoleCheck>(),
+        command::<role::RoleRotate>(),
         command::<role::RoleList>(),
         command::<role::RoleShow>(),
         command::<secret::SecretPut>(),
         command::<secret::SecretList>(),
         command::<secret::SecretVersions>(),
+        command::<ca::CaCreate>(),
+        command::<ca::CaImport>(),
+        command::<ca::CaCertify>(),
+        command::<ca::CaShow>(),
         command::<grant::GrantCreate>(),
         command::<grant::GrantList>(),
         command::<grant::GrantRevoke>(),
@@ -117,7 +123,7 @@ pub fn all() -> Map<String, Value> {
 
 /// The `typ` of every statement that a vault takes.
 #[must_use]
-pub fn accepted() -> [&'static str; 24] {
+pub fn accepted() -> [&'static str; 30] {
     [
         session::Hello::TYP,
         issue::Issue::TYP,
@@ -131,11 +137,17 @@ pub fn accepted() -> [&'static str; 24] {
         agent::AgentShow::TYP,
         agent::AgentKeyEnd::TYP,
         role::RoleCreate::TYP,
+        role::RoleCheck::TYP,
+        role::RoleRotate::TYP,
         role::RoleList::TYP,
         role::RoleShow::TYP,
         secret::SecretPut::TYP,
         secret::SecretList::TYP,
         secret::SecretVersions::TYP,
+        ca::CaCreate::TYP,
+        ca::CaImport::TYP,
+        ca::CaCertify::TYP,
+        ca::CaShow::TYP,
         grant::GrantCreate::TYP,
         grant::GrantList::TYP,
         grant::GrantRevoke::TYP,

@@ -32,6 +32,7 @@ use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
 use crate::secret::{Secret, SecretBytes};
 use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
 use crate::statement::command::{Command, Page};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
@@ -40,7 +41,7 @@ use crate::statement::lease::{LeaseRevoke, Release, Renew};
 use crate::statement::register::Register;
 use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
-use crate::statement::role::RoleCreate;
+use crate::statement::role::{RoleCreate, RoleRotate};
 use crate::statement::rotate_key::RotateKey;
 use crate::statement::secret::{SecretPut, SecretUse};
 use crate::statement::session::{Close, Hello};
@@ -173,6 +174,18 @@ pub struct Refusal<'a> {
     pub reason: Reason,
 }
 
+/// A value to store as the version of a secret that follows one it was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Successor<'a> {
+    /// Which secret.
+    pub name: &'a SecretName,
+    /// The version before it; 0 where there is no secret of this name. If another is the newest by then, the order is
+    /// refused.
+    pub after: u64,
+    /// The value.
+    pub value: &'a SecretBytes,
+}
+
 /// A command that changes something.
 #[derive(Debug)]
 pub enum Order<'a> {
@@ -184,6 +197,14 @@ pub enum Order<'a> {
     CreateRole(&'a Authenticated<Command<RoleCreate>>),
     /// Stores a new version of a secret; the value came sealed and was opened by the caller.
     PutSecret(&'a Authenticated<Command<SecretPut>>, &'a SecretBytes),
+    /// Stores the next password of the vault at a role's backend.
+    RotateRole(&'a Authenticated<Command<RoleRotate>>, Successor<'a>),
+    /// Stores an authority that the vault made.
+    CreateCa(&'a Authenticated<Command<CaCreate>>, Successor<'a>),
+    /// Stores an authority that came sealed and was opened by the caller.
+    ImportCa(&'a Authenticated<Command<CaImport>>, Successor<'a>),
+    /// Stores an authority with its new certificate chain.
+    CertifyCa(&'a Authenticated<Command<CaCertify>>, Successor<'a>),
     /// Gives a grant.
     CreateGrant(&'a Authenticated<Command<GrantCreate>>),
     /// Takes a grant back, with the leases under it.

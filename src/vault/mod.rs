@@ -7,6 +7,7 @@
 
 mod admit;
 pub mod answer;
+mod deadline;
 mod describe;
 pub mod found;
 mod issue;
@@ -109,6 +110,7 @@ pub struct Vault {
     store: Arc<dyn Store>,
     nonces: Nonces,
     refusals: Refusals,
+    rotating: tokio::sync::Mutex<()>,
     limits: Limits,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -154,6 +156,7 @@ impl Vault {
             store,
             nonces: Nonces::default(),
             refusals: Refusals::default(),
+            rotating: tokio::sync::Mutex::default(),
             limits,
             clock,
             entropy,

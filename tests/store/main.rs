@@ -9,4 +9,5 @@ mod forged;
 mod listed;
 mod orders;
 mod requests;
+mod successors;
 mod world;

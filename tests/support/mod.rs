@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod chains;
+pub mod fake;
 pub mod picture;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ use nockvault::vault::{Limits, OpeningFault, Vault};
 use serde_json::{Map, Value, json};
 
 use agent::Agent;
+use fake::{Backend, Fake};
 
 /// When every test begins.
 pub const START: Timestamp = Timestamp(1_780_000_000_000);
@@ -99,6 +101,10 @@ pub struct Harness {
     pub identity: PublicKey,
     pub clock: ManualClock,
     pub rules: Rules,
+    /// How long a call of an engine may take, from the next opening on.
+    pub engine_deadline: Duration,
+    /// What the engine `fake` speaks to.
+    pub backend: Backend,
     pub operator: Operator,
 }
 
@@ -163,7 +169,9 @@ impl Harness {
         Sqlite::found(&folder.path().join("data"), &root, founding, Arc::new(OsEntropy)).unwrap();
         let aud = founder.aud.clone();
         let operator = Operator { name, key: founder.operator_key, aud: aud.clone(), clock: clock.clone() };
-        let vault = open(&folder.path().join("data"), &root, rules, &clock).await.unwrap();
+        let (engine_deadline, backend) = (Duration::from_secs(5), Backend::default());
+        let limits = limits(rules, engine_deadline);
+        let vault = open(&folder.path().join("data"), &root, limits, &clock, &backend).await.unwrap();
         let (response, intake) = own_keys(&vault.0, &founder.identity);
         Harness {
             folder,
@@ -175,6 +183,8 @@ impl Harness {
             identity: founder.identity,
             clock,
             rules,
+            engine_deadline,
+            backend,
             operator,
         }
     }
@@ -213,7 +223,8 @@ impl Harness {
     pub async fn try_reopen_under(&mut self, rules: Rules) -> Result<(), OpeningFault> {
         self.shut();
         self.rules = rules;
-        self.vault = Some(open(&self.data(), &self.root, rules, &self.clock).await?);
+        let limits = limits(rules, self.engine_deadline);
+        self.vault = Some(open(&self.data(), &self.root, limits, &self.clock, &self.backend).await?);
         Ok(())
     }
 
@@ -314,7 +325,11 @@ impl Harness {
 
     /// The command that stores a secret, and its sealed input.
     pub fn put_command(&self, name: &str, value: &[u8]) -> (Command<SecretPut>, Sealed) {
-        let empty = SecretPut { name: name.parse().unwrap(), sealed: Digest::ZERO, expires: None, used: SecretUse::Kv };
+        self.put_command_for(name, value, SecretUse::Kv)
+    }
+
+    fn put_command_for(&self, name: &str, value: &[u8], used: SecretUse) -> (Command<SecretPut>, Sealed) {
+        let empty = SecretPut { name: name.parse().unwrap(), sealed: Digest::ZERO, expires: None, used };
         let mut command = self.operator.command(empty);
         let sealed = self.seal_input(value, &command.nonce);
         command.body.sealed = sealed.digest();
@@ -323,7 +338,12 @@ impl Harness {
 
     /// Stores a secret.
     pub async fn put_secret(&self, name: &str, value: &[u8]) {
-        let (command, sealed) = self.put_command(name, value);
+        self.put_secret_for(name, value, SecretUse::Kv).await;
+    }
+
+    /// Stores a secret for this use.
+    pub async fn put_secret_for(&self, name: &str, value: &[u8], used: SecretUse) {
+        let (command, sealed) = self.put_command_for(name, value, used);
         let envelope = self.operator.sign(&command);
         let req = envelope.digest();
         self.released::<Executed>(self.operate(Call::SecretPut, envelope, Some(sealed)).await, req);
@@ -380,22 +400,28 @@ fn own_keys(vault: &Vault, identity: &PublicKey) -> (PublicKey, SealPublicKey) {
 async fn open(
     data: &Path,
     root: &RootKey,
-    rules: Rules,
+    limits: Limits,
     clock: &ManualClock,
+    backend: &Backend,
 ) -> Result<(Arc<Vault>, Arc<Sqlite>), OpeningFault> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
     let mut tries = 0;
     let (store, own) = loop {
-        match Sqlite::open(data, root, rules, clock.clone(), entropy.clone()) {
+        match Sqlite::open(data, root, limits.rules, clock.clone(), entropy.clone()) {
             Ok(opened) => break opened,
             Err(OpenFault::Locked(_)) if tries < 400 => tokio::time::sleep(Duration::from_millis(25)).await,
             Err(fault) => panic!("{fault}"),
         }
         tries += 1;
     };
-    let limits = Limits { rules, engine_deadline: Duration::from_secs(5), node: "node1".into(), issuer: None };
     let store = Arc::new(store);
-    Ok((Vault::open(store.clone(), own, limits, nockvault::engine::all(&entropy), clock, entropy).await?, store))
+    let mut engines = nockvault::engine::all(&entropy);
+    engines.push(Box::new(Fake(backend.clone())));
+    Ok((Vault::open(store.clone(), own, limits, engines, clock, entropy).await?, store))
+}
+
+fn limits(rules: Rules, engine_deadline: Duration) -> Limits {
+    Limits { rules, engine_deadline, node: "node1".into(), issuer: None }
 }
 
 /// The call that takes commands of this `typ`.
@@ -404,18 +430,24 @@ pub fn call(typ: &str) -> Call {
 }
 
 /// Every call of operators by its `typ`, but `audit_read`, which has a way of its own.
-pub const CALLS: [(&str, Call); 16] = [
+pub const CALLS: [(&str, Call); 22] = [
     ("nockvault/status_read", Call::StatusRead),
     ("nockvault/agent_register", Call::AgentRegister),
     ("nockvault/agent_list", Call::AgentList),
     ("nockvault/agent_show", Call::AgentShow),
     ("nockvault/agent_key_end", Call::AgentKeyEnd),
     ("nockvault/role_create", Call::RoleCreate),
+    ("nockvault/role_check", Call::RoleCheck),
+    ("nockvault/role_rotate", Call::RoleRotate),
     ("nockvault/role_list", Call::RoleList),
     ("nockvault/role_show", Call::RoleShow),
     ("nockvault/secret_put", Call::SecretPut),
     ("nockvault/secret_list", Call::SecretList),
     ("nockvault/secret_versions", Call::SecretVersions),
+    ("nockvault/ca_create", Call::CaCreate),
+    ("nockvault/ca_import", Call::CaImport),
+    ("nockvault/ca_certify", Call::CaCertify),
+    ("nockvault/ca_show", Call::CaShow),
     ("nockvault/grant_create", Call::GrantCreate),
     ("nockvault/grant_list", Call::GrantList),
     ("nockvault/grant_revoke", Call::GrantRevoke),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension as _, params};
 use serde_json::{Map, Value, json};
 
-use super::super::{Carried, Order};
+use super::super::{Carried, Order, Successor};
 use super::leases;
 use super::requests::{self, NONE, embed};
 use super::stop::Stop;
@@ -21,7 +21,7 @@ use crate::crypto::aead::Place;
 use crate::crypto::envelope::Embedded;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
-use crate::id::{AgentName, ChainName, Kid, Nonce, SecretName};
+use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName};
 use crate::lease::State;
 use crate::registry::{Agent, HeldKey};
 use crate::secret::SecretBytes;
@@ -52,10 +52,28 @@ enum Effect {
     EndAgentKey(AgentKeyEnd),
     CreateRole(RoleCreate),
     PutSecret(SecretPut, Arc<SecretBytes>),
+    Follow(Follow),
     CreateGrant(GrantCreate),
     RevokeGrant(GrantRevoke),
     RevokeLease(LeaseRevoke),
     Refuse(Denial),
+}
+
+/// A [`Successor`] as a job keeps it.
+#[derive(Clone, Debug)]
+struct Follow {
+    role: Option<RoleName>,
+    name: SecretName,
+    used: SecretUse,
+    after: u64,
+    value: Arc<SecretBytes>,
+}
+
+impl Follow {
+    fn of(next: &Successor<'_>, used: SecretUse, role: Option<RoleName>) -> Effect {
+        let value = Arc::new(SecretBytes::from(next.value.expose().clone()));
+        Effect::Follow(Follow { role, name: next.name.clone(), used, after: next.after, value })
+    }
 }
 
 impl Wish {
@@ -74,6 +92,12 @@ impl Wish {
                 let value = Arc::new(SecretBytes::from(value.expose().clone()));
                 wish(command, |body| Effect::PutSecret(body, value))
             }
+            Order::RotateRole(command, next) => {
+                wish(command, |body| Follow::of(next, SecretUse::Backend, Some(body.role)))
+            }
+            Order::CreateCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
+            Order::ImportCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
+            Order::CertifyCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
             Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
             Order::RevokeLease(command) => wish(command, Effect::RevokeLease),
@@ -145,6 +169,7 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::EndAgentKey(body) => end_key(tx, wish, body),
         Effect::CreateRole(body) => create_role(tx, wish, body),
         Effect::PutSecret(put, value) => put_secret(tx, wish, put, value),
+        Effect::Follow(next) => follow(tx, wish, next),
         Effect::CreateGrant(body) => create_grant(tx, wish, body),
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLease(body) => revoke_lease(tx, wish, body),
@@ -283,11 +308,20 @@ pub(super) fn newest_version(conn: &rusqlite::Connection, name: &SecretName) -> 
     Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
+/// Whether a version of a secret is for this use.
+fn is_for(tx: &Tx<'_>, name: &SecretName, version: u64, used: SecretUse) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
+    tx.conn.prepare_cached(sql)?.exists(params![name.as_str(), version, used.as_str()])
+}
+
 fn put_secret(tx: &mut Tx<'_>, wish: &Wish, put: &SecretPut, value: &SecretBytes) -> Effected {
     let SecretPut { name, expires, used, .. } = put;
     let before = newest_version(tx.conn, name)?;
-    let sql = "SELECT 1 FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
-    if before > 0 && !tx.conn.prepare_cached(sql)?.exists(params![name.as_str(), before, used.as_str()])? {
+    if *used == SecretUse::Ca {
+        let detail = "an authority is made by `vaultctl ca create` or brought by `vaultctl ca import`";
+        return Err(Denial::new(Reason::BadTerms).detail(detail).into());
+    }
+    if before > 0 && !is_for(tx, name, before, *used)? {
         return Err(Denial::new(Reason::AlreadyExists).detail("a secret of this name is there for another use").into());
     }
     if expires.is_some() && *used != SecretUse::Kv {
@@ -298,14 +332,48 @@ fn put_secret(tx: &mut Tx<'_>, wish: &Wish, put: &SecretPut, value: &SecretBytes
     }
     let version = before + 1;
     let (entry, result, _) = command(tx, wish, &json!({ "name": name, "version": version }))?;
-    let purpose = secret_purpose(*used, *expires);
+    add_version(tx, name, version, (*used, *expires), value)?;
+    Ok((entry, result))
+}
+
+/// Stores the version that follows the one its value was made from, and no other.
+fn follow(tx: &mut Tx<'_>, wish: &Wish, next: &Follow) -> Effected {
+    let Follow { role, name, used, after, value } = next;
+    let newest = newest_version(tx.conn, name)?;
+    if newest != *after {
+        return Err(match after {
+            0 => Denial::new(Reason::AlreadyExists).detail("a secret or an authority of this name is there").into(),
+            _ => Denial::new(Reason::Busy).detail("another version was stored meanwhile").into(),
+        });
+    }
+    if newest > 0 && !is_for(tx, name, newest, *used)? {
+        return Err(Denial::new(Reason::AlreadyExists).detail("a secret of this name is there for another use").into());
+    }
+    let version = after + 1;
+    let mut result = json!({ "name": name, "version": version });
+    if let Some(role) = role {
+        result["role"] = json!(role);
+    }
+    let (entry, result, _) = command(tx, wish, &result)?;
+    add_version(tx, name, version, (*used, None), value)?;
+    Ok((entry, result))
+}
+
+fn add_version(
+    tx: &mut Tx<'_>,
+    name: &SecretName,
+    version: u64,
+    (used, expires): (SecretUse, Option<Timestamp>),
+    value: &SecretBytes,
+) -> Result<(), Stop> {
+    let purpose = secret_purpose(used, expires);
     let sealed = tx.shared.ring.seal(&secret_place(name, version, &purpose), value.expose(), &*tx.shared.entropy);
     let sql = "INSERT INTO secrets (name, version, since, bytes, sealed, used, expires)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let (bytes, expires) = (value.expose().len() as u64, expires.map(|at| at.0));
     let row = params![name.as_str(), version, tx.now.0, bytes, sealed, used.as_str(), expires];
     tx.conn.prepare_cached(sql)?.execute(row)?;
-    Ok((entry, result))
+    Ok(())
 }
 
 fn create_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantCreate) -> Effected {

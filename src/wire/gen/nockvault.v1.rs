@@ -1038,6 +1038,34 @@ pub struct CreateRoleResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/role_check`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckRoleRequest {
+    /// The statement `nockvault/role_check`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/role_check`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckRoleResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/role_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRoleRequest {
+    /// The statement `nockvault/role_rotate`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/role_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRoleResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/role_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRolesRequest {
@@ -1113,6 +1141,68 @@ pub struct ListSecretVersionsRequest {
 /// Answers a `nockvault/secret_versions`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSecretVersionsResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/ca_create`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateCaRequest {
+    /// The statement `nockvault/ca_create`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/ca_create`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateCaResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/ca_import`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportCaRequest {
+    /// The statement `nockvault/ca_import`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+    /// HPKE's encapsulated key, as in PutSecretRequest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed_enc: ::prost::alloc::vec::Vec<u8>,
+    /// HPKE's ciphertext, as in PutSecretRequest.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed_ct: ::prost::alloc::vec::Vec<u8>,
+}
+/// Answers a `nockvault/ca_import`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportCaResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/ca_certify`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertifyCaRequest {
+    /// The statement `nockvault/ca_certify`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/ca_certify`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertifyCaResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/ca_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowCaRequest {
+    /// The statement `nockvault/ca_show`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/ca_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowCaResponse {
     /// The statement that answers it, signed by the vault's response key.
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
@@ -1465,6 +1555,68 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "CreateRole"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks an engine whether a role of this configuration could be served. Its backend is looked at within a deadline;
+        /// nothing is created there or here, and nothing is chained. The result says what was found.
+        /// Statement: `nockvault/role_check`.
+        ///
+        /// Refused: INVALID_ARGUMENT for what the engine does not take; otherwise as a request for a credential of such a role
+        /// would be, with what the backend said: UNAVAILABLE, or FAILED_PRECONDITION where it answered and said no.
+        pub async fn check_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckRoleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/CheckRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "CheckRole"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Exchanges the password by which the vault is let in at a role's backend. The vault draws the new one, and nobody
+        /// else learns it. `rotated` in the result says whether the backend has taken it already; where it has not, the next
+        /// call to the backend completes it.
+        /// Statement: `nockvault/role_rotate`.
+        ///
+        /// Refused: NOT_FOUND; INVALID_ARGUMENT for an engine that has no password of its own; UNAVAILABLE or
+        /// FAILED_PRECONDITION where the backend does not let the vault in now; RESOURCE_EXHAUSTED while another rotation is
+        /// under way. Then everything is as it was.
+        pub async fn rotate_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRoleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RotateRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "RotateRole"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists the roles.
         /// Statement: `nockvault/role_list`.
         pub async fn list_roles(
@@ -1603,6 +1755,119 @@ pub mod operator_service_client {
                 .insert(
                     GrpcMethod::new("nockvault.v1.OperatorService", "ListSecretVersions"),
                 );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a certificate authority. Its private key is drawn by the vault and leaves it in no way; the result shows what
+        /// is public.
+        /// Statement: `nockvault/ca_create`.
+        ///
+        /// Refused: INVALID_ARGUMENT for an engine that signs with no authority, or a wish that it does not take;
+        /// ALREADY_EXISTS.
+        pub async fn create_ca(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateCaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/CreateCa",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "CreateCa"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Brings a certificate authority that was made elsewhere. Its key is HPKE-sealed to the vault's certified intake key
+        /// and travels beside the envelope, as in PutSecret.
+        /// Statement: `nockvault/ca_import`.
+        ///
+        /// Refused: INVALID_ARGUMENT for an engine that signs with no authority, when the sealed input does not open, or holds
+        /// no key that the engine takes; ALREADY_EXISTS.
+        pub async fn import_ca(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ImportCa",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ImportCa"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives an authority the certificate chain that a higher one signed for its key.
+        /// Statement: `nockvault/ca_certify`.
+        ///
+        /// Refused: NOT_FOUND; INVALID_ARGUMENT for a chain that does not belong to the authority's key.
+        pub async fn certify_ca(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CertifyCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CertifyCaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/CertifyCa",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "CertifyCa"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shows what is public of an authority.
+        /// Statement: `nockvault/ca_show`.
+        ///
+        /// Refused: NOT_FOUND.
+        pub async fn show_ca(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowCaRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShowCaResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ShowCa",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowCa"));
             self.inner.unary(req, path, codec).await
         }
         /// Grants a role to an agent, on terms.
@@ -1848,6 +2113,34 @@ pub mod operator_service_server {
             tonic::Response<super::CreateRoleResponse>,
             tonic::Status,
         >;
+        /// Asks an engine whether a role of this configuration could be served. Its backend is looked at within a deadline;
+        /// nothing is created there or here, and nothing is chained. The result says what was found.
+        /// Statement: `nockvault/role_check`.
+        ///
+        /// Refused: INVALID_ARGUMENT for what the engine does not take; otherwise as a request for a credential of such a role
+        /// would be, with what the backend said: UNAVAILABLE, or FAILED_PRECONDITION where it answered and said no.
+        async fn check_role(
+            &self,
+            request: tonic::Request<super::CheckRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckRoleResponse>,
+            tonic::Status,
+        >;
+        /// Exchanges the password by which the vault is let in at a role's backend. The vault draws the new one, and nobody
+        /// else learns it. `rotated` in the result says whether the backend has taken it already; where it has not, the next
+        /// call to the backend completes it.
+        /// Statement: `nockvault/role_rotate`.
+        ///
+        /// Refused: NOT_FOUND; INVALID_ARGUMENT for an engine that has no password of its own; UNAVAILABLE or
+        /// FAILED_PRECONDITION where the backend does not let the vault in now; RESOURCE_EXHAUSTED while another rotation is
+        /// under way. Then everything is as it was.
+        async fn rotate_role(
+            &self,
+            request: tonic::Request<super::RotateRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRoleResponse>,
+            tonic::Status,
+        >;
         /// Lists the roles.
         /// Statement: `nockvault/role_list`.
         async fn list_roles(
@@ -1901,6 +2194,51 @@ pub mod operator_service_server {
             tonic::Response<super::ListSecretVersionsResponse>,
             tonic::Status,
         >;
+        /// Makes a certificate authority. Its private key is drawn by the vault and leaves it in no way; the result shows what
+        /// is public.
+        /// Statement: `nockvault/ca_create`.
+        ///
+        /// Refused: INVALID_ARGUMENT for an engine that signs with no authority, or a wish that it does not take;
+        /// ALREADY_EXISTS.
+        async fn create_ca(
+            &self,
+            request: tonic::Request<super::CreateCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateCaResponse>,
+            tonic::Status,
+        >;
+        /// Brings a certificate authority that was made elsewhere. Its key is HPKE-sealed to the vault's certified intake key
+        /// and travels beside the envelope, as in PutSecret.
+        /// Statement: `nockvault/ca_import`.
+        ///
+        /// Refused: INVALID_ARGUMENT for an engine that signs with no authority, when the sealed input does not open, or holds
+        /// no key that the engine takes; ALREADY_EXISTS.
+        async fn import_ca(
+            &self,
+            request: tonic::Request<super::ImportCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCaResponse>,
+            tonic::Status,
+        >;
+        /// Gives an authority the certificate chain that a higher one signed for its key.
+        /// Statement: `nockvault/ca_certify`.
+        ///
+        /// Refused: NOT_FOUND; INVALID_ARGUMENT for a chain that does not belong to the authority's key.
+        async fn certify_ca(
+            &self,
+            request: tonic::Request<super::CertifyCaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CertifyCaResponse>,
+            tonic::Status,
+        >;
+        /// Shows what is public of an authority.
+        /// Statement: `nockvault/ca_show`.
+        ///
+        /// Refused: NOT_FOUND.
+        async fn show_ca(
+            &self,
+            request: tonic::Request<super::ShowCaRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShowCaResponse>, tonic::Status>;
         /// Grants a role to an agent, on terms.
         /// Statement: `nockvault/grant_create`.
         ///
@@ -2312,6 +2650,96 @@ pub mod operator_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/nockvault.v1.OperatorService/CheckRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckRoleSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::CheckRoleRequest>
+                    for CheckRoleSvc<T> {
+                        type Response = super::CheckRoleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::check_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckRoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RotateRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateRoleSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RotateRoleRequest>
+                    for RotateRoleSvc<T> {
+                        type Response = super::RotateRoleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rotate_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateRoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/nockvault.v1.OperatorService/ListRoles" => {
                     #[allow(non_camel_case_types)]
                     struct ListRolesSvc<T: OperatorService>(pub Arc<T>);
@@ -2526,6 +2954,186 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSecretVersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/CreateCa" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateCaSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::CreateCaRequest>
+                    for CreateCaSvc<T> {
+                        type Response = super::CreateCaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateCaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::create_ca(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateCaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ImportCa" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportCaSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ImportCaRequest>
+                    for ImportCaSvc<T> {
+                        type Response = super::ImportCaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportCaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::import_ca(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportCaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/CertifyCa" => {
+                    #[allow(non_camel_case_types)]
+                    struct CertifyCaSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::CertifyCaRequest>
+                    for CertifyCaSvc<T> {
+                        type Response = super::CertifyCaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CertifyCaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::certify_ca(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CertifyCaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ShowCa" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowCaSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ShowCaRequest>
+                    for ShowCaSvc<T> {
+                        type Response = super::ShowCaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowCaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::show_ca(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowCaSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,14 +1,19 @@
 //! What operators command. Every command is signed, so is every question; a command that changes something stands in
 //! `_operators` before its effects do, also where it is refused. There is no password and no root token.
 
+mod ca;
+mod role;
+mod secret;
+
+use serde_json::{Map, Value};
+
 use super::Vault;
 use super::answer::{Outcome, Receipt};
 use super::listing;
 use crate::authn::{Authenticated, Signed};
 use crate::crypto::envelope::Envelope;
-use crate::crypto::hpke::{self, Sealed};
+use crate::crypto::hpke::Sealed;
 use crate::denial::{Denial, Reason};
-use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
 use crate::statement::audit_read::AuditRead;
 use crate::statement::command::Command;
@@ -16,10 +21,8 @@ use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseList, LeaseRevoke};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
-use crate::statement::role::{RoleCreate, RoleList, RoleShow};
-use crate::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretPut, SecretVersions, intake_info};
 use crate::statement::status::StatusRead;
-use crate::store::{Failure, Order};
+use crate::store::{Carried, Failure, Order};
 
 /// The most bytes of audit lines in one answer: below what gRPC clients take by default, with room for the envelope.
 const LINES_BYTES: usize = 3 << 20;
@@ -39,6 +42,10 @@ pub enum Call {
     AgentKeyEnd,
     /// `nockvault/role_create`
     RoleCreate,
+    /// `nockvault/role_check`
+    RoleCheck,
+    /// `nockvault/role_rotate`
+    RoleRotate,
     /// `nockvault/role_list`
     RoleList,
     /// `nockvault/role_show`
@@ -49,6 +56,14 @@ pub enum Call {
     SecretList,
     /// `nockvault/secret_versions`
     SecretVersions,
+    /// `nockvault/ca_create`
+    CaCreate,
+    /// `nockvault/ca_import`
+    CaImport,
+    /// `nockvault/ca_certify`
+    CaCertify,
+    /// `nockvault/ca_show`
+    CaShow,
     /// `nockvault/grant_create`
     GrantCreate,
     /// `nockvault/grant_list`
@@ -61,10 +76,18 @@ pub enum Call {
     LeaseRevoke,
 }
 
-type Told = Result<serde_json::Map<String, serde_json::Value>, Denial>;
+type Told = Result<Map<String, Value>, Denial>;
+
+/// A command that was carried out.
+struct Done {
+    entry: Receipt,
+    /// What its entry says came of it.
+    result: Map<String, Value>,
+}
 
 impl Vault {
-    /// Carries out or answers one command. `sealed` is the input that travels beside the envelope of `secret_put`.
+    /// Carries out or answers one command. `sealed` is the input that travels beside the envelope of `secret_put`
+    /// and `ca_import`.
     pub async fn operate(&self, call: Call, envelope: Envelope, sealed: Option<Sealed>) -> Outcome {
         let done = match call {
             Call::StatusRead => self.status_read(envelope).await,
@@ -73,11 +96,17 @@ impl Vault {
             Call::AgentShow => self.agent_show(envelope).await,
             Call::AgentKeyEnd => self.order::<AgentKeyEnd>(envelope, |command| Order::EndAgentKey(command)).await,
             Call::RoleCreate => self.role_create(envelope).await,
+            Call::RoleCheck => self.role_check(envelope).await,
+            Call::RoleRotate => self.role_rotate(envelope).await,
             Call::RoleList => self.role_list(envelope).await,
             Call::RoleShow => self.role_show(envelope).await,
             Call::SecretPut => self.secret_put(envelope, sealed).await,
             Call::SecretList => self.secret_list(envelope).await,
             Call::SecretVersions => self.secret_versions(envelope).await,
+            Call::CaCreate => self.ca_create(envelope).await,
+            Call::CaImport => self.ca_import(envelope, sealed).await,
+            Call::CaCertify => self.ca_certify(envelope).await,
+            Call::CaShow => self.ca_show(envelope).await,
             Call::GrantCreate => self.grant_create(envelope).await,
             Call::GrantList => self.grant_list(envelope).await,
             Call::GrantRevoke => self.order::<GrantRevoke>(envelope, |command| Order::RevokeGrant(command)).await,
@@ -131,17 +160,6 @@ impl Vault {
         Ok(self.carry(command, order).await)
     }
 
-    async fn role_create(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<RoleCreate>(envelope).await?;
-        let role = &admitted.authenticated.statement().body;
-        let order = self
-            .engines
-            .of_kind(&role.engine)
-            .and_then(|engine| engine.check_role(&role.config))
-            .map(|()| Order::CreateRole(&admitted.authenticated));
-        Ok(self.carry(&admitted.authenticated, order).await)
-    }
-
     async fn grant_create(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
         let admitted = self.command::<GrantCreate>(envelope).await?;
         let terms = &admitted.authenticated.statement().body.terms;
@@ -155,33 +173,22 @@ impl Vault {
         Ok(self.carry(&admitted.authenticated, order).await)
     }
 
-    async fn secret_put(&self, envelope: Envelope, sealed: Option<Sealed>) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<SecretPut>(envelope).await?;
-        let value = self.open_input(&admitted.authenticated, sealed);
-        let order = value.as_ref().map(|value| Order::PutSecret(&admitted.authenticated, value)).map_err(Clone::clone);
-        Ok(self.carry(&admitted.authenticated, order).await)
-    }
-
-    /// Opens what travelled beside the envelope, if it is what the envelope names.
-    fn open_input(
-        &self,
-        command: &Authenticated<Command<SecretPut>>,
-        sealed: Option<Sealed>,
-    ) -> Result<SecretBytes, Denial> {
-        let refused = |why: &str| Denial::new(Reason::BadSealedInput).detail(why);
-        let sealed = sealed.ok_or_else(|| refused("the command came without its sealed input"))?;
-        if sealed.ct.len() > SEALED_INPUT_MAX {
-            return Err(Denial::new(Reason::Oversize).limit(SEALED_INPUT_MAX as u64));
-        }
-        if !sealed.digest().same(&command.statement().body.sealed) {
-            return Err(refused("its digest is not the one in the command"));
-        }
-        let info = intake_info(&self.aud, &command.statement().nonce);
-        hpke::open(&self.intake, &sealed, &info, &[])
-            .map_err(|_| refused("it does not open with the vault's intake key"))
-    }
-
     async fn carry<B>(&self, command: &Authenticated<Command<B>>, order: Result<Order<'_>, Denial>) -> Outcome
+    where
+        Command<B>: Signed,
+    {
+        match self.carried(command, order).await {
+            Ok(Done { entry, result }) => self.executed(command, entry, result),
+            Err(refused) => refused,
+        }
+    }
+
+    /// Carries an order out, or records that it was refused.
+    async fn carried<B>(
+        &self,
+        command: &Authenticated<Command<B>>,
+        order: Result<Order<'_>, Denial>,
+    ) -> Result<Done, Outcome>
     where
         Command<B>: Signed,
     {
@@ -201,15 +208,19 @@ impl Vault {
             }
         };
         match carried {
-            Ok(carried) => match carried.result {
-                Ok(result) => {
-                    let now = self.clock.now();
-                    self.pen.release(Receipt::of(carried.entry), |entry| Executed::new(Some(entry), now, req, result))
-                }
-                Err(denial) => self.pen.refuse(denial, req, self.clock.now()),
-            },
-            Err(failure) => self.count_out(failure.denial(), req),
+            Ok(Carried { entry, result: Ok(result) }) => Ok(Done { entry: Receipt::of(entry), result }),
+            Ok(Carried { result: Err(denial), .. }) => Err(self.pen.refuse(denial, req, self.clock.now())),
+            Err(failure) => Err(self.count_out(failure.denial(), req)),
         }
+    }
+
+    /// The answer to a command whose entry is durable.
+    fn executed<B>(&self, command: &Authenticated<Command<B>>, entry: Receipt, result: Map<String, Value>) -> Outcome
+    where
+        Command<B>: Signed,
+    {
+        let (now, req) = (self.clock.now(), command.req());
+        self.pen.release(entry, |entry| Executed::new(Some(entry), now, req, result))
     }
 
     // --- questions
@@ -243,38 +254,6 @@ impl Vault {
         let admitted = self.command::<AgentShow>(envelope).await?;
         let agent = self.store.agent(&admitted.authenticated.statement().body.agent).await;
         let told = found(agent).map(|(agent, head)| listing::agent_whole(&agent, head));
-        Ok(self.tell(&admitted.authenticated, told).await)
-    }
-
-    async fn role_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<RoleList>(envelope).await?;
-        let listed = self.store.roles(&admitted.authenticated.statement().body.page).await;
-        let told = listed.map(|roles| listing::page(roles, |role| listing::role(role))).map_err(Failure::denial);
-        Ok(self.tell(&admitted.authenticated, told).await)
-    }
-
-    async fn role_show(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<RoleShow>(envelope).await?;
-        let role = self.store.role(&admitted.authenticated.statement().body.role).await;
-        let told = found(role).map(|role| listing::role(&role));
-        Ok(self.tell(&admitted.authenticated, told).await)
-    }
-
-    async fn secret_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<SecretList>(envelope).await?;
-        let listed = self.store.secrets(&admitted.authenticated.statement().body.page).await;
-        let told = listed.map(|secrets| listing::page(secrets, listing::secret)).map_err(Failure::denial);
-        Ok(self.tell(&admitted.authenticated, told).await)
-    }
-
-    async fn secret_versions(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
-        let admitted = self.command::<SecretVersions>(envelope).await?;
-        let versions = self.store.secret_versions(&admitted.authenticated.statement().body.name).await;
-        let told = match versions {
-            Ok(versions) if versions.is_empty() => Err(Reason::NotFound.into()),
-            Ok(versions) => Ok(listing::whole(versions.iter().map(listing::secret))),
-            Err(failure) => Err(failure.denial()),
-        };
         Ok(self.tell(&admitted.authenticated, told).await)
     }
 

@@ -1,0 +1,28 @@
+//! Calls that leave the process. None is waited for longer than the vault allows; an engine bears that its future is
+//! dropped when the time is over.
+
+use super::Vault;
+use crate::denial::{Denial, Reason};
+
+/// The most characters of a backend's words that go into an answer.
+const WORDS: usize = 600;
+
+impl Vault {
+    /// What an engine's call gives, if it gives it in time.
+    pub(super) async fn in_time<T>(&self, call: impl Future<Output = Result<T, Denial>>) -> Result<T, Denial> {
+        let deadline = self.limits.engine_deadline;
+        let late = |_| {
+            let said = format!("no answer from the backend within {} ms", deadline.as_millis());
+            Err(Denial::new(Reason::EngineUnavailable).internal(said))
+        };
+        tokio::time::timeout(deadline, call).await.unwrap_or_else(late)
+    }
+}
+
+/// A refusal that an operator gets: what the backend said is for exactly such a reader.
+pub(super) fn openly(mut denial: Denial) -> Denial {
+    if denial.detail.is_empty() {
+        denial.detail = denial.internal.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
+    }
+    denial
+}
