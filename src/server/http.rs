@@ -1,19 +1,25 @@
 //! What is read over plain HTTP: whether the daemon lives (`/healthz`), whether it takes requests (`/readyz`), what it
 //! counts (`/metrics`), and what verifiers of issued tokens need: their keys (`/.well-known/jwks.json`) and the document
-//! that names them (`/.well-known/openid-configuration`), and the list of those revoked (`/jwt/revoked`). Nothing here is secret, and nothing changes anything.
+//! that names them (`/.well-known/openid-configuration`), and the list of those revoked (`/jwt/revoked`); and what hosts
+//! and peers need that take certificates: the authorities (`/ssh/ca/NAME`, `/x509/ca/NAME`) and the lists of what they
+//! signed and was revoked since (`/ssh/krl/NAME`, `/x509/crl/NAME`). Nothing here is secret, and nothing changes anything.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Door;
+use crate::engine::ca::{Document, Published};
 use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE, REVOKED};
+use crate::id::SecretName;
 use crate::telemetry::Telemetry;
+use crate::vault::publish::FRESH;
 use crate::vault::{self, Vault};
 
 #[derive(Clone, Debug)]
@@ -38,6 +44,10 @@ pub(super) async fn serve(
         .route(JWKS, get(jwks))
         .route(DISCOVERY, get(discovery))
         .route(REVOKED, get(revoked))
+        .route("/ssh/ca/{*name}", get(ssh_ca))
+        .route("/ssh/krl/{*name}", get(ssh_krl))
+        .route("/x509/ca/{*name}", get(x509_ca))
+        .route("/x509/crl/{*name}", get(x509_crl))
         .with_state(Front { vault, telemetry, stop });
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
@@ -85,6 +95,51 @@ async fn revoked(State(front): State<Front>) -> Response {
             tracing::warn!(reason = denial.reason.code(), why = %denial.internal, "the list of revoked tokens cannot be made");
             (StatusCode::SERVICE_UNAVAILABLE, "the list cannot be made now; try again later\n").into_response()
         }
+    }
+}
+
+async fn ssh_ca(front: State<Front>, Path(name): Path<String>) -> Response {
+    published(front, "ssh", &name, Document::Authority).await
+}
+
+async fn ssh_krl(front: State<Front>, Path(name): Path<String>) -> Response {
+    published(front, "ssh", &name, Document::Revoked).await
+}
+
+async fn x509_ca(front: State<Front>, Path(name): Path<String>) -> Response {
+    published(front, "x509", &name, Document::Authority).await
+}
+
+async fn x509_crl(front: State<Front>, Path(name): Path<String>) -> Response {
+    published(front, "x509", &name, Document::Revoked).await
+}
+
+/// A document of an authority. What is no name and what no role signs with are alike.
+async fn published(State(front): State<Front>, kind: &str, name: &str, document: Document) -> Response {
+    let unknown = || (StatusCode::NOT_FOUND, "no role signs with an authority of this name\n").into_response();
+    let Ok(name) = name.parse::<SecretName>() else { return unknown() };
+    match front.vault.published(kind, &name, document).await {
+        Ok(Some(published)) => {
+            let good_for = if document == Document::Authority { JWKS_CACHE } else { FRESH };
+            let cache = format!("public, max-age={}", good_for.0);
+            let headers = [(header::CONTENT_TYPE, published.media_type.to_owned()), (header::CACHE_CONTROL, cache)];
+            (headers, Bytes::from_owner(Shared(published))).into_response()
+        }
+        Ok(None) => unknown(),
+        // Why not stands in the log.
+        Err(_) => {
+            let retry = [(header::RETRY_AFTER, FRESH.0.to_string())];
+            (StatusCode::SERVICE_UNAVAILABLE, retry, "it cannot be made now; try again later\n").into_response()
+        }
+    }
+}
+
+/// A document that many readers share.
+struct Shared(Arc<Published>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
     }
 }
 

@@ -16,6 +16,7 @@ mod lease;
 mod listing;
 mod nonces;
 pub mod operate;
+pub mod publish;
 mod refusals;
 mod rotate;
 mod session;
@@ -45,6 +46,7 @@ use crate::time::Clock;
 use answer::Pen;
 use keys::Epochs;
 use nonces::Nonces;
+use publish::Publications;
 use refusals::Refusals;
 use tokens::Tokens;
 
@@ -111,6 +113,7 @@ pub struct Vault {
     nonces: Nonces,
     refusals: Refusals,
     rotating: tokio::sync::Mutex<()>,
+    publications: Publications,
     limits: Limits,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -157,6 +160,7 @@ impl Vault {
             nonces: Nonces::default(),
             refusals: Refusals::default(),
             rotating: tokio::sync::Mutex::default(),
+            publications: Publications::default(),
             limits,
             clock,
             entropy,
