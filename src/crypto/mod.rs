@@ -9,6 +9,7 @@
 //! - [`aead`]: records sealed to their place, rows bound to theirs
 //! - [`hpke`]: sealing to a public key
 //! - [`primitive`]: the bare functions that `aead` is built of
+//! - [`scram`]: what a server keeps of a password
 
 pub mod aead;
 mod bytes;
@@ -17,4 +18,5 @@ pub mod hash;
 pub mod hpke;
 pub mod json;
 pub mod primitive;
+pub mod scram;
 pub mod signature;

@@ -19,6 +19,7 @@
 pub mod ca;
 pub mod jwt;
 pub mod kv;
+pub mod postgres;
 pub mod ssh;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::authz::Permit;
 use crate::crypto::signature::PublicKey;
 use crate::denial::{Denial, Reason};
 use crate::entropy::Entropy;
-use crate::id::{AgentName, LeaseId, SecretName};
+use crate::id::{AgentName, Aud, LeaseId, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::reply::Revocation;
 use crate::statement::secret::SecretUse;
@@ -239,10 +240,14 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// The engines that a vault is opened with, besides [`jwt`], whose key is the vault's own.
+/// The engines that the vault `aud` is opened with, besides [`jwt`], whose key is the vault's own.
 #[must_use]
-pub fn all(entropy: &Arc<dyn Entropy>) -> Vec<Box<dyn Engine>> {
-    vec![Box::new(kv::Kv), Box::new(ssh::Ssh::new(Arc::clone(entropy)))]
+pub fn all(entropy: &Arc<dyn Entropy>, aud: &Aud) -> Vec<Box<dyn Engine>> {
+    vec![
+        Box::new(kv::Kv),
+        Box::new(postgres::Postgres::new(Arc::clone(entropy), aud.to_string())),
+        Box::new(ssh::Ssh::new(Arc::clone(entropy))),
+    ]
 }
 
 /// The engines of a vault, by kind.

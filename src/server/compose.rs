@@ -46,5 +46,6 @@ pub async fn open(
     let limits = config.vault_limits();
     let (store, keys) =
         Sqlite::open(&config.vault.data_dir, &root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
-    Ok(Vault::open(Arc::new(store), keys, limits, engine::all(&entropy), clock, entropy).await?)
+    let engines = engine::all(&entropy, &keys.aud);
+    Ok(Vault::open(Arc::new(store), keys, limits, engines, clock, entropy).await?)
 }

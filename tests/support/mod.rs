@@ -415,7 +415,7 @@ async fn open(
         tries += 1;
     };
     let store = Arc::new(store);
-    let mut engines = nockvault::engine::all(&entropy);
+    let mut engines = nockvault::engine::all(&entropy, &own.aud);
     engines.push(Box::new(Fake(backend.clone())));
     Ok((Vault::open(store.clone(), own, limits, engines, clock, entropy).await?, store))
 }
