@@ -134,6 +134,8 @@ reasons! {
     LeaseUnknown = "lease_unknown", State, "this agent has no such lease";
     /// The lease is over.
     LeaseEnded = "lease_ended", State, "the lease has ended; request a new credential";
+    /// Nothing of the lease is left to undo at a backend.
+    NothingToUndo = "nothing_to_undo", State, "nothing of this lease waits to be taken away at a backend";
     /// The lease's engine cannot prolong.
     NotRenewable = "not_renewable", State, "this credential cannot be renewed; request a new one";
     /// The successor key is not the next one or not provably the caller's.

@@ -215,6 +215,12 @@ impl LeaseId {
         LeaseId(id.hyphenated().to_string().into())
     }
 
+    /// The identifier of these 16 bytes, if they are a version 7 UUID.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<LeaseId> {
+        uuid::Uuid::from_bytes(bytes).hyphenated().to_string().parse().ok()
+    }
+
     /// The 16 bytes of the UUID.
     #[must_use]
     pub fn bytes(&self) -> [u8; 16] {
@@ -253,12 +259,30 @@ impl From<&AgentName> for ChainName {
 /// by time.
 #[must_use]
 pub fn handle(agent: &AgentName, lease: &LeaseId) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let number = u128::from_be_bytes(lease.bytes());
     let lease: String = (0..26).rev().map(|i| ALPHABET[(number >> (5 * i) & 31) as usize] as char).collect();
     let room = 63 - "nv_".len() - 1 - lease.len();
     let agent = &agent.as_str()[..agent.as_str().len().min(room)];
     format!("nv_{agent}_{lease}")
+}
+
+/// Crockford's base 32, lower case.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// What a handle names: its agent, which may be cut, and its lease. Nothing for a name that is no handle.
+#[must_use]
+pub fn of_handle(handle: &str) -> Option<(AgentName, LeaseId)> {
+    let (agent, lease) = handle.strip_prefix("nv_")?.rsplit_once('_')?;
+    if lease.len() != 26 {
+        return None;
+    }
+    let digit = |byte: u8| ALPHABET.iter().position(|one| *one == byte);
+    // 26 digits hold 130 bits: the first holds the upper three of the 128.
+    let number = lease.bytes().try_fold(0_u128, |number, byte| {
+        let digit = digit(byte).filter(|_| number >> 123 == 0)?;
+        Some(number << 5 | digit as u128)
+    })?;
+    Some((agent.parse().ok()?, LeaseId::from_bytes(number.to_be_bytes())?))
 }
 
 #[cfg(test)]
@@ -317,6 +341,10 @@ mod tests {
         assert_eq!(handle(&long, &lease).len(), 63);
         let handle = handle(&"kit".parse().unwrap(), &lease);
         assert!(handle.starts_with("nv_kit_0") && handle.len() == 33, "{handle}");
+        assert_eq!(of_handle(&handle), Some(("kit".parse().unwrap(), lease)));
+        for bad in ["", "nv_kit", "nv__0", "kit", &handle[1..], &format!("{handle}0"), &handle.replace("_0", "_u")] {
+            assert_eq!(of_handle(bad), None, "{bad}");
+        }
     }
 
     #[test]

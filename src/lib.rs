@@ -34,6 +34,8 @@ pub mod denial;
 #[cfg(feature = "daemon")]
 pub mod engine;
 pub mod entropy;
+#[cfg(feature = "daemon")]
+pub(crate) mod failpoint;
 pub mod grant;
 pub mod id;
 pub mod lease;

@@ -55,6 +55,8 @@ pub struct Alive {
     pub sessions: u64,
     /// Live leases.
     pub leases: u64,
+    /// Leases that ended and are not yet undone at their backends.
+    pub undoing: u64,
     /// Chains that do not verify and are set aside.
     pub quarantined: u64,
 }
@@ -75,6 +77,7 @@ struct Metrics {
     grants: Gauge,
     sessions: Gauge,
     leases: Gauge,
+    undoing: Gauge,
     quarantined: Gauge,
 }
 
@@ -99,6 +102,7 @@ impl Telemetry {
             grants: Gauge::default(),
             sessions: Gauge::default(),
             leases: Gauge::default(),
+            undoing: Gauge::default(),
             quarantined: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -116,6 +120,11 @@ impl Telemetry {
         registry.register("grants_live", "Live grants", metrics.grants.clone());
         registry.register("sessions_open", "Open sessions", metrics.sessions.clone());
         registry.register("leases_live", "Live leases", metrics.leases.clone());
+        registry.register(
+            "leases_stuck",
+            "Leases that ended and whose credential waits to be taken away at its backend",
+            metrics.undoing.clone(),
+        );
         registry.register("chains_quarantined", "Chains that do not verify", metrics.quarantined.clone());
         Telemetry(Arc::new(metrics))
     }
@@ -153,6 +162,7 @@ impl Telemetry {
         set(&self.0.grants, alive.grants);
         set(&self.0.sessions, alive.sessions);
         set(&self.0.leases, alive.leases);
+        set(&self.0.undoing, alive.undoing);
         set(&self.0.quarantined, alive.quarantined);
     }
 

@@ -17,7 +17,8 @@ use support::{Harness, terms};
 const DAY: u64 = 86_400;
 
 async fn states(vault: &Harness) -> Vec<State> {
-    let leases = vault.vault().store().leases(None, false, &Page::first()).await.unwrap();
+    let leases =
+        vault.vault().store().leases(None, nockvault::statement::lease::Which::All, &Page::first()).await.unwrap();
     leases.items.iter().map(|lease| lease.state).collect()
 }
 

@@ -13,7 +13,7 @@ mod source;
 use source::{Named, Token};
 
 /// The ground: every room may stand on it.
-const GROUND: &str = "time entropy secret base64url id denial";
+const GROUND: &str = "time entropy secret base64url id denial failpoint";
 
 /// Which rooms each room may name. A row names only rooms of earlier rows, so that there is no circle.
 const TABLE: &[(&str, &str)] = &[
@@ -23,6 +23,7 @@ const TABLE: &[(&str, &str)] = &[
     ("base64url", ""),
     ("id", "base64url time entropy"),
     ("denial", "id time"),
+    ("failpoint", ""),
     ("crypto", "ground"),
     ("statement", "ground crypto"),
     ("grant", "ground crypto statement"),

@@ -39,6 +39,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "revoke",
             "lease",
             "lease list",
+            "lease show",
+            "lease revoke",
             "audit",
             "audit show",
             "audit export",

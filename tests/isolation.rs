@@ -13,7 +13,7 @@ use nockvault::crypto::envelope::Envelope;
 use nockvault::crypto::hpke::SealSecretKey;
 use nockvault::denial::Reason::{self, *};
 use nockvault::statement::agent::AgentKeyEnd;
-use nockvault::statement::lease::{LeaseRevoke, Release, Renew};
+use nockvault::statement::lease::{LeaseRevoke, Release, Renew, Scope};
 use nockvault::statement::reply::{Hdr, Issued};
 use nockvault::statement::session::{Close, Hello};
 use nockvault::time::Seconds;
@@ -151,7 +151,7 @@ async fn what_was_taken_back_is_over_with_the_next_request() {
 
     // A lease alone.
     let lease = bob.get(&vault, "shared").await.hdr.lease;
-    vault.order(LeaseRevoke { lease: lease.clone() }).await;
+    vault.order(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await;
     let renew = bob.signed(Renew { lease, ttl: Seconds(0) });
     assert_eq!(vault.refusal(Rpc::RenewLease, renew).await.reason, LeaseEnded);
 

@@ -302,6 +302,7 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (EngineUnavailable, "tests/leases.rs"),
     (EngineRefused, "tests/leases.rs"),
     (Interrupted, "tests/leases.rs"),
+    (NothingToUndo, "tests/leases.rs"),
     (SecretExpired, "tests/engines.rs"),
     (AuditUnavailable, "tests/store_faults.rs"),
     (OutcomeUnknown, "tests/store_faults.rs"),

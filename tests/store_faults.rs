@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nockvault::denial::Reason::{self, *};
 use nockvault::lease::State;
 use nockvault::statement::command::Page;
-use nockvault::statement::lease::{LeaseRevoke, Release};
+use nockvault::statement::lease::{LeaseRevoke, Release, Scope};
 use nockvault::store::Rules;
 use nockvault::time::Seconds;
 use nockvault::vault::answer::Outcome;
@@ -45,7 +45,12 @@ async fn furnish(vault: &Harness) -> Agent {
 async fn leases(vault: &Harness, kit: &Agent) -> BTreeMap<&'static str, usize> {
     let (mut page, mut counts) = (Page::first(), BTreeMap::new());
     loop {
-        let listed = vault.vault().store().leases(Some(&kit.name), false, &page).await.unwrap();
+        let listed = vault
+            .vault()
+            .store()
+            .leases(Some(&kit.name), nockvault::statement::lease::Which::All, &page)
+            .await
+            .unwrap();
         for lease in &listed.items {
             *counts.entry(lease.state.as_str()).or_default() += 1;
         }
@@ -288,7 +293,7 @@ async fn on_a_full_disk(mount: &Path) {
 
     // In the room of the reserve: agents give back, operators take back, and what runs out ends.
     kit.release(&vault, &held[0]).await;
-    vault.order(LeaseRevoke { lease: held[1].clone() }).await;
+    vault.order(LeaseRevoke { scope: Scope::Lease(held[1].clone()) }).await;
     vault.clock.advance(Seconds(301));
     vault.vault().tend_once().await;
     let counts = leases(&vault, &kit).await;

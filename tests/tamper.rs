@@ -218,7 +218,7 @@ fn a_false_history_in_a_refused_request_is_the_agents_claim() {
     let mut world = World::at_work(9);
     let fork = Seen { head: nockvault::crypto::hash::Digest::of(b"fork"), size: 2 };
     let request = world.ask_as(world.wish(), |common| common.seen = fork);
-    world.put(entry::Deny { reason: "history_mismatch".into(), request });
+    world.put(entry::Deny { handle: None, lease: None, reason: "history_mismatch".into(), request });
     let found = report(&world.kit.file(), &world.pins());
     assert_eq!(found.verdict, Verdict::Intact);
     assert!(found.to_string().contains("claims in the refused requests of the entries [4]"), "{found}");
@@ -261,7 +261,7 @@ fn an_unknown_kind_or_version_is_checked_as_far_as_it_is_known() {
         let mut world = World::at_work(11);
         let key = world::copy(&world.stolen);
         world.rewrite(&key, change);
-        let after = entry::SessionEnd { reason: "idle".into(), sid: world.sid.parse().unwrap() };
+        let after = entry::SessionEnd { by: None, reason: "idle".into(), sid: world.sid.parse().unwrap() };
         world.put(after);
         match report(&world.kit.file(), &world.pins()).verdict {
             Verdict::NotUnderstood { entry, .. } => assert_eq!(entry, 3),

@@ -137,8 +137,15 @@ bodies! {
             /// H(enc || ct) of the sealed credential.
             sealed: Digest,
         }
-        /// A request was refused.
+        /// A request was refused. Where something may have been made for it at a backend, the lease and its public name
+        /// stand here too, and an `undone` follows.
         Deny = "deny" {
+            /// The credential's public name.
+            #[serde(skip_serializing_if = "Option::is_none", default)]
+            handle: Option<String>,
+            /// The lease that was intended.
+            #[serde(skip_serializing_if = "Option::is_none", default)]
+            lease: Option<LeaseId>,
             /// The reason's code.
             reason: String,
             /// The request.
@@ -180,22 +187,38 @@ bodies! {
             by: By,
             /// Which lease.
             lease: LeaseId,
-            /// What came of it at the backend; `none` where there is nothing to do there.
+            /// What is to be done beyond the trail: `none`, `listed`, or `pending` until an `undone` or a `forget`.
             outcome: String,
         }
         /// A lease ran out.
         Expire = "expire" {
             /// Which lease.
             lease: LeaseId,
-            /// What came of it at the backend; `none` where there is nothing to do there.
+            /// What is to be done beyond the trail: `none`, `listed`, or `pending` until an `undone` or a `forget`.
             outcome: String,
         }
         /// A lease was ended because the answer never left.
         Undelivered = "undelivered" {
             /// Which lease.
             lease: LeaseId,
-            /// What came of it at the backend; `none` where there is nothing to do there.
+            /// What is to be done beyond the trail: `none`, `listed`, or `pending` until an `undone` or a `forget`.
             outcome: String,
+        }
+        /// The credential of a lease that ended is gone from its backend.
+        Undone = "undone" {
+            /// Which lease.
+            lease: LeaseId,
+            /// `revoked` where it was there, `absent` where it was not.
+            outcome: String,
+            /// How often it was tried in vain before.
+            tries: u64,
+        }
+        /// An operator gave up on taking a credential away: it may still be at its backend.
+        Forget = "forget" {
+            /// The command.
+            by: By,
+            /// Which lease.
+            lease: LeaseId,
         }
         /// A new key is in place: by the old key's request, or by an operator's command. Exactly one of the two stands.
         AgentKey = "agent_key" {
@@ -223,6 +246,9 @@ bodies! {
         }
         /// A session ended without a request.
         SessionEnd = "session_end" {
+            /// The command, where an operator ended it.
+            #[serde(skip_serializing_if = "Option::is_none", default)]
+            by: Option<By>,
             /// `idle`, `max` or `revoked`.
             reason: String,
             /// Which session.
@@ -304,6 +330,15 @@ bodies! {
         Stop = "stop" {}
         /// A new audit key took over.
         Epoch = "epoch" {}
+        /// A credential was found at a backend that no lease answers for, and taken away.
+        Swept = "swept" {
+            /// Its public name.
+            handle: String,
+            /// `revoked` or `absent`.
+            outcome: String,
+            /// The role at whose backend it was found.
+            role: RoleName,
+        }
         /// Requests that were refused before they could belong to anybody.
         Refused = "refused" {
             /// How many, by the reason's code.

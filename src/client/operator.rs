@@ -21,7 +21,7 @@ use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
-use crate::statement::lease::{LeaseList, LeaseRevoke};
+use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
 use crate::statement::secret::{SecretList, SecretPut, SecretUse, SecretVersions, intake_info};
@@ -82,7 +82,9 @@ orders! {
     GrantList => list_grants(ListGrantsRequest)
     GrantRevoke => revoke_grant(RevokeGrantRequest)
     LeaseList => list_leases(ListLeasesRequest)
-    LeaseRevoke => revoke_lease(RevokeLeaseRequest)
+    LeaseShow => show_lease(ShowLeaseRequest)
+    LeaseForget => forget_lease(ForgetLeaseRequest)
+    LeaseRevoke => revoke_leases(RevokeLeasesRequest)
 }
 
 macro_rules! sealed_orders {

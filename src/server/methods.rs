@@ -39,7 +39,9 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ListGrants",
     "/nockvault.v1.OperatorService/RevokeGrant",
     "/nockvault.v1.OperatorService/ListLeases",
-    "/nockvault.v1.OperatorService/RevokeLease",
+    "/nockvault.v1.OperatorService/ShowLease",
+    "/nockvault.v1.OperatorService/RevokeLeases",
+    "/nockvault.v1.OperatorService/ForgetLease",
     "/nockvault.v1.OperatorService/ReadAudit",
 ];
 

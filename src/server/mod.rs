@@ -121,7 +121,7 @@ pub async fn run(
     }
     let tending = tokio::spawn({
         let (vault, end) = (Arc::clone(&vault), end.clone());
-        async move { vault.tend(end).await }
+        vault.attend(end)
     });
 
     let ended = serve(&vault, &telemetry, &mut doors, &mut http, &stop).await;
@@ -177,6 +177,7 @@ async fn count_what_lives(vault: &Vault, telemetry: &Telemetry) {
             grants: census.grants,
             sessions: census.sessions,
             leases: census.leases,
+            undoing: census.undoing,
             quarantined: census.quarantined.len() as u64,
         }),
         Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),

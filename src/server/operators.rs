@@ -10,13 +10,13 @@ use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListGrantsRequest,
-    ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
-    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, PutSecretRequest,
-    PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse,
-    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeaseRequest,
-    RevokeLeaseResponse, RotateRoleRequest, RotateRoleResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest,
-    ShowCaResponse, ShowRoleRequest, ShowRoleResponse,
+    EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest,
+    ListAgentsResponse, ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest,
+    ListRolesResponse, ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse,
+    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse,
+    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
+    RevokeLeasesResponse, RotateRoleRequest, RotateRoleResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest,
+    ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
 };
 
 /// The vault as operators see it.
@@ -82,7 +82,9 @@ operators!({
     list_grants(ListGrantsRequest) -> ListGrantsResponse = GrantList;
     revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse = GrantRevoke;
     list_leases(ListLeasesRequest) -> ListLeasesResponse = LeaseList;
-    revoke_lease(RevokeLeaseRequest) -> RevokeLeaseResponse = LeaseRevoke;
+    show_lease(ShowLeaseRequest) -> ShowLeaseResponse = LeaseShow;
+    forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
+    revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
 } and with sealed input {
     put_secret(PutSecretRequest) -> PutSecretResponse = SecretPut;
     import_ca(ImportCaRequest) -> ImportCaResponse = CaImport;

@@ -51,6 +51,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TtlExceedsSession
         | Reason::LeaseEnded
         | Reason::NotRenewable
+        | Reason::NothingToUndo
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused => Code::FailedPrecondition,

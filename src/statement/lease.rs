@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Page;
 use super::{Body, nullable, present};
 use crate::crypto::hash::Digest;
-use crate::id::{AgentName, LeaseId};
+use crate::id::{AgentName, LeaseId, RoleName, Sid};
 use crate::time::Seconds;
 
 /// Asks for more life for a lease.
@@ -82,6 +82,18 @@ impl JsonSchema for Release {
     }
 }
 
+/// Which leases a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// All there ever were.
+    All,
+    /// Those that live.
+    Live,
+    /// Those that ended, and whose credential still waits to be taken away at its backend.
+    Stuck,
+}
+
 /// Lists leases, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -89,8 +101,8 @@ pub struct LeaseList {
     /// Only this agent's.
     #[serde(deserialize_with = "nullable")]
     pub agent: Option<AgentName>,
-    /// Only those still live.
-    pub live: bool,
+    /// Only these.
+    pub which: Which,
     /// Which part of the list.
     pub page: Page,
 }
@@ -99,14 +111,151 @@ impl Body for LeaseList {
     const TYP: &'static str = "nockvault/lease_list";
 }
 
-/// Revokes one lease.
+/// Shows one lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LeaseRevoke {
+pub struct LeaseShow {
     /// Which lease.
     pub lease: LeaseId,
 }
 
+impl Body for LeaseShow {
+    const TYP: &'static str = "nockvault/lease_show";
+}
+
+/// Which leases are meant: exactly one of `lease`, `agent` (with or without `sid`), `role` and `all`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ScopeMembers", into = "ScopeMembers")]
+pub enum Scope {
+    /// One lease.
+    Lease(LeaseId),
+    /// A session's, and the session ends with them.
+    Session(AgentName, Sid),
+    /// An agent's.
+    Agent(AgentName),
+    /// A role's.
+    Role(RoleName),
+    /// All of them.
+    All,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ScopeMembers {
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "AgentName")]
+    agent: Option<AgentName>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "bool")]
+    all: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "LeaseId")]
+    lease: Option<LeaseId>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "RoleName")]
+    role: Option<RoleName>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "Sid")]
+    sid: Option<Sid>,
+}
+
+impl TryFrom<ScopeMembers> for Scope {
+    type Error = &'static str;
+
+    fn try_from(members: ScopeMembers) -> Result<Scope, &'static str> {
+        let ScopeMembers { agent, all, lease, role, sid } = members;
+        match (lease, agent, sid, role, all) {
+            (Some(lease), None, None, None, None) => Ok(Scope::Lease(lease)),
+            (None, Some(agent), Some(sid), None, None) => Ok(Scope::Session(agent, sid)),
+            (None, Some(agent), None, None, None) => Ok(Scope::Agent(agent)),
+            (None, None, None, Some(role), None) => Ok(Scope::Role(role)),
+            (None, None, None, None, Some(true)) => Ok(Scope::All),
+            _ => Err("a scope names one of: lease; agent; agent and sid; role; all, which is true"),
+        }
+    }
+}
+
+impl From<Scope> for ScopeMembers {
+    fn from(scope: Scope) -> ScopeMembers {
+        let none = ScopeMembers::default();
+        match scope {
+            Scope::Lease(lease) => ScopeMembers { lease: Some(lease), ..none },
+            Scope::Session(agent, sid) => ScopeMembers { agent: Some(agent), sid: Some(sid), ..none },
+            Scope::Agent(agent) => ScopeMembers { agent: Some(agent), ..none },
+            Scope::Role(role) => ScopeMembers { role: Some(role), ..none },
+            Scope::All => ScopeMembers { all: Some(true), ..none },
+        }
+    }
+}
+
+impl JsonSchema for Scope {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scope".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = ScopeMembers::json_schema(generator);
+        let only = |member: &str| serde_json::json!({ "required": [member], "maxProperties": 1 });
+        let session = serde_json::json!({ "required": ["agent", "sid"], "maxProperties": 2 });
+        schema.insert(
+            "oneOf".into(),
+            serde_json::json!([only("lease"), only("agent"), session, only("role"), only("all")]),
+        );
+        schema
+    }
+}
+
+/// Revokes leases: those of the scope that were issued before the command was carried out. What is many is ended in
+/// parts, in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRevoke {
+    /// Which leases.
+    pub scope: Scope,
+}
+
 impl Body for LeaseRevoke {
     const TYP: &'static str = "nockvault/lease_revoke";
+}
+
+/// Gives up on a credential that its backend does not take away: the vault tries no more, and the operator answers for
+/// what is left there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseForget {
+    /// Which lease.
+    pub lease: LeaseId,
+}
+
+impl Body for LeaseForget {
+    const TYP: &'static str = "nockvault/lease_forget";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_names_one_thing() {
+        let scope = |text: &str| serde_json::from_str::<Scope>(text);
+        for good in [
+            r#"{"agent":"kit"}"#,
+            r#"{"agent":"kit","sid":"s1"}"#,
+            r#"{"role":"orders"}"#,
+            r#"{"all":true}"#,
+            r#"{"lease":"019b9f3a-0000-7000-8000-000000000000"}"#,
+        ] {
+            assert_eq!(serde_json::to_string(&scope(good).unwrap()).unwrap(), good);
+        }
+        for bad in [
+            "{}",
+            r#"{"sid":"s1"}"#,
+            r#"{"agent":"kit","role":"orders"}"#,
+            r#"{"all":false}"#,
+            r#"{"agent":null,"all":true}"#,
+            r#"{"role":"orders","sid":"s1"}"#,
+        ] {
+            assert!(scope(bad).is_err(), "{bad} was taken");
+        }
+    }
 }

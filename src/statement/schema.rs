@@ -103,7 +103,9 @@ pub fn all() -> Map<String, Value> {
         command::<grant::GrantList>(),
         command::<grant::GrantRevoke>(),
         command::<lease::LeaseList>(),
+        command::<lease::LeaseShow>(),
         command::<lease::LeaseRevoke>(),
+        command::<lease::LeaseForget>(),
         command::<audit_read::AuditRead>(),
         one::<register::Register>(register::TYP),
         one::<cert::Cert>(cert::TYP),
@@ -123,8 +125,8 @@ pub fn all() -> Map<String, Value> {
 
 /// The `typ` of every statement that a vault takes.
 #[must_use]
-pub fn accepted() -> [&'static str; 30] {
-    [
+pub fn accepted() -> Vec<&'static str> {
+    vec![
         session::Hello::TYP,
         issue::Issue::TYP,
         lease::Renew::TYP,
@@ -152,7 +154,9 @@ pub fn accepted() -> [&'static str; 30] {
         grant::GrantList::TYP,
         grant::GrantRevoke::TYP,
         lease::LeaseList::TYP,
+        lease::LeaseShow::TYP,
         lease::LeaseRevoke::TYP,
+        lease::LeaseForget::TYP,
         audit_read::AuditRead::TYP,
         register::TYP,
     ]

@@ -24,8 +24,8 @@ use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
-use crate::engine::Stored;
 use crate::engine::ca::Ended;
+use crate::engine::{Stored, Undone};
 use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
@@ -37,7 +37,7 @@ use crate::statement::cert::KeyRole;
 use crate::statement::command::{Command, Page};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
-use crate::statement::lease::{LeaseRevoke, Release, Renew};
+use crate::statement::lease::{LeaseForget, LeaseRevoke, Release, Renew, Which};
 use crate::statement::register::Register;
 use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
@@ -155,6 +155,51 @@ pub struct Issuance<'a> {
     pub handle: &'a str,
     /// H(enc || ct).
     pub sealed: Digest,
+    /// Whether an intent of it was recorded by [`Store::intend`].
+    pub intended: bool,
+}
+
+/// A credential that is about to be made at a backend.
+#[derive(Debug)]
+pub struct Intent<'a> {
+    /// The request.
+    pub request: &'a Authenticated<Request<Issue>>,
+    /// From where it came.
+    pub peer: Peer,
+    /// What is to be issued.
+    pub hdr: &'a Hdr,
+    /// The latest that renewals can reach.
+    pub latest: Timestamp,
+    /// The credential's public name at the far side.
+    pub handle: &'a str,
+    /// When the intent is taken to be broken off, if it is not committed before.
+    pub until: Timestamp,
+}
+
+/// What of a role waits to be undone at its backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The role.
+    pub role: RoleName,
+    /// How many leases.
+    pub leases: u64,
+    /// Since when the oldest of them is over.
+    pub since: Timestamp,
+    /// When the next of them is due.
+    pub retry: Timestamp,
+    /// How often one of them was tried at the most.
+    pub tries: u64,
+}
+
+/// A credential that no lease answers for, found at a backend and taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// The role at whose backend it was found.
+    pub role: RoleName,
+    /// Its public name.
+    pub handle: String,
+    /// How it was found when it was taken away.
+    pub outcome: Undone,
 }
 
 /// A refusal that belongs into an agent's chain.
@@ -209,8 +254,10 @@ pub enum Order<'a> {
     CreateGrant(&'a Authenticated<Command<GrantCreate>>),
     /// Takes a grant back, with the leases under it.
     RevokeGrant(&'a Authenticated<Command<GrantRevoke>>),
-    /// Revokes a lease.
-    RevokeLease(&'a Authenticated<Command<LeaseRevoke>>),
+    /// Revokes leases: a part at once, the rest by [`Store::end_due`].
+    RevokeLeases(&'a Authenticated<Command<LeaseRevoke>>),
+    /// Gives up on a credential that its backend does not take away.
+    ForgetLease(&'a Authenticated<Command<LeaseForget>>),
     /// A command that was refused before the store was asked. It changes nothing, and spends its nonce and stands in
     /// `_operators` all the same.
     Refuse {
@@ -293,6 +340,10 @@ pub struct Census {
     pub sessions: u64,
     /// Live leases.
     pub leases: u64,
+    /// Commands that have leases left to take back.
+    pub revoking: u64,
+    /// Leases that are over and not yet undone at their backends.
+    pub undoing: u64,
     /// Entries in all chains.
     pub entries: u64,
     /// Chains that do not verify and are set aside.
@@ -306,6 +357,10 @@ pub struct Due {
     pub leases: u64,
     /// Sessions that ended.
     pub sessions: u64,
+    /// Intents that were broken off.
+    pub intents: u64,
+    /// Leases that a command took back.
+    pub revoked: u64,
     /// Nonces that were forgotten below the new floor.
     pub nonces: u64,
 }
@@ -402,11 +457,22 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Opens or finds the session; entry `session`. Gives the session and its entry.
     async fn open_session(&self, request: &Authenticated<Request<Hello>>) -> Result<(Session, EntryRef), Failure>;
+    /// Records that a credential is about to be made at a backend: spends the nonce, counts use and lease. No entry: the
+    /// issuance, or what becomes of the intent, has one.
+    async fn intend(&self, intent: &Intent<'_>) -> Result<(), Failure>;
+    /// Ends an intent that came to nothing: entry `deny` with its lease and handle, and its backend to be looked at. Gives
+    /// nothing where there is no such intent any more.
+    async fn abandon(&self, lease: &LeaseId, reason: Reason) -> Result<Option<EntryRef>, Failure>;
     /// Records an issuance: session (opened if new), lease, use of the grant, entry `issue`. Where the caller is gone
     /// when the commit lands, the lease is ended as `undelivered`.
     async fn issue(&self, issuance: &Issuance<'_>) -> Result<EntryRef, Failure>;
-    /// Prolongs a lease of the caller's; entry `renew`.
-    async fn renew(&self, request: &Authenticated<Request<Renew>>, peer: Peer) -> Result<(Lease, EntryRef), Failure>;
+    /// Prolongs a lease of the caller's, at most until its backend `bears` it; entry `renew`.
+    async fn renew(
+        &self,
+        request: &Authenticated<Request<Renew>>,
+        peer: Peer,
+        bears: Option<Timestamp>,
+    ) -> Result<(Lease, EntryRef), Failure>;
     /// Ends a lease of the caller's; entry `release`.
     async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure>;
     /// Ends a session and its leases; entry `close`. Gives how many leases ended with it.
@@ -435,9 +501,27 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn event(&self, event: Event, key: Option<AuditKey>) -> Result<EntryRef, Failure>;
     /// Records how many strangers' requests were refused in a minute, by reason; entry `refused` in `_vault`.
     async fn refused(&self, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Failure>;
-    /// Ends what is over: expired leases (`expire`), sessions that ran out (`session_end`), full minutes of denials
-    /// (`deny_summary`), nonces past their window (raising the floor). At most `limit` of each.
+    /// Ends what is over: expired leases (`expire`), sessions that ran out (`session_end`), intents past their time
+    /// (`deny`), what commands have left to take back (`revoke`), full minutes of denials (`deny_summary`), nonces past
+    /// their window (raising the floor). At most `limit` of each.
     async fn end_due(&self, limit: u64) -> Result<Due, Failure>;
+    /// Ends intents that an earlier daemon has left, before the first request is served: at most `limit`; gives how many.
+    async fn recover(&self, limit: u64) -> Result<u64, Failure>;
+
+    // --- what is to be undone at backends
+
+    /// The roles of which something waits.
+    async fn backlog(&self) -> Result<Vec<Backlog>, Failure>;
+    /// The leases of a role that are to be tried at `now`, longest due first.
+    async fn to_undo(&self, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Failure>;
+    /// Records that a credential is gone from its backend; entry `undone`. Gives nothing where that stands already.
+    async fn undone(&self, lease: &LeaseId, outcome: Undone) -> Result<Option<EntryRef>, Failure>;
+    /// Records that it could not be undone now, and when it is tried next.
+    async fn not_undone(&self, lease: &LeaseId, fault: &str, retry: Timestamp) -> Result<(), Failure>;
+    /// Whether a lease answers for its credential: it lives, is about to, or is being undone.
+    async fn answered_for(&self, lease: &LeaseId) -> Result<bool, Failure>;
+    /// Records that a credential without a lease was found and taken away; entry `swept` in `_vault`.
+    async fn swept(&self, sweep: &Sweep) -> Result<EntryRef, Failure>;
 
     // --- reads for operators
 
@@ -458,7 +542,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Live grants by agent and role.
     async fn grants(&self, agent: Option<&AgentName>, page: &Page) -> Result<Listed<GrantInUse>, Failure>;
     /// Leases, newest first.
-    async fn leases(&self, agent: Option<&AgentName>, live: bool, page: &Page) -> Result<Listed<Lease>, Failure>;
+    async fn leases(&self, agent: Option<&AgentName>, which: Which, page: &Page) -> Result<Listed<Lease>, Failure>;
     /// One lease.
     async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure>;
     /// What a list of revoked credentials of these roles says at `now`: leases revoked by such a list that were

@@ -62,9 +62,11 @@ impl Vault {
             "node": self.limits.node,
             "now": self.clock.now(),
             "quarantined": census.quarantined,
+            "revoking": census.revoking,
             "roles": census.roles,
             "sessions": census.sessions,
             "state": self.state().as_str(),
+            "undoing": census.undoing,
             "version": env!("CARGO_PKG_VERSION"),
         });
         told.as_object().cloned().unwrap_or_default()

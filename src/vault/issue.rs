@@ -1,8 +1,15 @@
 //! The main job: a signed request becomes a sealed, short-lived secret with an entry behind it.
 //!
-//! What a crash leaves, step by step: before the commit, nothing, for the engines of this vault have no effect outside
-//! it; after the commit and before the answer, a lease that its agent has not got, which the agent finds under its
-//! request's digest and releases, or which expires.
+//! What a crash leaves, step by step:
+//!
+//! | a crash after | where the credential has no effect outside | where it lives at a backend |
+//! |---|---|---|
+//! | the checks | nothing | nothing |
+//! | the intent | | the intent, which the next start ends as `deny` and undoes |
+//! | the mint | nothing | the same, and a credential that nobody was given, undone with it |
+//! | the commit | a live lease that its agent may not have got: it releases it by `req`, or it expires | the same |
+//!
+//! The answer leaves last.
 
 use super::Vault;
 use super::admit::{Asking, Reply};
@@ -11,49 +18,122 @@ use crate::authn::{self, SessionBound};
 use crate::authz::{self, Asked, Peer, Permit};
 use crate::base64url::Bytes;
 use crate::crypto::envelope::Envelope;
-use crate::crypto::hpke::Sealed;
-use crate::denial::Denial;
-use crate::engine::{Capabilities, Engine, Mint};
+use crate::crypto::hpke::{SealPublicKey, Sealed};
+use crate::denial::{Denial, Reason};
+use crate::engine::{Engine, Mint, Minted};
+use crate::failpoint::failpoint;
 use crate::id::{LeaseId, handle};
 use crate::seal::reply as seal;
 use crate::statement::issue::Issue;
-use crate::statement::reply::{Hdr, Issued};
-use crate::store::Issuance;
+use crate::statement::reply::{Hdr, Issued, Revocation};
+use crate::store::{Intent, Issuance};
+use crate::time::Seconds;
+
+/// What will be issued, and by whom.
+struct Plan<'a> {
+    permit: Permit,
+    engine: &'a dyn Engine,
+    handle: String,
+    hdr: Hdr,
+    to: SealPublicKey,
+}
 
 impl Vault {
     /// `RequestCredential`: from a signed envelope to a sealed credential, or a denial.
     pub async fn issue(&self, envelope: Envelope, peer: Peer) -> Outcome {
-        match self.admit::<Issue>(envelope, |issue| Some(&issue.role)).await {
-            Ok(asking) => {
-                let decided = self.decide_issue(&asking, peer).await;
-                self.conclude(&asking, decided).await
+        let asking = match self.admit::<Issue>(envelope, |issue| Some(&issue.role)).await {
+            Ok(asking) => asking,
+            Err(outcome) => return outcome,
+        };
+        let decided = match self.plan(&asking, peer) {
+            Ok(plan) if plan.hdr.revocation == Revocation::Backend => {
+                return self.issue_at_backend(&asking, peer, plan).await;
             }
-            Err(outcome) => outcome,
+            Ok(plan) => self.mint_and_commit(&asking, peer, plan, false).await,
+            Err(denial) => Err(denial),
+        };
+        self.conclude(&asking, decided).await
+    }
+
+    /// Steps 13 to 16 for a credential that lives at a backend: intent, mint, seal, commit; or the intent is undone.
+    async fn issue_at_backend(&self, asking: &Asking<Issue>, peer: Peer, plan: Plan<'_>) -> Outcome {
+        let role = &plan.permit.role().name;
+        let _place = match self.backends.enter(role, self.limits.engine_deadline).await {
+            Ok(place) => place,
+            Err(denial) => return self.conclude(asking, Err(denial)).await,
+        };
+        let intent = Intent {
+            request: &asking.authenticated,
+            peer,
+            hdr: &plan.hdr,
+            latest: plan.permit.latest(),
+            handle: &plan.handle,
+            until: self.clock.now().plus(self.limits.intent_life()),
+        };
+        if let Err(failure) = self.store.intend(&intent).await {
+            return self.conclude(asking, Err(failure.denial())).await;
+        }
+        failpoint!("issue: intended");
+        let lease = plan.permit.lease().clone();
+        match self.mint_and_commit(asking, peer, plan, true).await {
+            Ok((receipt, reply)) => self.conclude(asking, Ok((receipt, reply))).await,
+            Err(denial) => self.abandon(asking, &lease, denial).await,
         }
     }
 
-    async fn decide_issue(&self, asking: &Asking<Issue>, peer: Peer) -> Result<(Receipt, Reply), Denial> {
+    /// Ends an intent that came to nothing: its `deny` is written, and its backend looked at soon.
+    async fn abandon(&self, asking: &Asking<Issue>, lease: &LeaseId, denial: Denial) -> Outcome {
+        let req = asking.req();
+        match self.store.abandon(lease, denial.reason).await {
+            Ok(Some(_)) => {
+                self.wake.notify_one();
+                self.pen.refuse(denial, req, self.clock.now())
+            }
+            // The commit landed all the same, and the store undoes it.
+            Ok(None) => self.count_out(denial, req),
+            // The intent is found again when its time is over.
+            Err(failure) => self.count_out(failure.denial(), req),
+        }
+    }
+
+    /// Steps 9 to 12: all that is decided before anything is made.
+    fn plan(&self, asking: &Asking<Issue>, peer: Peer) -> Result<Plan<'_>, Denial> {
         let issue = asking.body();
         let bound = asking.bind(Some(&issue.seal), self)?;
-        let session_key = authn::seal_acceptable(&issue.seal)?;
+        let to = authn::seal_acceptable(&issue.seal)?;
         let (permit, engine) = self.permit(asking, &bound, peer)?;
-
         let handle = handle(permit.agent(), permit.lease());
-        let session_signs = issue.seal.sig_pk.as_ref();
-        let mint = Mint { permit: &permit, handle: &handle, params: &issue.params, session_key: session_signs };
-        let minted = engine.mint(mint, self).await?;
-        let hdr = self.header(asking, &permit, engine.capabilities());
-        let sealed = seal::seal(&minted.secret, &hdr, &session_key, &*self.entropy)?;
+        let hdr = self.header(asking, &permit, engine);
+        Ok(Plan { permit, engine, handle, hdr, to })
+    }
 
+    async fn mint_and_commit(
+        &self,
+        asking: &Asking<Issue>,
+        peer: Peer,
+        plan: Plan<'_>,
+        intended: bool,
+    ) -> Result<(Receipt, Reply), Denial> {
+        let Plan { permit, engine, handle, mut hdr, to } = plan;
+        let issue = asking.body();
+        let session_key = issue.seal.sig_pk.as_ref();
+        let mint = Mint { permit: &permit, handle: &handle, params: &issue.params, session_key };
+        let minted = self.in_time(engine.mint(mint, self)).await?;
+        failpoint!("issue: minted");
+        let latest = minted.until.map_or(permit.latest(), |until| permit.latest().min(until));
+        bound_by(&mut hdr, &minted, issue.ttl)?;
+        let sealed = seal::seal(&minted.secret, &hdr, &to, &*self.entropy)?;
         let issuance = Issuance {
             request: &asking.authenticated,
             peer,
             hdr: &hdr,
-            latest: permit.latest(),
+            latest,
             handle: &handle,
             sealed: sealed.digest(),
+            intended,
         };
         let receipt = Receipt::of(self.store.issue(&issuance).await.map_err(|failure| failure.denial())?);
+        failpoint!("issue: committed");
         Ok((receipt, reply(sealed, hdr)))
     }
 
@@ -87,7 +167,8 @@ impl Vault {
         Ok((permit, engine))
     }
 
-    fn header(&self, asking: &Asking<Issue>, permit: &Permit, can: Capabilities) -> Hdr {
+    fn header(&self, asking: &Asking<Issue>, permit: &Permit, engine: &dyn Engine) -> Hdr {
+        let can = engine.capabilities();
         Hdr {
             agent: permit.agent().clone(),
             exp: permit.expires(),
@@ -102,6 +183,18 @@ impl Vault {
             vault: self.aud.clone(),
         }
     }
+}
+
+/// A credential that dies sooner than the permit says bounds the lease. Who asked for a life of its own is refused with
+/// what is left.
+fn bound_by(hdr: &mut Hdr, minted: &Minted, asked: Seconds) -> Result<(), Denial> {
+    let Some(until) = minted.until.filter(|until| *until < hdr.exp) else { return Ok(()) };
+    let left = until.since(hdr.iat);
+    if until <= hdr.iat || asked.0 != 0 {
+        return Err(Denial::new(Reason::SecretExpired).limit(left.0));
+    }
+    hdr.exp = until;
+    Ok(())
 }
 
 fn reply(sealed: Sealed, hdr: Hdr) -> Reply {

@@ -106,6 +106,7 @@ pub(super) fn grant(given: &GrantInUse) -> Object {
 pub(super) fn lease(lease: &Lease) -> Object {
     object(json!({
         "agent": lease.agent,
+        "ended": lease.ended,
         "expires": lease.expires,
         "grant": lease.grant,
         "handle": lease.handle,
@@ -113,9 +114,15 @@ pub(super) fn lease(lease: &Lease) -> Object {
         "latest": lease.latest,
         "lease": lease.id,
         "renewable": lease.renewable,
+        "revocation": lease.revocation,
         "role": lease.role,
         "sid": lease.sid,
         "state": lease.state.as_str(),
+        "undo": lease.undo.as_ref().filter(|_| lease.state.ended()).map(|undo| json!({
+            "fault": undo.fault,
+            "retry": undo.retry,
+            "tries": undo.tries,
+        })),
     }))
 }
 

@@ -7,6 +7,7 @@
 
 mod admit;
 pub mod answer;
+mod backends;
 mod deadline;
 mod describe;
 pub mod found;
@@ -20,8 +21,10 @@ pub mod publish;
 mod refusals;
 mod rotate;
 mod session;
+mod sweep;
 mod tend;
 mod tokens;
+mod undo;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -41,14 +44,16 @@ use crate::secret::Secret;
 use crate::statement::cert::KeyRole;
 use crate::statement::secret::SecretUse;
 use crate::store::{Event, Failure, Rules, Store, VaultKeys};
-use crate::time::Clock;
+use crate::time::{Clock, Seconds};
 
 use answer::Pen;
+use backends::Backends;
 use keys::Epochs;
 use nonces::Nonces;
 use publish::Publications;
 use refusals::Refusals;
 use tokens::Tokens;
+use undo::Pauses;
 
 /// What bounds a vault.
 #[derive(Clone, Debug)]
@@ -61,6 +66,13 @@ pub struct Limits {
     pub node: String,
     /// `iss` of tokens: an https address, or none for the vault id.
     pub issuer: Option<String>,
+}
+
+impl Limits {
+    /// How long an intent may stand: the call to the backend, the two commits around it, and as much again.
+    fn intent_life(&self) -> Seconds {
+        Seconds(2 * (self.engine_deadline + 2 * self.rules.deadline).as_secs().max(1))
+    }
 }
 
 /// Why a vault did not open.
@@ -117,6 +129,10 @@ pub struct Vault {
     limits: Limits,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    backends: Backends,
+    pauses: Pauses,
+    /// Wakes what undoes leases at backends.
+    wake: tokio::sync::Notify,
     state: AtomicU8,
 }
 
@@ -164,10 +180,15 @@ impl Vault {
             limits,
             clock,
             entropy,
+            backends: Backends::default(),
+            pauses: Pauses::default(),
+            wake: tokio::sync::Notify::new(),
             state: AtomicU8::new(State::Serving as u8),
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
         vault.begin_epoch(start).await?;
+        // What an earlier daemon had begun at backends is ended before anything new begins.
+        while vault.store.recover(tend::BATCH).await? > 0 {}
         Ok(Arc::new(vault))
     }
 

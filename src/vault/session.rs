@@ -46,6 +46,7 @@ impl Vault {
     async fn decide_close(&self, asking: &Asking<Close>) -> Result<(Receipt, Reply), Denial> {
         asking.bind(None, self)?;
         let (leases, entry) = self.store.close(&asking.authenticated).await.map_err(|failure| failure.denial())?;
+        self.wake.notify_one();
         let (sid, req) = (asking.authenticated.statement().common.sid.clone(), asking.req());
         let reply: Reply =
             Box::new(move |pen, receipt| pen.release(receipt, |entry| Closed::new(entry, leases, req, sid)));

@@ -1,6 +1,7 @@
 //! What the vault does unasked: it ends what is over, turns audit epochs, and writes down what it refused. All of it is
-//! one loop that wakes each second; a live lease costs a row, not a timer.
+//! loops that wake each second or when there is something to do; a live lease costs a row, not a timer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,9 +12,14 @@ use crate::store::{Event, Failure};
 
 const BEAT: Duration = Duration::from_secs(1);
 /// How much one transaction ends at the most, so that requests are not kept waiting behind it.
-const BATCH: u64 = 200;
+pub(super) const BATCH: u64 = 200;
 
 impl Vault {
+    /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, and sweeps them.
+    pub async fn attend(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.tend(stop.clone()), Arc::clone(&self).undo(stop.clone()), self.sweep_on(stop));
+    }
+
     /// Tends the vault until `stop`.
     pub async fn tend(&self, stop: CancellationToken) {
         let mut beat = tokio::time::interval(BEAT);
@@ -35,8 +41,15 @@ impl Vault {
         self.write_refusals(Some(self.clock.now())).await;
         loop {
             match self.store.end_due(BATCH).await {
-                Ok(due) if [due.leases, due.sessions, due.nonces].iter().any(|ended| *ended >= BATCH) => {}
-                Ok(_) => return,
+                Ok(due) => {
+                    let ended = [due.leases, due.sessions, due.intents, due.revoked, due.nonces];
+                    if due.leases + due.intents + due.revoked > 0 {
+                        self.wake.notify_one();
+                    }
+                    if ended.iter().all(|ended| *ended < BATCH) {
+                        return;
+                    }
+                }
                 Err(failure) => {
                     tracing::warn!(why = %failure, "what is over could not be ended; it will be tried again");
                     return;

@@ -9,7 +9,7 @@ use nockvault::id::{ChainName, LeaseId, Nonce};
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentKeyEnd, AgentShow};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Rate, Terms};
-use nockvault::statement::lease::LeaseRevoke;
+use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::statement::role::{RoleCreate, RoleShow};
 use nockvault::statement::secret::{SecretPut, SecretUse, SecretVersions};
 use nockvault::statement::status::StatusRead;
@@ -88,8 +88,8 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
         NotFound,
     )
     .await;
-    refused(s, "revoke no lease", LeaseRevoke { lease: LeaseId::new(1, [1; 10]) }, NotFound).await;
-    refused(s, "revoke what is over", LeaseRevoke { lease: s.given_back.clone() }, LeaseEnded).await;
+    refused(s, "revoke no lease", LeaseRevoke { scope: Scope::Lease(LeaseId::new(1, [1; 10])) }, NotFound).await;
+    refused(s, "revoke what is over", LeaseRevoke { scope: Scope::Lease(s.given_back.clone()) }, LeaseEnded).await;
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn each_command_is_taken_by_one_call_and_once() {
         let mut command = serde_json::to_value(operator.command(StatusRead {})).unwrap();
         command["typ"] = json!(typ);
         let envelope = operator.sign(&command);
-        for (_, other) in CALLS.iter().filter(|(_, other)| *other != own) {
+        for (_, other) in CALLS.iter().filter(|(_, other)| other != own) {
             let outcome = vault.operate(*other, envelope.clone(), None).await;
             assert_eq!(vault.refused(outcome, envelope.digest()).reason, WrongTyp, "{typ} at {other:?}");
         }

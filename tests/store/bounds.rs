@@ -104,7 +104,11 @@ async fn a_lease_whose_answer_nobody_took_is_undelivered() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.kinds("kit").await, ["genesis", "grant", "issue", "undelivered"]);
-    let leases = world.store().leases(None, false, &nockvault::statement::command::Page::first()).await.unwrap();
+    let leases = world
+        .store()
+        .leases(None, nockvault::statement::lease::Which::All, &nockvault::statement::command::Page::first())
+        .await
+        .unwrap();
     assert_eq!(leases.items[0].state, State::Undelivered);
     assert_eq!(world.store().census().await.unwrap().leases, 0);
     assert_eq!(denied(world.record(&request).await), Reason::Replay);

@@ -9,7 +9,7 @@ use nockvault::secret::SecretBytes;
 use nockvault::statement::agent::{AgentKeyEnd, AgentRegister};
 use nockvault::statement::command::Page;
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
-use nockvault::statement::lease::LeaseRevoke;
+use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::secret::{SecretPut, SecretUse};
 use nockvault::store::{Listed, Order, Store};
@@ -36,8 +36,10 @@ async fn effects_name_the_command_that_caused_them() {
     let world = World::new().await;
     let kit = world.granted("kit").await;
     let (lease, _) = world.issue(&kit, "s1").await.unwrap();
-    let revoke = world.order(&Order::RevokeLease(&world.command(LeaseRevoke { lease: lease.clone() }).await)).await;
-    assert_eq!(revoke.result.unwrap()["lease"], lease.as_str());
+    let revoke = world
+        .order(&Order::RevokeLeases(&world.command(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await))
+        .await;
+    assert_eq!(revoke.result.unwrap()["leases"], 1);
     assert_eq!(world.store().lease(&lease).await.unwrap().unwrap().state, State::Revoked);
     let Some(Body::Revoke(entry)) = world.entries("kit").await.pop() else { panic!("no revoke entry") };
     assert_eq!((entry.by.leaf, entry.by.seq), (revoke.entry.leaf, revoke.entry.seq));
@@ -152,7 +154,7 @@ async fn a_command_is_taken_once_whether_refused_or_not() {
 async fn an_agents_key_commands_nothing() {
     let world = World::new().await;
     let kit = world.agent("kit").await;
-    let command = world.command(LeaseRevoke { lease: nockvault::id::LeaseId::new(1, [0; 10]) }).await;
+    let command = world.command(LeaseRevoke { scope: Scope::Lease(nockvault::id::LeaseId::new(1, [0; 10])) }).await;
     let denial = Denial::new(Reason::NotPermitted);
     let (kid, nonce) = (kit.key.kid(), world.nonce());
     let order = Order::Refuse {
@@ -274,16 +276,27 @@ async fn leases_are_listed_newest_first() {
         world.clock.advance(Seconds(1));
         made.push(world.issue(if turn % 2 == 0 { &kit } else { &ida }, "s1").await.unwrap().0);
     }
-    let body = LeaseRevoke { lease: made[2].clone() };
-    world.order(&Order::RevokeLease(&world.command(body).await)).await.result.unwrap();
+    let body = LeaseRevoke { scope: Scope::Lease(made[2].clone()) };
+    world.order(&Order::RevokeLeases(&world.command(body).await)).await.result.unwrap();
     made.reverse();
     let store = world.store();
-    let (all, _) = walk(async |page| store.leases(None, false, &page).await.unwrap()).await;
+    let (all, _) =
+        walk(async |page| store.leases(None, nockvault::statement::lease::Which::All, &page).await.unwrap()).await;
     assert_eq!(all.iter().map(|lease| &lease.id).collect::<Vec<_>>(), made.iter().collect::<Vec<_>>());
-    let (live, _) = walk(async |page| store.leases(Some(&kit.name), true, &page).await.unwrap()).await;
+    let (live, _) = walk(async |page| {
+        store.leases(Some(&kit.name), nockvault::statement::lease::Which::Live, &page).await.unwrap()
+    })
+    .await;
     assert_eq!(live.iter().map(|lease| &lease.id).collect::<Vec<_>>(), [&made[0], &made[2], &made[6]]);
     let nobody = "nobody".parse().unwrap();
-    assert!(store.leases(Some(&nobody), false, &Page::first()).await.unwrap().items.is_empty());
+    assert!(
+        store
+            .leases(Some(&nobody), nockvault::statement::lease::Which::All, &Page::first())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn the_life_of_a_lease_stands_in_its_agents_chain() {
 
     world.clock.advance(Seconds(60));
     let renew = world.request(&kit, "s1", Renew { lease: lease.clone(), ttl: Seconds(1200) }).await;
-    let (renewed, _) = world.store().renew(&renew, HERE).await.unwrap();
+    let (renewed, _) = world.store().renew(&renew, HERE, None).await.unwrap();
     assert_eq!(renewed.expires, world.clock.now().plus(Seconds(1200)));
 
     let release = world.request(&kit, "s1", Release::Lease(lease.clone())).await;
@@ -58,8 +58,8 @@ async fn a_renewal_comes_only_from_where_the_grant_allows() {
     let (lease, _) = world.issue(&kit, "s1").await.unwrap();
     let renew = world.request(&kit, "s1", Renew { lease, ttl: Seconds(1200) }).await;
     let elsewhere = Peer::Tcp("192.0.2.7".parse().unwrap());
-    assert_eq!(denied(world.store().renew(&renew, elsewhere).await), Reason::AddressNotGranted);
-    world.store().renew(&renew, HERE).await.unwrap();
+    assert_eq!(denied(world.store().renew(&renew, elsewhere, None).await), Reason::AddressNotGranted);
+    world.store().renew(&renew, HERE, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn an_agent_reaches_its_own_leases_and_grants_only() {
     let release = world.request(&eve, "s1", Release::Lease(lease.clone())).await;
     assert_eq!(denied(world.store().release(&release).await), Reason::LeaseUnknown);
     let renew = world.request(&eve, "s1", Renew { lease, ttl: Seconds(0) }).await;
-    assert_eq!(denied(world.store().renew(&renew, HERE).await), Reason::LeaseUnknown);
+    assert_eq!(denied(world.store().renew(&renew, HERE, None).await), Reason::LeaseUnknown);
     assert_eq!(denied(world.issue(&eve, "s1").await), Reason::NoGrant);
     assert_eq!(world.kinds("eve").await, ["genesis", "session"]);
     world.verify(&[&kit, &eve]).await;
@@ -293,7 +293,7 @@ async fn leases_expire_and_sessions_run_out() {
     let (lease, _) = world.issue(&kit, "s1").await.unwrap();
     world.clock.advance(Seconds(900));
     let renew = world.request(&kit, "s1", Renew { lease: lease.clone(), ttl: Seconds(0) }).await;
-    assert_eq!(denied(world.store().renew(&renew, HERE).await), Reason::LeaseEnded);
+    assert_eq!(denied(world.store().renew(&renew, HERE, None).await), Reason::LeaseEnded);
     let due = world.store().end_due(100).await.unwrap();
     assert_eq!((due.leases, due.sessions), (1, 0));
     assert_eq!(world.store().lease(&lease).await.unwrap().unwrap().state, State::Expired);

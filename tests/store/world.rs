@@ -336,6 +336,7 @@ impl World {
             latest: hdr.iat.plus(Seconds(3600)),
             handle: &handle,
             sealed: Digest::of(b"sealed"),
+            intended: false,
         };
         self.store().issue(&issuance).await.map(|entry| (hdr.lease.clone(), entry))
     }

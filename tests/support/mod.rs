@@ -430,7 +430,7 @@ pub fn call(typ: &str) -> Call {
 }
 
 /// Every call of operators by its `typ`, but `audit_read`, which has a way of its own.
-pub const CALLS: [(&str, Call); 22] = [
+pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/status_read", Call::StatusRead),
     ("nockvault/agent_register", Call::AgentRegister),
     ("nockvault/agent_list", Call::AgentList),
@@ -452,5 +452,7 @@ pub const CALLS: [(&str, Call); 22] = [
     ("nockvault/grant_list", Call::GrantList),
     ("nockvault/grant_revoke", Call::GrantRevoke),
     ("nockvault/lease_list", Call::LeaseList),
+    ("nockvault/lease_show", Call::LeaseShow),
     ("nockvault/lease_revoke", Call::LeaseRevoke),
+    ("nockvault/lease_forget", Call::LeaseForget),
 ];

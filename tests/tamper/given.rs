@@ -142,7 +142,9 @@ pub(crate) const GIVEN: &[Case] = &[
     ("revoked though never issued", Fault::Lease, || {
         then(|world| {
             let lease = nockvault::id::LeaseId::new(1, [1; 10]);
-            let by = world.command(nockvault::statement::lease::LeaseRevoke { lease: lease.clone() });
+            let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                scope: nockvault::statement::lease::Scope::Lease(lease.clone()),
+            });
             world.put(entry::Revoke { by, lease, outcome: "none".into() });
         })
     }),
@@ -164,7 +166,9 @@ pub(crate) const GIVEN: &[Case] = &[
             let lease = world.lease();
             let request = world.ask(Close {});
             world.put(entry::Close { request });
-            let by = world.command(nockvault::statement::lease::LeaseRevoke { lease: lease.clone() });
+            let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                scope: nockvault::statement::lease::Scope::Lease(lease.clone()),
+            });
             world.put(entry::Revoke { by, lease, outcome: "none".into() });
         })
     }),

@@ -51,7 +51,9 @@ pub(crate) const OPERATORS: &[Case] = &[
     }),
     ("caused by a command of another kind", Fault::By, || {
         with_operators(|world| {
-            let by = world.command(nockvault::statement::lease::LeaseRevoke { lease: world.lease() });
+            let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                scope: nockvault::statement::lease::Scope::Lease(world.lease()),
+            });
             world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
         })
     }),
@@ -80,7 +82,9 @@ pub(crate) const OPERATORS: &[Case] = &[
     }),
     ("a command twice", Fault::RequestTwice, || {
         commanded(|world| {
-            let command = world.signed_command(&nockvault::statement::lease::LeaseRevoke { lease: world.lease() });
+            let command = world.signed_command(&nockvault::statement::lease::LeaseRevoke {
+                scope: nockvault::statement::lease::Scope::Lease(world.lease()),
+            });
             for _ in 0..2 {
                 world.order(entry::Command::carried(command.clone(), serde_json::Map::new()));
             }
@@ -103,7 +107,11 @@ pub(crate) const OPERATORS: &[Case] = &[
 /// A command of the operator's key that says otherwise of itself.
 fn misnamed(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
     let lease = world.lease();
-    let mut command = world.signed_command(&nockvault::statement::lease::LeaseRevoke { lease }).payload;
+    let mut command = world
+        .signed_command(&nockvault::statement::lease::LeaseRevoke {
+            scope: nockvault::statement::lease::Scope::Lease(lease),
+        })
+        .payload;
     change(&mut command);
     let signed = Envelope::sign(PayloadType::Command, &command, &world.operator, Form::Pae).embed().unwrap();
     world.order(entry::Command::carried(signed, serde_json::Map::new()));

@@ -44,7 +44,7 @@ pub(crate) const REQUESTS: &[Case] = &[
         then(|world| {
             world.end_key();
             let request = world.ask(world.wish());
-            world.put(entry::Deny { reason: "no_grant".into(), request });
+            world.put(entry::Deny { handle: None, lease: None, reason: "no_grant".into(), request });
         })
     }),
     ("a request of the old key after its grace", Fault::RequestKey, || {
@@ -142,7 +142,12 @@ pub(crate) const REQUESTS: &[Case] = &[
     ("a denied request obeyed later", Fault::RequestTwice, || {
         then(|world| {
             let issue = world.next_issue();
-            world.put(entry::Deny { reason: "no_grant".into(), request: issue.request.clone() });
+            world.put(entry::Deny {
+                handle: None,
+                lease: None,
+                reason: "no_grant".into(),
+                request: issue.request.clone(),
+            });
             world.put(issue);
         })
     }),

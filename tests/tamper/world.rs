@@ -16,7 +16,7 @@ use nockvault::statement::agent::{AgentKeyEnd, AgentRegister};
 use nockvault::statement::command::Command;
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::issue::{Issue, Purpose};
-use nockvault::statement::lease::{LeaseRevoke, Release, Renew};
+use nockvault::statement::lease::{LeaseRevoke, Release, Renew, Scope};
 use nockvault::statement::register::{Holder, Register};
 use nockvault::statement::reply::{EntryRef, Hdr, Revocation};
 use nockvault::statement::request::{Common, Request};
@@ -151,12 +151,12 @@ impl World {
         let first = world.lease();
         world.renew(&first, TTL);
         let denied = world.ask(Renew { lease: LeaseId::new(5, [5; 10]), ttl: TTL });
-        world.put(entry::Deny { reason: "lease_unknown".into(), request: denied });
+        world.put(entry::Deny { handle: None, lease: None, reason: "lease_unknown".into(), request: denied });
         world.rotate(Some(world.now.plus(Seconds(60))));
         world.release(&first);
         world.obtain();
         let revoked = world.lease();
-        let by = world.command(LeaseRevoke { lease: revoked.clone() });
+        let by = world.command(LeaseRevoke { scope: Scope::Lease(revoked.clone()) });
         world.put(entry::Revoke { by, lease: revoked, outcome: "none".into() });
         world.new_epoch();
         world.obtain();
@@ -176,7 +176,7 @@ impl World {
         world.hello();
         world.obtain();
         let with_its_session = world.lease();
-        world.put(entry::SessionEnd { reason: "idle".into(), sid: "nightly-8".parse().unwrap() });
+        world.put(entry::SessionEnd { by: None, reason: "idle".into(), sid: "nightly-8".parse().unwrap() });
         world.put(entry::Expire { lease: with_its_session, outcome: "none".into() });
         world.ungrant();
         world

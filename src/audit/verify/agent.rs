@@ -95,11 +95,16 @@ impl AgentTrail {
             }
             Body::Revoke(revoke) => {
                 let lease = self.leases.end(&revoke.lease)?;
-                self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role))
+                self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid))
             }
             Body::Expire(expire) => self.leases.expire(&expire.lease, ts, &self.sessions),
             Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease).map(drop),
-            Body::SessionEnd(end) => self.sessions.end(&end.sid),
+            Body::Undone(undone) => self.leases.undone(&undone.lease),
+            Body::Forget(forget) => {
+                self.leases.undone(&forget.lease)?;
+                self.caused(&forget.by, "forget", &Effect::Forgotten(&forget.lease))
+            }
+            Body::SessionEnd(end) => self.session_end(end),
             body => self.ordered(body, entry, place),
         }
     }
@@ -173,10 +178,25 @@ impl AgentTrail {
     fn deny(&mut self, deny: &entry::Deny, seq: u64, place: Place<'_>) -> Result<(), Finding> {
         let refused = self.requests.refused(&deny.request, &mut self.keys, place)?;
         self.refused = self.refused.saturating_add(1);
+        if let Some(lease) = &deny.lease {
+            self.leases.abandoned(lease)?;
+        }
         if refused.false_history {
             self.claims.push(seq);
         }
         Ok(())
+    }
+
+    /// A session ends with its time, or by an operator's command.
+    fn session_end(&mut self, end: &entry::SessionEnd) -> Result<(), Finding> {
+        if let Some(by) = &end.by {
+            self.caused(by, "session_end", &Effect::SessionEnded(&end.sid))?;
+        }
+        if (end.reason == "revoked") != end.by.is_some() {
+            return Err(Fault::By
+                .found(format!("the session {} ended as {:?}: a command ends it, or time", end.sid, end.reason)));
+        }
+        self.sessions.end(&end.sid)
     }
 
     fn release(&mut self, release: &entry::Release, place: Place<'_>) -> Result<(), Finding> {
@@ -237,5 +257,10 @@ impl AgentTrail {
 
     pub(super) fn leases(&self, ts: Timestamp) -> (usize, usize) {
         self.leases.census(ts)
+    }
+
+    /// How many credentials still live at a backend though their leases ended, and how many of them were given up.
+    pub(super) fn at_backends(&self) -> usize {
+        self.leases.at_backends()
     }
 }

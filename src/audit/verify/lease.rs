@@ -10,7 +10,7 @@ use crate::crypto::hash::Digest;
 use crate::id::{LeaseId, RoleName, Sid};
 use crate::statement::grant::Terms;
 use crate::statement::issue::Issue;
-use crate::statement::reply::Hdr;
+use crate::statement::reply::{Hdr, Revocation};
 use crate::statement::session::Seal;
 use crate::time::{Seconds, Timestamp};
 
@@ -113,8 +113,9 @@ fn not_open(sid: &Sid) -> Finding {
 /// A lease that lives.
 #[derive(Debug)]
 pub(super) struct Live {
-    sid: Sid,
+    pub(super) sid: Sid,
     pub(super) role: RoleName,
+    revocation: Revocation,
     req: Digest,
     grant: u64,
     issued: Timestamp,
@@ -127,6 +128,8 @@ pub(super) struct Live {
 pub(super) struct Leases {
     live: HashMap<LeaseId, Live>,
     named: HashSet<[u8; 16]>,
+    /// Those that ended, or came to nothing, and whose credential may still be at its backend.
+    at_backend: HashSet<[u8; 16]>,
 }
 
 impl Leases {
@@ -158,6 +161,7 @@ impl Leases {
         let live = Live {
             sid: hdr.sid.clone(),
             role: hdr.role.clone(),
+            revocation: hdr.revocation,
             req: hdr.req,
             grant: issue.grant,
             issued: hdr.iat,
@@ -204,7 +208,34 @@ impl Leases {
 
     /// A lease ends, and gives what it was.
     pub(super) fn end(&mut self, id: &LeaseId) -> Result<Live, Finding> {
-        self.live.remove(id).ok_or_else(|| self.not_live(id))
+        let lease = self.live.remove(id).ok_or_else(|| self.not_live(id))?;
+        if lease.revocation == Revocation::Backend {
+            self.at_backend.insert(id.bytes());
+        }
+        Ok(lease)
+    }
+
+    /// A request for which something may have been made at a backend came to nothing.
+    pub(super) fn abandoned(&mut self, id: &LeaseId) -> Result<(), Finding> {
+        if !self.named.insert(id.bytes()) {
+            return Err(Fault::Lease.found(format!("the lease {id} was issued before")));
+        }
+        self.at_backend.insert(id.bytes());
+        Ok(())
+    }
+
+    /// A credential is gone from its backend, or given up there.
+    pub(super) fn undone(&mut self, id: &LeaseId) -> Result<(), Finding> {
+        if self.at_backend.remove(&id.bytes()) {
+            return Ok(());
+        }
+        let how = if self.live.contains_key(id) { "still lives" } else { "has nothing left there" };
+        Err(Fault::Lease.found(format!("the lease {id} is said to be undone at its backend, but it {how}")))
+    }
+
+    /// How many credentials may still be at a backend though their leases ended.
+    pub(super) fn at_backends(&self) -> usize {
+        self.at_backend.len()
     }
 
     /// A lease ends by itself: at its time, or with its session.
@@ -221,7 +252,13 @@ impl Leases {
 
     /// A session was closed, and all of it ends.
     pub(super) fn close(&mut self, sid: &Sid) {
-        self.live.retain(|_, lease| lease.sid != *sid);
+        let at_backend = &mut self.at_backend;
+        self.live.retain(|id, lease| {
+            if lease.sid == *sid && lease.revocation == Revocation::Backend {
+                at_backend.insert(id.bytes());
+            }
+            lease.sid != *sid
+        });
     }
 
     /// Whether this lease is the one that this request made.

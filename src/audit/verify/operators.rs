@@ -12,12 +12,12 @@ use crate::audit::entry::{self, By};
 use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, admit_as};
-use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName};
+use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName, Sid};
 use crate::statement::Body as _;
 use crate::statement::VERSION;
 use crate::statement::agent::{AgentKeyEnd, AgentRegister};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
-use crate::statement::lease::LeaseRevoke;
+use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::Holder;
 use crate::time::Timestamp;
 
@@ -44,7 +44,9 @@ pub(super) enum Effect<'a> {
     KeyEnded(&'a Kid, Option<Timestamp>),
     Granted(&'a entry::Grant),
     Ungranted(&'a RoleName),
-    Revoked(&'a LeaseId, &'a RoleName),
+    Revoked(&'a LeaseId, &'a RoleName, &'a Sid),
+    SessionEnded(&'a Sid),
+    Forgotten(&'a LeaseId),
     Frozen,
     Thawed,
 }
@@ -105,10 +107,22 @@ impl Given {
             (GrantCreate::TYP, Effect::Granted(grant)) => self
                 .read()
                 .map(|body: GrantCreate| body.agent == *agent && body.role == grant.role && body.terms == grant.terms),
-            (GrantRevoke::TYP, Effect::Ungranted(role) | Effect::Revoked(_, role)) => {
+            (GrantRevoke::TYP, Effect::Ungranted(role) | Effect::Revoked(_, role, _)) => {
                 self.read().map(|body: GrantRevoke| body.agent == *agent && body.role == **role)
             }
-            (LeaseRevoke::TYP, Effect::Revoked(lease, _)) => self.read().map(|body: LeaseRevoke| body.lease == **lease),
+            (LeaseRevoke::TYP, Effect::Revoked(lease, role, sid)) => {
+                self.read().map(|body: LeaseRevoke| match &body.scope {
+                    Scope::Lease(named) => named == *lease,
+                    Scope::Session(of, named) => of == agent && named == *sid,
+                    Scope::Agent(of) => of == agent,
+                    Scope::Role(named) => named == *role,
+                    Scope::All => true,
+                })
+            }
+            (LeaseRevoke::TYP, Effect::SessionEnded(sid)) => self.read().map(
+                |body: LeaseRevoke| matches!(&body.scope, Scope::Session(of, named) if of == agent && named == *sid),
+            ),
+            (LeaseForget::TYP, Effect::Forgotten(lease)) => self.read().map(|body: LeaseForget| body.lease == **lease),
             (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
             ("nockvault/agent_freeze", Effect::Frozen) | ("nockvault/agent_thaw", Effect::Thawed) => {
                 Some(self.body.get("agent").and_then(Value::as_str) == Some(agent.as_str()))

@@ -136,6 +136,19 @@ impl Verifier<'_> {
                     trail.claims
                 ));
             }
+            let (left, given_up) = (trail.at_backends(), self.count("forget"));
+            if left > 0 {
+                said.push(format!(
+                    "that {} gone from their backends: the leases are over, and no entry says so yet",
+                    some(left as u64, "credential is", "credentials are")
+                ));
+            }
+            if given_up > 0 {
+                said.push(format!(
+                    "that {} gone from their backends: an operator gave them up",
+                    some(given_up, "credential is", "credentials are")
+                ));
+            }
             let (live, over) = trail.leases(self.to.unwrap_or_default());
             if live > 0 {
                 said.push(format!(

@@ -10,7 +10,7 @@ use jiff::civil;
 use jiff::tz::TimeZone;
 use nockvault::id::{AgentName, LeaseId, RoleName};
 use nockvault::statement::grant::{GrantCreate, GrantList, GrantRevoke, Rate, SessionPattern, Terms};
-use nockvault::statement::lease::LeaseRevoke;
+use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -128,7 +128,7 @@ impl Revoke {
         let operator = find::connect(common).await?;
         let done = match (self.lease, self.agent, self.role) {
             (Some(lease), _, _) => {
-                let done = operator.command(LeaseRevoke { lease: lease.clone() }).await?;
+                let done = operator.command(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await?;
                 say!("revoked lease {lease}");
                 done
             }

@@ -1,8 +1,14 @@
-//! `vaultctl lease`: what was handed out.
+//! `vaultctl lease`: what was handed out, and how it is taken back.
 
-use clap::Subcommand;
-use nockvault::id::AgentName;
-use nockvault::statement::lease::LeaseList;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use nockvault::client::operator::Operator;
+use nockvault::id::{AgentName, LeaseId, RoleName, Sid};
+use nockvault::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow, Scope, Which};
+use nockvault::statement::status::StatusRead;
+use serde_json::{Map, Value};
 
 use crate::agent::pages;
 use crate::output::{As, Column, Output};
@@ -10,15 +16,55 @@ use crate::{Common, find};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lease {
-    /// List leases, newest first.
+    /// List leases, newest first: those that live, unless told otherwise.
     List {
         /// Only this agent's.
         #[arg(long)]
         agent: Option<AgentName>,
         /// Also those that ended.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "stuck")]
         all: bool,
+        /// Those that ended, and whose credential still waits to be taken away at its backend.
+        #[arg(long)]
+        stuck: bool,
     },
+    /// Show one lease.
+    Show {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Revoke leases, and wait until their backends have taken the credentials away.
+    ///
+    /// For example: vaultctl lease revoke --agent kit. An agent whose key may be in wrong hands gets new leases as long
+    /// as its key and its grants live: end those first, with vaultctl agent end-key.
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Revoke {
+    /// One lease.
+    #[arg(conflicts_with_all = ["agent", "session", "role", "all"])]
+    lease: Option<LeaseId>,
+    /// All leases of this agent.
+    #[arg(long, conflicts_with_all = ["role", "all"])]
+    agent: Option<AgentName>,
+    /// With --agent: only those of this session, and end the session.
+    #[arg(long, value_name = "SID", requires = "agent")]
+    session: Option<Sid>,
+    /// All leases of this role.
+    #[arg(long, conflicts_with = "all")]
+    role: Option<RoleName>,
+    /// All leases of the vault.
+    #[arg(long)]
+    all: bool,
+    /// Give up on a lease that ended and whose backend does not take its credential away. It may still be there: you
+    /// answer for it, and it stands in the audit trail.
+    #[arg(long, requires = "lease")]
+    force: bool,
+    /// Do not wait for the backends.
+    #[arg(long)]
+    no_wait: bool,
 }
 
 const COLUMNS: &[Column] = &[
@@ -31,11 +77,108 @@ const COLUMNS: &[Column] = &[
     ("SESSION", "sid", As::Plain),
 ];
 
+const STUCK: &[Column] = &[
+    ("LEASE", "lease", As::Plain),
+    ("ROLE", "role", As::Plain),
+    ("HANDLE", "handle", As::Plain),
+    ("STATE", "state", As::Plain),
+    ("ENDED", "ended", As::Time),
+    ("TRIES", "undo.tries", As::Plain),
+    ("NEXT", "undo.retry", As::Time),
+    ("FAULT", "undo.fault", As::Plain),
+];
+
 impl Lease {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
-        let Lease::List { agent, all } = self;
         let operator = find::connect(common).await?;
-        let ask = async |page| Ok(operator.command(LeaseList { agent: agent.clone(), live: !all, page }).await?.result);
-        output.list(&pages(ask).await?, COLUMNS)
+        match self {
+            Lease::List { agent, all, stuck } => {
+                let (which, columns) = match (all, stuck) {
+                    (_, true) => (Which::Stuck, STUCK),
+                    (true, _) => (Which::All, COLUMNS),
+                    _ => (Which::Live, COLUMNS),
+                };
+                let ask =
+                    async |page| Ok(operator.command(LeaseList { agent: agent.clone(), which, page }).await?.result);
+                output.list(&pages(ask).await?, columns)
+            }
+            Lease::Show { lease } => output.one(&operator.command(LeaseShow { lease }).await?.result),
+            Lease::Revoke(revoke) => revoke.run(&operator, output).await,
+        }
     }
+}
+
+impl Revoke {
+    fn scope(&self) -> anyhow::Result<Scope> {
+        Ok(match self {
+            Revoke { lease: Some(lease), .. } => Scope::Lease(lease.clone()),
+            Revoke { agent: Some(agent), session: Some(sid), .. } => Scope::Session(agent.clone(), sid.clone()),
+            Revoke { agent: Some(agent), .. } => Scope::Agent(agent.clone()),
+            Revoke { role: Some(role), .. } => Scope::Role(role.clone()),
+            Revoke { all: true, .. } => Scope::All,
+            _ => bail!("name a lease, or --agent, --role or --all"),
+        })
+    }
+
+    async fn run(self, operator: &Operator, output: &Output) -> anyhow::Result<()> {
+        if let (Some(lease), true) = (&self.lease, self.force) {
+            let done = operator.command(LeaseForget { lease: lease.clone() }).await?;
+            say!("gave up on lease {lease}; its credential may still be at its backend");
+            return output.one(&done.result);
+        }
+        let done = operator.command(LeaseRevoke { scope: self.scope()? }).await?;
+        let leases = done.result.get("leases").and_then(Value::as_u64).unwrap_or_default();
+        say!("revoked {leases} {}", if leases == 1 { "lease" } else { "leases" });
+        output.one(&done.result)?;
+        if self.no_wait || leases == 0 {
+            return Ok(());
+        }
+        match &self.lease {
+            Some(lease) => one_undone(operator, lease).await,
+            None => all_undone(operator).await,
+        }
+    }
+}
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(500);
+/// After how many looks without progress nobody waits any longer.
+const PATIENCE: u32 = 20;
+
+/// Waits until a lease has nothing left at its backend.
+async fn one_undone(operator: &Operator, lease: &LeaseId) -> anyhow::Result<()> {
+    for _ in 0..PATIENCE {
+        let shown = operator.command(LeaseShow { lease: lease.clone() }).await?.result;
+        if shown.get("undo").is_none_or(Value::is_null) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    say!("its backend has not taken the credential away yet; the vault goes on trying: vaultctl lease show {lease}");
+    Ok(())
+}
+
+/// Waits until nothing is left to revoke, and says how far it is.
+async fn all_undone(operator: &Operator) -> anyhow::Result<()> {
+    let (mut last, mut still) = ((u64::MAX, u64::MAX), 0);
+    while still < PATIENCE {
+        let status = operator.command(StatusRead {}).await?.result;
+        let left = (number(&status, "revoking"), number(&status, "undoing"));
+        if left == (0, 0) {
+            return Ok(());
+        }
+        if left == last {
+            still += 1;
+        } else {
+            say!("left: {} to revoke, {} at their backends", if left.0 > 0 { "some" } else { "none" }, left.1);
+            (last, still) = (left, 0);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    say!("{} wait for their backends; the vault goes on trying: vaultctl lease list --stuck", last.1);
+    Ok(())
+}
+
+fn number(status: &Map<String, Value>, member: &str) -> u64 {
+    status.get(member).and_then(Value::as_u64).unwrap_or_default()
 }

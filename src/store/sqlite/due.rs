@@ -7,11 +7,11 @@ use rusqlite::params;
 
 use super::super::{Due, Event};
 use super::leases::{self, over};
-use super::requests::{self, NONE};
 use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{VaultFacts, Views};
+use super::{intents, requests, takebacks};
 use crate::audit::entry;
 use crate::denial::Reason;
 use crate::id::{ChainName, LeaseId, Sid};
@@ -22,13 +22,15 @@ use crate::time::Timestamp;
 pub(super) fn end_due(tx: &mut Tx<'_>, limit: u64) -> Result<Due, Stop> {
     let leases = expire(tx, limit)?;
     let (sessions, with_them) = end_sessions(tx, limit)?;
+    let intents = intents::interrupt(tx, false, limit)?;
+    let revoked = takebacks::go_on(tx, limit)?;
     summarise(tx, limit)?;
     let nonces = forget(tx, limit)?;
-    Ok(Due { leases: leases + with_them, sessions, nonces })
+    Ok(Due { leases: leases + with_them, sessions, intents, revoked, nonces })
 }
 
 /// The chain of a row, unless it is set aside, which an attempt to hold it finds out.
-fn open_chain(tx: &mut Tx<'_>, name: &ChainName) -> Result<Option<super::views::Held>, Stop> {
+pub(super) fn open_chain(tx: &mut Tx<'_>, name: &ChainName) -> Result<Option<super::views::Held>, Stop> {
     match tx.look(name) {
         Err(Stop::Denied(_)) => Ok(None),
         held => held,
@@ -37,7 +39,11 @@ fn open_chain(tx: &mut Tx<'_>, name: &ChainName) -> Result<Option<super::views::
 
 /// What was read of a chain's rows, unless none of ours could say it: then that chain is set aside, and the others are
 /// ended all the same.
-fn unless_forged<T>(views: &Views, chain: &ChainName, read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+pub(super) fn unless_forged<T>(
+    views: &Views,
+    chain: &ChainName,
+    read: rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
     match read {
         Err(error) if leases::is_forged(&error) => {
             views.set_aside(chain, "a row of what it has to end is none of ours");
@@ -59,10 +65,10 @@ fn expire(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
     let mut ended = 0;
     for (id, name) in due {
         let Some(mut held) = open_chain(tx, &name)? else { continue };
-        let lease = unless_forged(&tx.shared.views, &name, leases::by_id(tx.conn, &id))?;
-        let Some(lease) = lease.flatten() else { continue };
-        requests::end_lease(tx, &mut held, &lease, State::Expired)?;
-        tx.append(&mut held, entry::Expire { lease: id, outcome: NONE.to_owned() })?;
+        let lease = unless_forged(&tx.shared.views, &name, leases::by_id(tx.conn, &tx.shared.ring, &id))?;
+        let Some(mut lease) = lease.flatten() else { continue };
+        let outcome = requests::end_lease(tx, &mut held, &mut lease, State::Expired)?;
+        tx.append(&mut held, entry::Expire { lease: id, outcome })?;
         tx.keep(held);
         ended += 1;
     }
@@ -84,7 +90,7 @@ fn end_sessions(tx: &mut Tx<'_>, limit: u64) -> Result<(u64, u64), Stop> {
         let (chain, idle) = (held.chain.id, tx.shared.rules.session_idle);
         let views = &tx.shared.views;
         let session = unless_forged(views, &name, leases::session(tx.conn, chain, &agent, &sid))?;
-        let live = unless_forged(views, &name, leases::live_of_session(tx.conn, chain, &sid))?;
+        let live = unless_forged(views, &name, leases::live_of_session(tx.conn, &tx.shared.ring, chain, &sid))?;
         let (Some(session), Some(live)) = (session.flatten(), live) else { continue };
         if session.alive(tx.now, idle).is_ok() {
             // The idle time was made longer since; the row learns when it is due now.
@@ -92,12 +98,12 @@ fn end_sessions(tx: &mut Tx<'_>, limit: u64) -> Result<(u64, u64), Stop> {
             continue;
         }
         let reason = if tx.now >= session.ends { "max" } else { "idle" };
-        tx.append(&mut held, entry::SessionEnd { reason: reason.to_owned(), sid: sid.clone() })?;
+        tx.append(&mut held, entry::SessionEnd { by: None, reason: reason.to_owned(), sid: sid.clone() })?;
         let at = held.chain.head.ts;
         requests::end_session(tx, &mut held, session, at)?;
-        for lease in live {
-            requests::end_lease(tx, &mut held, &lease, State::Expired)?;
-            tx.append(&mut held, entry::Expire { lease: lease.id, outcome: NONE.to_owned() })?;
+        for mut lease in live {
+            let outcome = requests::end_lease(tx, &mut held, &mut lease, State::Expired)?;
+            tx.append(&mut held, entry::Expire { lease: lease.id, outcome })?;
             ended += 1;
         }
         tx.keep(held);

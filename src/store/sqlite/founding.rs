@@ -74,9 +74,9 @@ fn begin(
     entropy: Arc<dyn Entropy>,
 ) -> Result<(EntryRef, EntryRef), OpenFault> {
     let mut conn = schema::connect(&files.database(), Access::Write)?;
-    schema::begin(&mut conn)?;
-    let Founding { name, aud, identity, kept, operator, proof, audit_key, now } = founding;
     let ring = Ring::generate(&*entropy);
+    schema::begin(&mut conn, &ring)?;
+    let Founding { name, aud, identity, kept, operator, proof, audit_key, now } = founding;
     let wrapped = ring.wrap(root, &*entropy);
     let shared = Shared::new(ring, None, Arc::new(ManualClock::at(now)), entropy, (name, aud), identity.public());
     let genesis = writer::alone(&conn, &shared, Arc::new(audit_key), |tx| {

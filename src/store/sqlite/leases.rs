@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::rows::{ChainId, digest, json, maybe_time, parsed, time};
+use super::rows::{ChainId, Covered, Packed, digest, json, maybe_time, parsed, time};
 use crate::id::{AgentName, LeaseId, Sid};
-use crate::lease::{Lease, State};
+use crate::lease::{Lease, State, Undo};
 use crate::registry::Session;
+use crate::seal::at_rest::{Mac, Ring};
+use crate::statement::reply::Revocation;
 use crate::time::{Seconds, Timestamp};
 
 const NOT_OURS: &str = "a row of a session or lease that none of ours could be";
@@ -79,11 +81,39 @@ pub(super) fn touch_session(
 
 /// The columns that [`read`] reads, in its order.
 pub(super) const LEASE: &str = "l.id, c.name, l.sid, l.role, l.seq, l.req, l.handle, l.issued, l.expires, l.latest, \
-                                l.renewable, l.state FROM leases l JOIN chains c ON c.id = l.chain";
+                                l.renewable, l.state, l.revocation, l.ended, l.retry, l.tries, l.fault, l.request, \
+                                l.chain, l.mac FROM leases l JOIN chains c ON c.id = l.chain";
 
-/// A lease out of the columns of [`LEASE`].
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Lease> {
-    Ok(Lease {
+/// What a lease's MAC covers. Who can write the database and has not the root key can so make no lease live longer, end
+/// unseen, or wait for its backend for ever.
+fn covered(chain: ChainId, lease: &Lease, request: Option<&str>) -> Covered {
+    let undo = lease.undo.as_ref();
+    let packed = Packed::default()
+        .number(chain as u64)
+        .text(lease.sid.as_str())
+        .text(lease.role.as_str())
+        .number(lease.grant)
+        .bytes(lease.req.as_bytes())
+        .text(&lease.handle)
+        .number(lease.issued.0)
+        .number(lease.expires.0)
+        .number(lease.latest.0)
+        .number(lease.renewable.into())
+        .text(lease.state.as_str())
+        .text(lease.revocation.as_str())
+        .maybe(lease.ended.map(|at| at.0))
+        .maybe(undo.map(|undo| undo.retry.0))
+        .number(undo.map_or(0, |undo| undo.tries))
+        .text(undo.and_then(|undo| undo.fault.as_deref()).unwrap_or_default())
+        .text(request.unwrap_or_default());
+    Covered::new("leases", lease.id.as_str(), packed)
+}
+
+/// A lease out of the columns of [`LEASE`], as far as they can be read.
+fn columns(row: &Row<'_>) -> rusqlite::Result<(Lease, Option<String>, ChainId)> {
+    let retry = maybe_time(row, 14)?;
+    let (tries, fault) = (row.get(15)?, row.get(16)?);
+    let lease = Lease {
         id: lease_id(row, 0)?,
         agent: ours(parsed(row, 1)?)?,
         sid: ours(parsed(row, 2)?)?,
@@ -96,36 +126,66 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Lease> {
         latest: time(row, 9)?,
         renewable: row.get(10)?,
         state: ours(State::from_word(row.get_ref(11)?.as_str()?))?,
-    })
+        revocation: ours(Revocation::from_word(row.get_ref(12)?.as_str()?))?,
+        ended: maybe_time(row, 13)?,
+        undo: retry.map(|retry| Undo { retry, tries, fault }),
+    };
+    Ok((lease, row.get(17)?, row.get(18)?))
+}
+
+/// A lease, and of an intent its request, out of the columns of [`LEASE`], if the row is ours.
+fn read_with(row: &Row<'_>, ring: &Ring) -> rusqlite::Result<(Lease, Option<String>)> {
+    let (lease, request, chain) = columns(row)?;
+    let mac = ours(Mac::from_slice(row.get_ref(19)?.as_blob()?))?;
+    ours(covered(chain, &lease, request.as_deref()).verify(ring, &mac).then_some((lease, request)))
+}
+
+/// A lease out of the columns of [`LEASE`], if the row is ours.
+pub(super) fn read(row: &Row<'_>, ring: &Ring) -> rusqlite::Result<Lease> {
+    read_with(row, ring).map(|(lease, _)| lease)
 }
 
 /// A lease's identifier as it is stored.
 pub(super) fn lease_id(row: &Row<'_>, column: usize) -> rusqlite::Result<LeaseId> {
-    let bytes: [u8; 16] = row.get(column)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    ours(text.parse().ok())
-}
-
-fn one(conn: &Connection, condition: &str, value: &[u8]) -> rusqlite::Result<Option<Lease>> {
-    conn.prepare_cached(&format!("SELECT {LEASE} WHERE {condition}"))?.query_row([value], read).optional()
+    ours(LeaseId::from_bytes(row.get(column)?))
 }
 
 /// The lease of this identifier.
-pub(super) fn by_id(conn: &Connection, id: &LeaseId) -> rusqlite::Result<Option<Lease>> {
-    one(conn, "l.id = ?1", &id.bytes())
+pub(super) fn by_id(conn: &Connection, ring: &Ring, id: &LeaseId) -> rusqlite::Result<Option<Lease>> {
+    let sql = format!("SELECT {LEASE} WHERE l.id = ?1");
+    conn.prepare_cached(&sql)?.query_row([id.bytes()], |row| read(row, ring)).optional()
+}
+
+/// The intent of this identifier, with its request.
+pub(super) fn intent(conn: &Connection, ring: &Ring, id: &LeaseId) -> rusqlite::Result<Option<(Lease, String)>> {
+    let sql = format!("SELECT {LEASE} WHERE l.id = ?1 AND l.state = 'intended'");
+    let found = conn.prepare_cached(&sql)?.query_row([id.bytes()], |row| read_with(row, ring)).optional()?;
+    found.map(|(lease, request)| Ok((lease, ours(request)?))).transpose()
 }
 
 /// The lease that answers this request.
-pub(super) fn by_req(conn: &Connection, req: &crate::crypto::hash::Digest) -> rusqlite::Result<Option<Lease>> {
-    one(conn, "l.req = ?1", req.as_bytes())
+pub(super) fn by_req(
+    conn: &Connection,
+    ring: &Ring,
+    req: &crate::crypto::hash::Digest,
+) -> rusqlite::Result<Option<Lease>> {
+    let sql = format!("SELECT {LEASE} WHERE l.req = ?1");
+    conn.prepare_cached(&sql)?.query_row([req.as_bytes()], |row| read(row, ring)).optional()
 }
 
-/// Writes a lease that is new. One that answers the same request is a constraint's violation.
-pub(super) fn add(conn: &Connection, chain: ChainId, lease: &Lease) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO leases
-               (id, chain, sid, role, seq, req, handle, issued, expires, latest, renewable, state)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+/// Writes a lease that is new; of an intent with its request. One that answers the same request is a constraint's
+/// violation.
+pub(super) fn add(
+    conn: &Connection,
+    ring: &Ring,
+    chain: ChainId,
+    lease: &Lease,
+    request: Option<&str>,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO leases (id, chain, sid, role, seq, req, handle, issued, expires, latest, renewable, state,
+               revocation, ended, retry, tries, fault, request, mac)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    let undo = lease.undo.as_ref();
     conn.prepare_cached(sql)?.execute(params![
         lease.id.bytes(),
         chain,
@@ -139,27 +199,69 @@ pub(super) fn add(conn: &Connection, chain: ChainId, lease: &Lease) -> rusqlite:
         lease.latest.0,
         lease.renewable,
         lease.state.as_str(),
+        lease.revocation.as_str(),
+        lease.ended.map(|at| at.0),
+        undo.map(|undo| undo.retry.0),
+        undo.map_or(0, |undo| undo.tries),
+        undo.and_then(|undo| undo.fault.as_deref()),
+        request,
+        covered(chain, lease, request).mac(ring).to_bytes(),
     ])?;
     Ok(())
 }
 
-/// Writes where a lease stands and when it dies.
-pub(super) fn update(conn: &Connection, id: &LeaseId, state: State, expires: Timestamp) -> rusqlite::Result<()> {
-    let sql = "UPDATE leases SET state = ?2, expires = ?3 WHERE id = ?1";
-    conn.prepare_cached(sql)?.execute(params![id.bytes(), state.as_str(), expires.0])?;
+/// Writes what may change of a lease. It is no intent any more.
+pub(super) fn write(conn: &Connection, ring: &Ring, chain: ChainId, lease: &Lease) -> rusqlite::Result<()> {
+    let sql = "UPDATE leases SET expires = ?2, latest = ?3, state = ?4, ended = ?5, retry = ?6, tries = ?7, fault = ?8,
+               request = NULL, mac = ?9 WHERE id = ?1";
+    let undo = lease.undo.as_ref();
+    conn.prepare_cached(sql)?.execute(params![
+        lease.id.bytes(),
+        lease.expires.0,
+        lease.latest.0,
+        lease.state.as_str(),
+        lease.ended.map(|at| at.0),
+        undo.map(|undo| undo.retry.0),
+        undo.map_or(0, |undo| undo.tries),
+        undo.and_then(|undo| undo.fault.as_deref()),
+        covered(chain, lease, None).mac(ring).to_bytes(),
+    ])?;
+    Ok(())
+}
+
+/// Covers the rows that were written before leases had MACs.
+pub(super) fn cover_all(conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
+    let sql = format!("SELECT {LEASE} WHERE l.mac = x''");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (lease, request, chain) = columns(row)?;
+        let mac = covered(chain, &lease, request.as_deref()).mac(ring).to_bytes();
+        conn.execute("UPDATE leases SET mac = ?2 WHERE id = ?1", params![lease.id.bytes(), mac])?;
+    }
     Ok(())
 }
 
 /// The live leases of a session.
-pub(super) fn live_of_session(conn: &Connection, chain: ChainId, sid: &Sid) -> rusqlite::Result<Vec<Lease>> {
+pub(super) fn live_of_session(
+    conn: &Connection,
+    ring: &Ring,
+    chain: ChainId,
+    sid: &Sid,
+) -> rusqlite::Result<Vec<Lease>> {
     let sql = format!("SELECT {LEASE} WHERE l.chain = ?1 AND l.sid = ?2 AND l.state = 'live'");
-    conn.prepare_cached(&sql)?.query_map(params![chain, sid.as_str()], read)?.collect()
+    conn.prepare_cached(&sql)?.query_map(params![chain, sid.as_str()], |row| read(row, ring))?.collect()
 }
 
 /// The live leases of an agent under one grant.
-pub(super) fn live_of_grant(conn: &Connection, chain: ChainId, grant: u64) -> rusqlite::Result<Vec<Lease>> {
+pub(super) fn live_of_grant(
+    conn: &Connection,
+    ring: &Ring,
+    chain: ChainId,
+    grant: u64,
+) -> rusqlite::Result<Vec<Lease>> {
     let sql = format!("SELECT {LEASE} WHERE l.chain = ?1 AND l.state = 'live' AND l.seq = ?2");
-    conn.prepare_cached(&sql)?.query_map(params![chain, grant], read)?.collect()
+    conn.prepare_cached(&sql)?.query_map(params![chain, grant], |row| read(row, ring))?.collect()
 }
 
 /// What is over at `now`, oldest first: at most `limit` rows of chains that `open` lets through.

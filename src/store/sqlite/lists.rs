@@ -6,17 +6,18 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion};
 use super::chains;
-use super::leases;
 use super::reader::Instant;
 use super::rows::{maybe_time, parsed, time};
 use super::stop::Stop;
 use super::views::Held;
+use super::{leases, takebacks};
 use crate::denial::Reason;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, RoleName, SecretName};
 use crate::lease::{Lease, State};
 use crate::registry::{Agent, Operator};
 use crate::statement::command::Page;
+use crate::statement::lease::Which;
 use crate::statement::request::Seen;
 use crate::statement::secret::SecretUse;
 
@@ -147,7 +148,7 @@ pub(super) fn grants(at: Instant<'_>, agent: Option<&AgentName>, page: &Page) ->
 pub(super) fn leases(
     at: Instant<'_>,
     agent: Option<&AgentName>,
-    live: bool,
+    which: Which,
     page: &Page,
 ) -> Result<Listed<Lease>, Stop> {
     // Beyond the newest there is none; what is no lease's name comes before all.
@@ -163,7 +164,9 @@ pub(super) fn leases(
         None => None,
     };
     let condition = if chain.is_some() { "l.chain = ?2 AND" } else { "?2 IS NULL AND" };
-    let sql = format!("SELECT {} WHERE {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3", leases::LEASE);
+    // Those that wait for their backends are few, and stand in an index of their own.
+    let waits = if which == Which::Stuck { "l.retry IS NOT NULL AND l.state != 'intended' AND" } else { "" };
+    let sql = format!("SELECT {} WHERE {waits} {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3", leases::LEASE);
     let mut statement = at.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![before, chain, LOOKED_AT + 1])?;
     let (mut items, mut seen, mut last) = (Vec::new(), 0, None);
@@ -171,9 +174,9 @@ pub(super) fn leases(
         if items.len() as u64 == limit(page) || seen == LOOKED_AT {
             return Ok(Listed { items, next: last });
         }
-        let lease = leases::read(row)?;
+        let lease = leases::read(row, &at.shared.ring)?;
         (seen, last) = (seen + 1, Some(lease.id.to_string()));
-        if !live || lease.state == State::Live {
+        if which != Which::Live || lease.state == State::Live {
             items.push(lease);
         }
     }
@@ -181,7 +184,7 @@ pub(super) fn leases(
 }
 
 pub(super) fn lease(at: Instant<'_>, id: &LeaseId) -> Result<Option<Lease>, Stop> {
-    Ok(leases::by_id(at.conn, id)?)
+    Ok(leases::by_id(at.conn, &at.shared.ring, id)?)
 }
 
 /// Lines as they stand. They are read for whoever verifies, so a chain that is set aside is shown too.
@@ -205,6 +208,8 @@ pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
         grants: count("SELECT COUNT(*) FROM grants")?,
         sessions: count("SELECT COALESCE(SUM(sessions), 0) FROM chains")?,
         leases: count("SELECT COALESCE(SUM(leases), 0) FROM chains")?,
+        revoking: takebacks::left(at.conn)?,
+        undoing: count("SELECT COUNT(*) FROM leases WHERE retry IS NOT NULL AND state != 'intended'")?,
         entries: count("SELECT COALESCE(SUM(size), 0) FROM chains")?,
         quarantined: at.shared.views.aside(),
     })

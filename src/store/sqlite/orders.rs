@@ -8,12 +8,12 @@ use rusqlite::{OptionalExtension as _, params};
 use serde_json::{Map, Value, json};
 
 use super::super::{Carried, Order, Successor};
-use super::leases;
-use super::requests::{self, NONE, embed};
+use super::requests::{self, embed};
 use super::stop::Stop;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
+use super::{leases, takebacks, undo};
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
 use crate::base64url::Bytes;
@@ -21,7 +21,7 @@ use crate::crypto::aead::Place;
 use crate::crypto::envelope::Embedded;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
-use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName};
+use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
 use crate::lease::State;
 use crate::registry::{Agent, HeldKey};
 use crate::secret::SecretBytes;
@@ -29,7 +29,7 @@ use crate::statement::Body;
 use crate::statement::agent::AgentKeyEnd;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
-use crate::statement::lease::LeaseRevoke;
+use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::EntryRef;
 use crate::statement::role::RoleCreate;
@@ -55,7 +55,8 @@ enum Effect {
     Follow(Follow),
     CreateGrant(GrantCreate),
     RevokeGrant(GrantRevoke),
-    RevokeLease(LeaseRevoke),
+    RevokeLeases(LeaseRevoke),
+    ForgetLease(LeaseForget),
     Refuse(Denial),
 }
 
@@ -100,7 +101,8 @@ impl Wish {
             Order::CertifyCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
             Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
-            Order::RevokeLease(command) => wish(command, Effect::RevokeLease),
+            Order::RevokeLeases(command) => wish(command, Effect::RevokeLeases),
+            Order::ForgetLease(command) => wish(command, Effect::ForgetLease),
             Order::Refuse { envelope, kid, nonce, iat, denial } => Ok(Wish {
                 kid: (*kid).clone(),
                 nonce: (*nonce).clone(),
@@ -113,7 +115,10 @@ impl Wish {
 
     /// Whether it takes something back.
     pub(super) fn ends(&self) -> bool {
-        matches!(self.effect, Effect::EndAgentKey(_) | Effect::RevokeGrant(_) | Effect::RevokeLease(_))
+        matches!(
+            self.effect,
+            Effect::EndAgentKey(_) | Effect::RevokeGrant(_) | Effect::RevokeLeases(_) | Effect::ForgetLease(_)
+        )
     }
 }
 
@@ -172,7 +177,8 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::Follow(next) => follow(tx, wish, next),
         Effect::CreateGrant(body) => create_grant(tx, wish, body),
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
-        Effect::RevokeLease(body) => revoke_lease(tx, wish, body),
+        Effect::RevokeLeases(body) => revoke_leases(tx, wish, &body.scope),
+        Effect::ForgetLease(body) => forget_lease(tx, wish, body),
         Effect::Refuse(denial) => Err(denial.clone().into()),
     }
 }
@@ -402,31 +408,69 @@ fn revoke_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantRevoke) -> Effected {
     let grants = &held.agent()?.agent.grants;
     let grant = grants.iter().find(|grant| grant.role == body.role).cloned();
     let grant = grant.ok_or_else(|| not_found("the agent has no grant of this role"))?;
-    let live = leases::live_of_grant(tx.conn, held.chain.id, grant.seq)?;
+    let mut live = leases::live_of_grant(tx.conn, &tx.shared.ring, held.chain.id, grant.seq)?;
     let result = json!({ "agent": body.agent, "role": body.role, "grant": grant.seq, "leases": live.len() });
     let (entry, result, by) = command(tx, wish, &result)?;
     let ungrant = entry::Ungrant { by: by.clone(), grant: grant.seq, role: body.role.clone() };
     tx.append_deciding(&mut held, ungrant)?;
     tx.remove_grant(&mut held, &grant)?;
-    for lease in &live {
-        requests::end_lease(tx, &mut held, lease, State::Revoked)?;
-        let body = entry::Revoke { by: by.clone(), lease: lease.id.clone(), outcome: NONE.to_owned() };
-        tx.append(&mut held, body)?;
+    for lease in &mut live {
+        let outcome = requests::end_lease(tx, &mut held, lease, State::Revoked)?;
+        tx.append(&mut held, entry::Revoke { by: by.clone(), lease: lease.id.clone(), outcome })?;
     }
     tx.keep(held);
     Ok((entry, result))
 }
 
-fn revoke_lease(tx: &mut Tx<'_>, wish: &Wish, body: &LeaseRevoke) -> Effected {
-    let lease = leases::by_id(tx.conn, &body.lease)?.ok_or_else(|| not_found("no such lease"))?;
-    if lease.state != State::Live {
-        return Err(Reason::LeaseEnded.into());
+/// What one transaction takes back; the rest is left for later ones.
+const AT_ONCE: u64 = 100;
+
+fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
+    match scope {
+        Scope::Lease(id) => {
+            let lease = leases::by_id(tx.conn, &tx.shared.ring, id)?.ok_or_else(|| not_found("no such lease"))?;
+            if lease.state != State::Live {
+                return Err(Reason::LeaseEnded.into());
+            }
+        }
+        Scope::Agent(name) | Scope::Session(name, _) => drop(agent(tx, name)?),
+        Scope::Role(name) if tx.role(name)?.is_none() => return Err(not_found("no such role")),
+        Scope::Role(_) | Scope::All => {}
     }
+    let before = tx.now.max(tx.newest);
+    let leases = takebacks::count(tx, scope, before)?;
+    let (entry, result, by) = command(tx, wish, &json!({ "leases": leases }))?;
+    if let Scope::Session(name, sid) = scope {
+        revoke_session(tx, name, sid, &by)?;
+    }
+    if takebacks::take_back(tx, scope, before, &by, AT_ONCE)? >= AT_ONCE {
+        takebacks::later(tx, scope, before, &by)?;
+    }
+    Ok((entry, result))
+}
+
+/// Ends a session by command, if it is open.
+fn revoke_session(tx: &mut Tx<'_>, name: &AgentName, sid: &Sid, by: &By) -> Result<(), Stop> {
+    let mut held = agent(tx, name)?;
+    let session = leases::session(tx.conn, held.chain.id, name, sid)?.ok_or_else(|| not_found("no such session"))?;
+    if session.ended.is_some() {
+        return Ok(());
+    }
+    let end = entry::SessionEnd { by: Some(by.clone()), reason: "revoked".to_owned(), sid: sid.clone() };
+    tx.append(&mut held, end)?;
+    let at = held.chain.head.ts;
+    requests::end_session(tx, &mut held, session, at)?;
+    tx.keep(held);
+    Ok(())
+}
+
+fn forget_lease(tx: &mut Tx<'_>, wish: &Wish, body: &LeaseForget) -> Effected {
+    let lease = undo::forget(tx, &body.lease)?;
     let mut held = tx.hold(&ChainName::from(&lease.agent))?;
-    let result = json!({ "agent": lease.agent, "lease": lease.id, "seq": held.chain.head.size });
+    let result =
+        json!({ "agent": lease.agent, "handle": lease.handle, "lease": lease.id, "seq": held.chain.head.size });
     let (entry, result, by) = command(tx, wish, &result)?;
-    requests::end_lease(tx, &mut held, &lease, State::Revoked)?;
-    tx.append(&mut held, entry::Revoke { by, lease: lease.id, outcome: NONE.to_owned() })?;
+    tx.append(&mut held, entry::Forget { by, lease: lease.id })?;
     tx.keep(held);
     Ok((entry, result))
 }

@@ -5,17 +5,18 @@
 //! What a verifier judges by an entry's `ts` is judged here at that same instant, see [`Tx::stamp`]; the window is held
 //! against the clock itself.
 
-use super::leases;
 use super::stop::{Stop, is_constraint};
 use super::tx::Tx;
 use super::views::Held;
+use super::{intents, leases};
 use crate::audit::entry;
 use crate::authn::{self, Authenticated, SessionBound};
-use crate::authz::{self, Asked, Peer};
+use crate::authz::{self, Asked, Peer, Permit};
 use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
-use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, Sid};
+use crate::grant::Uses;
+use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, Sid};
 use crate::lease::{Lease, State};
 use crate::registry::{HeldKey, Session};
 use crate::statement::Body;
@@ -27,9 +28,6 @@ use crate::statement::request::{Common, Request};
 use crate::statement::rotate_key::RotateKey;
 use crate::statement::session::{Close, Hello, Seal};
 use crate::time::{Seconds, Timestamp};
-
-/// The outcome at a backend that has nothing to undo.
-pub(super) const NONE: &str = "none";
 
 /// How many keys an agent may bring itself within [`DAY`].
 const KEYS_A_DAY: usize = 32;
@@ -64,6 +62,8 @@ pub(super) struct Minted {
     pub(super) latest: Timestamp,
     pub(super) handle: String,
     pub(super) sealed: Digest,
+    /// Whether an intent of it is recorded.
+    pub(super) intended: bool,
 }
 
 /// The agent's chain and the key, after steps 6 to 9 of the order of checks, with the nonce spent.
@@ -85,14 +85,14 @@ fn admit(
     Ok((held, key))
 }
 
-fn admit_alive(tx: &mut Tx<'_>, common: &Common) -> Result<(Held, HeldKey), Stop> {
+pub(super) fn admit_alive(tx: &mut Tx<'_>, common: &Common) -> Result<(Held, HeldKey), Stop> {
     let (held, key) = admit(tx, &common.agent, &common.kid, &common.nonce, common.iat)?;
     held.agent()?.agent.alive()?;
     Ok((held, key))
 }
 
 /// The session of a request: as it is, or a new one where the request may open it.
-fn bind(
+pub(super) fn bind(
     tx: &mut Tx<'_>,
     held: &mut Held,
     common: &Common,
@@ -119,11 +119,12 @@ fn bind(
     Ok((session, bound))
 }
 
-/// Ends a lease, with the count of those that live.
-pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &Lease, state: State) -> Result<(), Stop> {
-    leases::update(tx.conn, &lease.id, state, lease.expires)?;
+/// Ends a lease, with the count of those that live. Gives what its entry says of the backend.
+pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
+    lease.end(state, tx.stamp(held));
+    leases::write(tx.conn, &tx.shared.ring, held.chain.id, lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
-    Ok(())
+    Ok(lease.outcome().to_owned())
 }
 
 pub(super) fn open_session(tx: &mut Tx<'_>, asking: &Asking<Hello>) -> Result<(Session, EntryRef), Stop> {
@@ -137,7 +138,7 @@ pub(super) fn open_session(tx: &mut Tx<'_>, asking: &Asking<Hello>) -> Result<(S
 }
 
 /// What is recorded answers the request that it is recorded for.
-fn fits(asking: &Asking<Issue>, hdr: &Hdr, tx: &Tx<'_>) -> Result<(), Stop> {
+pub(super) fn fits(asking: &Asking<Issue>, hdr: &Hdr, tx: &Tx<'_>) -> Result<(), Stop> {
     let common = &asking.common;
     let fits = hdr.agent == common.agent
         && hdr.kid == common.kid
@@ -148,21 +149,23 @@ fn fits(asking: &Asking<Issue>, hdr: &Hdr, tx: &Tx<'_>) -> Result<(), Stop> {
     if fits { Ok(()) } else { Err(Stop::Broken("the credential does not answer the request".to_owned())) }
 }
 
-pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -> Result<EntryRef, Stop> {
-    let (hdr, body, rules) = (&minted.hdr, &asking.body, tx.shared.rules);
-    fits(asking, hdr, tx)?;
-    let (mut held, _) = admit_alive(tx, &asking.common)?;
-    tx.clock_is_good(&held)?;
-    let (session, bound) = bind(tx, &mut held, &asking.common, Some(&body.seal), hdr.iat)?;
+/// Step 12, once more: what the grant allows now, to a session that ends then.
+pub(super) fn permit(
+    tx: &mut Tx<'_>,
+    held: &Held,
+    asking: &Asking<Issue>,
+    minted: &Minted,
+    (bound, session_ends): (&SessionBound, Timestamp),
+    uses: Uses,
+) -> Result<Permit, Stop> {
+    let (hdr, body) = (&minted.hdr, &asking.body);
     let role = tx.role(&body.role)?;
-    let facts = held.agent()?;
-    let grant = facts.agent.grants.iter().find(|grant| grant.role == body.role);
-    let uses = grant.and_then(|grant| facts.uses.get(&grant.seq)).copied().unwrap_or_default();
+    let grant = held.agent()?.agent.grants.iter().find(|grant| grant.role == body.role);
     let asked = Asked {
         agent: &hdr.agent,
         sid: &hdr.sid,
-        bound: &bound,
-        session_ends: session.ends,
+        bound,
+        session_ends,
         role: &body.role,
         ttl: body.ttl,
         peer: minted.peer,
@@ -173,10 +176,20 @@ pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) ->
         // The session or the grant came to end earlier between the mint and here.
         return Err(Denial::new(Reason::TtlExceedsSession).limit(permit.expires().since(hdr.iat).0).into());
     }
-    if held.chain.leases >= rules.leases_per_agent {
-        return Err(Denial::new(Reason::LeaseLimit).limit(rules.leases_per_agent).into());
-    }
-    let lease = Lease {
+    Ok(permit)
+}
+
+/// What the agent's grant of this role has given so far.
+pub(super) fn uses_of(held: &Held, role: &RoleName) -> Result<Uses, Stop> {
+    let facts = held.agent()?;
+    let grant = facts.agent.grants.iter().find(|grant| grant.role == *role);
+    Ok(grant.and_then(|grant| facts.uses.get(&grant.seq)).copied().unwrap_or_default())
+}
+
+/// The lease that an issuance makes.
+pub(super) fn lease(asking: &Asking<Issue>, minted: &Minted, permit: &Permit, state: State) -> Lease {
+    let hdr = &minted.hdr;
+    Lease {
         id: hdr.lease.clone(),
         agent: hdr.agent.clone(),
         sid: hdr.sid.clone(),
@@ -188,20 +201,47 @@ pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) ->
         expires: hdr.exp,
         latest: minted.latest.min(permit.latest()),
         renewable: hdr.renewable,
-        state: State::Live,
-    };
-    leases::add(tx.conn, held.chain.id, &lease).map_err(|error| {
+        revocation: hdr.revocation,
+        state,
+        ended: None,
+        undo: None,
+    }
+}
+
+/// Writes a new lease and counts it.
+pub(super) fn add_lease(tx: &Tx<'_>, held: &mut Held, lease: &Lease, request: Option<&str>) -> Result<(), Stop> {
+    let limit = tx.shared.rules.leases_per_agent;
+    if held.chain.leases >= limit {
+        return Err(Denial::new(Reason::LeaseLimit).limit(limit).into());
+    }
+    leases::add(tx.conn, &tx.shared.ring, held.chain.id, lease, request).map_err(|error| {
         // The same request under another nonce's row: its digest is the lease's own.
         if is_constraint(&error) { Reason::Replay.into() } else { Stop::from(error) }
     })?;
     held.chain.leases += 1;
-    tx.put_uses(&mut held, permit.grant(), permit.uses())?;
+    Ok(())
+}
+
+pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -> Result<EntryRef, Stop> {
+    fits(asking, &minted.hdr, tx)?;
+    let (mut held, grant) = if minted.intended {
+        intents::commit(tx, asking, minted)?
+    } else {
+        let (mut held, _) = admit_alive(tx, &asking.common)?;
+        tx.clock_is_good(&held)?;
+        let (session, bound) = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), minted.hdr.iat)?;
+        let uses = uses_of(&held, &asking.body.role)?;
+        let permit = permit(tx, &held, asking, minted, (&bound, session.ends), uses)?;
+        add_lease(tx, &mut held, &lease(asking, minted, &permit, State::Live), None)?;
+        tx.put_uses(&mut held, permit.grant(), permit.uses())?;
+        (held, permit.grant())
+    };
     let entry = tx.append(
         &mut held,
         entry::Issue {
-            grant: permit.grant(),
+            grant,
             handle: minted.handle.clone(),
-            hdr: hdr.clone(),
+            hdr: minted.hdr.clone(),
             request: asking.embedded.clone(),
             sealed: minted.sealed,
         },
@@ -215,19 +255,25 @@ fn own(lease: Option<Lease>, agent: &AgentName) -> Result<Lease, Stop> {
     Ok(lease.filter(|lease| lease.agent == *agent).ok_or(Reason::LeaseUnknown)?)
 }
 
-pub(super) fn renew(tx: &mut Tx<'_>, asking: &Asking<Renew>, peer: Peer) -> Result<(Lease, EntryRef), Stop> {
+pub(super) fn renew(
+    tx: &mut Tx<'_>,
+    asking: &Asking<Renew>,
+    peer: Peer,
+    bears: Option<Timestamp>,
+) -> Result<(Lease, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
     let at = tx.stamp(&held);
     bind(tx, &mut held, &asking.common, None, at)?;
-    let mut lease = own(leases::by_id(tx.conn, &asking.body.lease)?, &asking.common.agent)?;
+    let mut lease = own(leases::by_id(tx.conn, &tx.shared.ring, &asking.body.lease)?, &asking.common.agent)?;
     if lease.sid != asking.common.sid {
         return Err(Denial::new(Reason::LeaseUnknown).detail("the lease belongs to another session").into());
     }
     let agent = &held.agent()?.agent;
     let grant = agent.grants.iter().find(|grant| grant.role == lease.role);
-    lease.expires = authz::prolong(&lease, grant, peer, asking.body.ttl, at)?;
-    leases::update(tx.conn, &lease.id, lease.state, lease.expires)?;
+    let allowed = authz::prolong(&lease, grant, peer, asking.body.ttl, at)?;
+    lease.expires = bears.map_or(allowed, |bears| allowed.min(bears));
+    leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
     let body = entry::Renew { exp: lease.expires, lease: lease.id.clone(), request: asking.embedded.clone() };
     let entry = tx.append(&mut held, body)?;
     tx.keep(held);
@@ -239,15 +285,14 @@ pub(super) fn release(tx: &mut Tx<'_>, asking: &Asking<Release>) -> Result<(Leas
     let at = tx.stamp(&held);
     bind(tx, &mut held, &asking.common, None, at)?;
     let lease = match &asking.body {
-        Release::Lease(id) => leases::by_id(tx.conn, id)?,
-        Release::Req(req) => leases::by_req(tx.conn, req)?,
+        Release::Lease(id) => leases::by_id(tx.conn, &tx.shared.ring, id)?,
+        Release::Req(req) => leases::by_req(tx.conn, &tx.shared.ring, req)?,
     };
     let mut lease = own(lease, &asking.common.agent)?;
     if !lease.live(at) {
         return Err(Reason::LeaseEnded.into());
     }
-    lease.state = State::Released;
-    end_lease(tx, &mut held, &lease, State::Released)?;
+    end_lease(tx, &mut held, &mut lease, State::Released)?;
     let body = entry::Release { lease: lease.id.clone(), request: asking.embedded.clone() };
     let entry = tx.append(&mut held, body)?;
     tx.keep(held);
@@ -267,8 +312,8 @@ pub(super) fn close(tx: &mut Tx<'_>, asking: &Asking<Close>) -> Result<(u64, Ent
     let at = tx.stamp(&held);
     let (session, _) = bind(tx, &mut held, &asking.common, None, at)?;
     let sid: &Sid = &asking.common.sid;
-    let live = leases::live_of_session(tx.conn, held.chain.id, sid)?;
-    for lease in &live {
+    let mut live = leases::live_of_session(tx.conn, &tx.shared.ring, held.chain.id, sid)?;
+    for lease in &mut live {
         end_lease(tx, &mut held, lease, State::Released)?;
     }
     let entry = tx.append(&mut held, entry::Close { request: asking.embedded.clone() })?;
@@ -361,7 +406,7 @@ pub(super) fn deny(tx: &mut Tx<'_>, refused: &Refused) -> Result<Option<EntryRef
     if !own {
         return Ok(None);
     }
-    let body = entry::Deny { reason: reason.to_owned(), request: refused.embedded.clone() };
+    let body = entry::Deny { handle: None, lease: None, reason: reason.to_owned(), request: refused.embedded.clone() };
     let entry = tx.append(&mut held, body)?;
     tx.keep(held);
     Ok(Some(entry))
@@ -369,10 +414,11 @@ pub(super) fn deny(tx: &mut Tx<'_>, refused: &Refused) -> Result<Option<EntryRef
 
 /// Ends a lease whose answer never left.
 pub(super) fn undelivered(tx: &mut Tx<'_>, id: &LeaseId) -> Result<(), Stop> {
-    let Some(lease) = leases::by_id(tx.conn, id)?.filter(|lease| lease.state == State::Live) else { return Ok(()) };
+    let lease = leases::by_id(tx.conn, &tx.shared.ring, id)?;
+    let Some(mut lease) = lease.filter(|lease| lease.state == State::Live) else { return Ok(()) };
     let mut held = tx.hold(&ChainName::from(&lease.agent))?;
-    end_lease(tx, &mut held, &lease, State::Undelivered)?;
-    tx.append(&mut held, entry::Undelivered { lease: id.clone(), outcome: NONE.to_owned() })?;
+    let outcome = end_lease(tx, &mut held, &mut lease, State::Undelivered)?;
+    tx.append(&mut held, entry::Undelivered { lease: id.clone(), outcome })?;
     tx.keep(held);
     Ok(())
 }

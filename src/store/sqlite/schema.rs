@@ -8,12 +8,16 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::OpenFault;
+use super::{OpenFault, leases};
+use crate::seal::at_rest::Ring;
 
 /// Marks the file as a NockVault store: "NkVt".
 const APPLICATION_ID: i64 = 0x4e6b_5674;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+/// A step from one version to the next: the tables, and then what SQL cannot do.
+type Step = (&'static str, fn(&Connection, &Ring) -> rusqlite::Result<()>);
+
+const MIGRATIONS: &[Step] = &[(FIRST, |_, _| Ok(())), (SECOND, leases::cover_all)];
 
 /// Times are milliseconds, digests and MACs blobs. `mac` stands in the rows that decide; see [`super::rows`].
 const FIRST: &str = "
@@ -193,7 +197,8 @@ ALTER TABLE leases ADD COLUMN fault TEXT;
 ALTER TABLE leases ADD COLUMN request TEXT;
 ALTER TABLE leases ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
 CREATE INDEX leases_live_by_role ON leases (role) WHERE state = 'live';
-CREATE INDEX leases_retry ON leases (role, retry) WHERE retry IS NOT NULL;
+CREATE INDEX leases_intended ON leases (retry) WHERE state = 'intended';
+CREATE INDEX leases_undo ON leases (role, retry) WHERE retry IS NOT NULL AND state != 'intended';
 CREATE INDEX leases_listed ON leases (role, expires)
     WHERE revocation = 'listed' AND state IN ('released', 'revoked', 'undelivered');
 CREATE TABLE takebacks (
@@ -257,18 +262,18 @@ fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
 }
 
 /// Puts the tables into a new, empty database.
-pub(super) fn begin(conn: &mut Connection) -> Result<(), OpenFault> {
+pub(super) fn begin(conn: &mut Connection, ring: &Ring) -> Result<(), OpenFault> {
     let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     sql.pragma_update(None, "application_id", APPLICATION_ID)?;
     sql.commit()?;
-    migrate(conn, 0)
+    migrate(conn, ring, 0)
 }
 
-/// Brings a database of ours to this program's version.
+/// The version of a database of ours.
 ///
 /// # Errors
 /// [`OpenFault::NotOurs`], [`OpenFault::UnknownSchema`].
-pub(super) fn bring_up(conn: &mut Connection) -> Result<(), OpenFault> {
+pub(super) fn version(conn: &Connection) -> Result<usize, OpenFault> {
     if number(conn, "application_id")? != APPLICATION_ID {
         return Err(OpenFault::NotOurs);
     }
@@ -276,14 +281,15 @@ pub(super) fn bring_up(conn: &mut Connection) -> Result<(), OpenFault> {
     if found < 1 || found > known {
         return Err(OpenFault::UnknownSchema { found, known });
     }
-    migrate(conn, found as usize)
+    Ok(found as usize)
 }
 
-/// A crash between two migrations leaves the version of the first; the next start goes on from there.
-fn migrate(conn: &mut Connection, done: usize) -> Result<(), OpenFault> {
-    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+/// Brings a database at version `done` to this program's. A crash between two migrations leaves the version of the first; the next start goes on from there.
+pub(super) fn migrate(conn: &mut Connection, ring: &Ring, done: usize) -> Result<(), OpenFault> {
+    for (index, (sql, rest)) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
+        rest(&transaction, ring)?;
         transaction.pragma_update(None, "user_version", index as i64 + 1)?;
         transaction.commit()?;
     }

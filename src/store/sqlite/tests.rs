@@ -133,8 +133,11 @@ fn with_lease(tx: &mut Tx<'_>, lease: &LeaseId) -> Result<(), Stop> {
         latest: NOW.plus(Seconds(60)),
         renewable: false,
         state: State::Live,
+        revocation: crate::statement::reply::Revocation::None,
+        ended: None,
+        undo: None,
     };
-    leases::add(tx.conn, held.chain.id, &lease)?;
+    leases::add(tx.conn, &tx.shared.ring, held.chain.id, &lease, None)?;
     held.chain.leases += 1;
     tx.keep(held);
     Ok(())

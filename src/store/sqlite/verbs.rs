@@ -6,26 +6,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Candidate, Carried, Census, Due, Event, Failure, GrantInUse, Issuance, Lines, Listed, Order, Question, Refusal,
-    SecretVersion, Situation, Store,
+    Backlog, Candidate, Carried, Census, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed, Order,
+    Question, Refusal, SecretVersion, Situation, Store, Sweep,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, due, founding, listed, lists, reads};
+use super::{Sqlite, due, founding, intents, listed, lists, reads, undo};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::Embedded;
-use crate::engine::Stored;
+use crate::crypto::hash::Digest;
+use crate::denial::Reason;
 use crate::engine::ca::Ended;
+use crate::engine::{Stored, Undone};
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
 use crate::lease::Lease;
 use crate::registry::{Agent, Operator, Session};
 use crate::statement::cert::KeyRole;
 use crate::statement::command::Page;
-use crate::statement::lease::{Release, Renew};
+use crate::statement::lease::{Release, Renew, Which};
 use crate::statement::register::Register;
 use crate::statement::reply::EntryRef;
 use crate::statement::request::{Request, Seen};
@@ -82,6 +84,25 @@ impl Store for Sqlite {
         self.write(Weight::Gives, None, move |tx| requests::open_session(tx, &asking)).await
     }
 
+    async fn intend(&self, intent: &Intent<'_>) -> Result<(), Failure> {
+        let asking = Asking::of(intent.request)?;
+        let minted = Minted {
+            peer: intent.peer,
+            hdr: intent.hdr.clone(),
+            latest: intent.latest,
+            handle: intent.handle.to_owned(),
+            sealed: Digest::ZERO,
+            intended: true,
+        };
+        let until = intent.until;
+        self.write(Weight::Gives, None, move |tx| intents::intend(tx, &asking, &minted, until)).await
+    }
+
+    async fn abandon(&self, lease: &LeaseId, reason: Reason) -> Result<Option<EntryRef>, Failure> {
+        let lease = lease.clone();
+        self.write(Weight::Ends, None, move |tx| intents::abandon(tx, &lease, reason)).await
+    }
+
     async fn issue(&self, issuance: &Issuance<'_>) -> Result<EntryRef, Failure> {
         let asking = Asking::of(issuance.request)?;
         let minted = Minted {
@@ -90,14 +111,20 @@ impl Store for Sqlite {
             latest: issuance.latest,
             handle: issuance.handle.to_owned(),
             sealed: issuance.sealed,
+            intended: issuance.intended,
         };
         let lease = Some(minted.hdr.lease.clone());
         self.write(Weight::Gives, lease, move |tx| requests::issue(tx, &asking, &minted)).await
     }
 
-    async fn renew(&self, request: &Authenticated<Request<Renew>>, peer: Peer) -> Result<(Lease, EntryRef), Failure> {
+    async fn renew(
+        &self,
+        request: &Authenticated<Request<Renew>>,
+        peer: Peer,
+        bears: Option<Timestamp>,
+    ) -> Result<(Lease, EntryRef), Failure> {
         let asking = Asking::of(request)?;
-        self.write(Weight::Gives, None, move |tx| requests::renew(tx, &asking, peer)).await
+        self.write(Weight::Gives, None, move |tx| requests::renew(tx, &asking, peer, bears)).await
     }
 
     async fn release(&self, request: &Authenticated<Request<Release>>) -> Result<(Lease, EntryRef), Failure> {
@@ -162,6 +189,39 @@ impl Store for Sqlite {
         self.write(Weight::Ends, None, move |tx| due::end_due(tx, limit)).await
     }
 
+    async fn recover(&self, limit: u64) -> Result<u64, Failure> {
+        self.write(Weight::Ends, None, move |tx| intents::interrupt(tx, true, limit)).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, Failure> {
+        self.read(undo::backlog).await
+    }
+
+    async fn to_undo(&self, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Failure> {
+        let role = role.clone();
+        self.read(move |at| undo::to_undo(at, &role, now, limit)).await
+    }
+
+    async fn undone(&self, lease: &LeaseId, outcome: Undone) -> Result<Option<EntryRef>, Failure> {
+        let lease = lease.clone();
+        self.write(Weight::Ends, None, move |tx| undo::undone(tx, &lease, outcome)).await
+    }
+
+    async fn not_undone(&self, lease: &LeaseId, fault: &str, retry: Timestamp) -> Result<(), Failure> {
+        let (lease, fault) = (lease.clone(), fault.to_owned());
+        self.write(Weight::Ends, None, move |tx| undo::not_undone(tx, &lease, &fault, retry)).await
+    }
+
+    async fn answered_for(&self, lease: &LeaseId) -> Result<bool, Failure> {
+        let lease = lease.clone();
+        self.read(move |at| undo::answered_for(at, &lease)).await
+    }
+
+    async fn swept(&self, sweep: &Sweep) -> Result<EntryRef, Failure> {
+        let sweep = sweep.clone();
+        self.write(Weight::Ends, None, move |tx| undo::swept(tx, &sweep)).await
+    }
+
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure> {
         let kid = kid.clone();
         self.read(move |at| lists::operator(at, &kid)).await
@@ -202,9 +262,9 @@ impl Store for Sqlite {
         self.read(move |at| lists::grants(at, agent.as_ref(), &page)).await
     }
 
-    async fn leases(&self, agent: Option<&AgentName>, live: bool, page: &Page) -> Result<Listed<Lease>, Failure> {
+    async fn leases(&self, agent: Option<&AgentName>, which: Which, page: &Page) -> Result<Listed<Lease>, Failure> {
         let (agent, page) = (agent.cloned(), page.clone());
-        self.read(move |at| lists::leases(at, agent.as_ref(), live, &page)).await
+        self.read(move |at| lists::leases(at, agent.as_ref(), which, &page)).await
     }
 
     async fn lease(&self, id: &LeaseId) -> Result<Option<Lease>, Failure> {

@@ -18,7 +18,7 @@ use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
 use crate::statement::audit_read::AuditRead;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
-use crate::statement::lease::{LeaseList, LeaseRevoke};
+use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
 use crate::statement::status::StatusRead;
@@ -72,8 +72,12 @@ pub enum Call {
     GrantRevoke,
     /// `nockvault/lease_list`
     LeaseList,
+    /// `nockvault/lease_show`
+    LeaseShow,
     /// `nockvault/lease_revoke`
     LeaseRevoke,
+    /// `nockvault/lease_forget`
+    LeaseForget,
 }
 
 type Told = Result<Map<String, Value>, Denial>;
@@ -111,7 +115,9 @@ impl Vault {
             Call::GrantList => self.grant_list(envelope).await,
             Call::GrantRevoke => self.order::<GrantRevoke>(envelope, |command| Order::RevokeGrant(command)).await,
             Call::LeaseList => self.lease_list(envelope).await,
-            Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLease(command)).await,
+            Call::LeaseShow => self.lease_show(envelope).await,
+            Call::LeaseForget => self.order::<LeaseForget>(envelope, |command| Order::ForgetLease(command)).await,
+            Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
         };
         done.unwrap_or_else(|refused| refused)
     }
@@ -208,7 +214,11 @@ impl Vault {
             }
         };
         match carried {
-            Ok(Carried { entry, result: Ok(result) }) => Ok(Done { entry: Receipt::of(entry), result }),
+            Ok(Carried { entry, result: Ok(result) }) => {
+                // What it has ended may have to be undone at a backend.
+                self.wake.notify_one();
+                Ok(Done { entry: Receipt::of(entry), result })
+            }
             Ok(Carried { result: Err(denial), .. }) => Err(self.pen.refuse(denial, req, self.clock.now())),
             Err(failure) => Err(self.count_out(failure.denial(), req)),
         }
@@ -265,10 +275,17 @@ impl Vault {
         Ok(self.tell(&admitted.authenticated, told).await)
     }
 
+    async fn lease_show(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<LeaseShow>(envelope).await?;
+        let lease = self.store.lease(&admitted.authenticated.statement().body.lease).await;
+        let told = found(lease).map(|lease| listing::lease(&lease));
+        Ok(self.tell(&admitted.authenticated, told).await)
+    }
+
     async fn lease_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
         let admitted = self.command::<LeaseList>(envelope).await?;
-        let LeaseList { agent, live, page } = &admitted.authenticated.statement().body;
-        let listed = self.store.leases(agent.as_ref(), *live, page).await;
+        let LeaseList { agent, which, page } = &admitted.authenticated.statement().body;
+        let listed = self.store.leases(agent.as_ref(), *which, page).await;
         let told = listed.map(|leases| listing::page(leases, listing::lease)).map_err(Failure::denial);
         Ok(self.tell(&admitted.authenticated, told).await)
     }

@@ -1263,16 +1263,44 @@ pub struct ListLeasesResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/lease_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowLeaseRequest {
+    /// The statement `nockvault/lease_show`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/lease_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowLeaseResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/lease_forget`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetLeaseRequest {
+    /// The statement `nockvault/lease_forget`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/lease_forget`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetLeaseResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/lease_revoke`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RevokeLeaseRequest {
+pub struct RevokeLeasesRequest {
     /// The statement `nockvault/lease_revoke`, signed by the operator.
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
 /// Answers a `nockvault/lease_revoke`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RevokeLeaseResponse {
+pub struct RevokeLeasesResponse {
     /// The statement that answers it, signed by the vault's response key.
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
@@ -1978,15 +2006,15 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ListLeases"));
             self.inner.unary(req, path, codec).await
         }
-        /// Revokes one lease. An engine that cannot undo it at once is tried again until it can, visibly.
-        /// Statement: `nockvault/lease_revoke`.
+        /// Shows one lease.
+        /// Statement: `nockvault/lease_show`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a lease that ended before.
-        pub async fn revoke_lease(
+        /// Refused: NOT_FOUND.
+        pub async fn show_lease(
             &mut self,
-            request: impl tonic::IntoRequest<super::RevokeLeaseRequest>,
+            request: impl tonic::IntoRequest<super::ShowLeaseRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RevokeLeaseResponse>,
+            tonic::Response<super::ShowLeaseResponse>,
             tonic::Status,
         > {
             self.inner
@@ -1999,11 +2027,69 @@ pub mod operator_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/nockvault.v1.OperatorService/RevokeLease",
+                "/nockvault.v1.OperatorService/ShowLease",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "RevokeLease"));
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowLease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Revokes leases: one, a session's with the session, an agent's, a role's, or all; those issued up to this command.
+        /// What is many is ended in parts, in the background, also after a restart. A backend that cannot take a credential away
+        /// at once is tried again until it does, visibly.
+        /// Statement: `nockvault/lease_revoke`.
+        ///
+        /// Refused: NOT_FOUND; FAILED_PRECONDITION for one lease that ended before.
+        pub async fn revoke_leases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeLeasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeLeasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RevokeLeases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "RevokeLeases"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives up on a credential that its backend does not take away.
+        /// Statement: `nockvault/lease_forget`.
+        ///
+        /// Refused: FAILED_PRECONDITION where nothing of the lease is left to undo.
+        pub async fn forget_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ForgetLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ForgetLease"));
             self.inner.unary(req, path, codec).await
         }
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
@@ -2279,15 +2365,39 @@ pub mod operator_service_server {
             tonic::Response<super::ListLeasesResponse>,
             tonic::Status,
         >;
-        /// Revokes one lease. An engine that cannot undo it at once is tried again until it can, visibly.
+        /// Shows one lease.
+        /// Statement: `nockvault/lease_show`.
+        ///
+        /// Refused: NOT_FOUND.
+        async fn show_lease(
+            &self,
+            request: tonic::Request<super::ShowLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Revokes leases: one, a session's with the session, an agent's, a role's, or all; those issued up to this command.
+        /// What is many is ended in parts, in the background, also after a restart. A backend that cannot take a credential away
+        /// at once is tried again until it does, visibly.
         /// Statement: `nockvault/lease_revoke`.
         ///
-        /// Refused: NOT_FOUND; FAILED_PRECONDITION for a lease that ended before.
-        async fn revoke_lease(
+        /// Refused: NOT_FOUND; FAILED_PRECONDITION for one lease that ended before.
+        async fn revoke_leases(
             &self,
-            request: tonic::Request<super::RevokeLeaseRequest>,
+            request: tonic::Request<super::RevokeLeasesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RevokeLeaseResponse>,
+            tonic::Response<super::RevokeLeasesResponse>,
+            tonic::Status,
+        >;
+        /// Gives up on a credential that its backend does not take away.
+        /// Statement: `nockvault/lease_forget`.
+        ///
+        /// Refused: FAILED_PRECONDITION where nothing of the lease is left to undo.
+        async fn forget_lease(
+            &self,
+            request: tonic::Request<super::ForgetLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetLeaseResponse>,
             tonic::Status,
         >;
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
@@ -3329,25 +3439,25 @@ pub mod operator_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/nockvault.v1.OperatorService/RevokeLease" => {
+                "/nockvault.v1.OperatorService/ShowLease" => {
                     #[allow(non_camel_case_types)]
-                    struct RevokeLeaseSvc<T: OperatorService>(pub Arc<T>);
+                    struct ShowLeaseSvc<T: OperatorService>(pub Arc<T>);
                     impl<
                         T: OperatorService,
-                    > tonic::server::UnaryService<super::RevokeLeaseRequest>
-                    for RevokeLeaseSvc<T> {
-                        type Response = super::RevokeLeaseResponse;
+                    > tonic::server::UnaryService<super::ShowLeaseRequest>
+                    for ShowLeaseSvc<T> {
+                        type Response = super::ShowLeaseResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::RevokeLeaseRequest>,
+                            request: tonic::Request<super::ShowLeaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as OperatorService>::revoke_lease(&inner, request).await
+                                <T as OperatorService>::show_lease(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -3358,7 +3468,97 @@ pub mod operator_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = RevokeLeaseSvc(inner);
+                        let method = ShowLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RevokeLeases" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeLeasesSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RevokeLeasesRequest>
+                    for RevokeLeasesSvc<T> {
+                        type Response = super::RevokeLeasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeLeasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::revoke_leases(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeLeasesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ForgetLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForgetLeaseSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ForgetLeaseRequest>
+                    for ForgetLeaseSvc<T> {
+                        type Response = super::ForgetLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::forget_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForgetLeaseSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

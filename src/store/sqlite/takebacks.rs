@@ -1,0 +1,148 @@
+//! Revocation of many leases by one command. The command stands in `_operators` at once; what it takes back is ended in
+//! parts, each a transaction of its own, so that requests are not kept waiting behind it. What is left of it is a row, so
+//! that a crash in between leaves the rest to the next start.
+
+use rusqlite::{Connection, Row, ToSql, params};
+
+use super::due::{open_chain, unless_forged};
+use super::leases::{self, LEASE};
+use super::requests;
+use super::rows::{ChainId, Covered, Packed, parsed};
+use super::stop::Stop;
+use super::tx::Tx;
+use crate::audit::entry::{self, By};
+use crate::id::{ChainName, LeaseId};
+use crate::lease::State;
+use crate::seal::at_rest::Mac;
+use crate::statement::lease::Scope;
+use crate::time::Timestamp;
+
+/// What is left of a command.
+#[derive(Debug)]
+struct Takeback {
+    id: i64,
+    scope: Scope,
+    before: Timestamp,
+    by: By,
+}
+
+fn covered(scope: &str, before: Timestamp, by: &str) -> Covered {
+    let packed = Packed::default().text(scope).number(before.0).text(by);
+    Covered::new("takebacks", "", packed)
+}
+
+fn text(value: &impl serde::Serialize) -> String {
+    String::from_utf8(crate::crypto::json::canonical(value)).expect("canonical JSON is UTF-8")
+}
+
+/// The condition of the live leases of a scope that were issued up to `?1`, and what it compares with.
+fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Vec<Box<dyn ToSql>>), Stop> {
+    let chain = |name: &ChainName| -> Result<ChainId, Stop> {
+        let sql = "SELECT id FROM chains WHERE name = ?1";
+        Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
+    };
+    Ok(match scope {
+        Scope::Lease(id) => ("l.id = ?2", vec![Box::new(id.bytes().to_vec())]),
+        Scope::Agent(agent) => ("l.chain = ?2", vec![Box::new(chain(&agent.into())?)]),
+        Scope::Session(agent, sid) => {
+            ("l.chain = ?2 AND l.sid = ?3", vec![Box::new(chain(&agent.into())?), Box::new(sid.to_string())])
+        }
+        Scope::Role(role) => ("l.role = ?2", vec![Box::new(role.to_string())]),
+        Scope::All => ("1", Vec::new()),
+    })
+}
+
+/// How many leases a scope has now.
+pub(super) fn count(tx: &Tx<'_>, scope: &Scope, before: Timestamp) -> Result<u64, Stop> {
+    let (condition, values) = condition(tx.conn, scope)?;
+    let sql = format!("SELECT COUNT(*) FROM leases l WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
+    let mut all: Vec<&dyn ToSql> = vec![&before.0];
+    all.extend(values.iter().map(AsRef::as_ref));
+    Ok(tx.conn.prepare_cached(&sql)?.query_row(all.as_slice(), |row| row.get(0))?)
+}
+
+/// Ends at most `limit` leases of a scope. Gives how many.
+pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &By, limit: u64) -> Result<u64, Stop> {
+    let (condition, values) = condition(tx.conn, scope)?;
+    let sql = format!("SELECT {LEASE} WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
+    let found = {
+        let mut all: Vec<&dyn ToSql> = vec![&before.0];
+        all.extend(values.iter().map(AsRef::as_ref));
+        let mut statement = tx.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(all.as_slice())?;
+        let mut found: Vec<(LeaseId, ChainName)> = Vec::new();
+        while (found.len() as u64) < limit
+            && let Some(row) = rows.next()?
+        {
+            found.extend(named(tx, row)?);
+        }
+        found
+    };
+    let mut ended = 0;
+    for (id, name) in found {
+        let Some(mut held) = open_chain(tx, &name)? else { continue };
+        let lease = leases::by_id(tx.conn, &tx.shared.ring, &id);
+        let Some(mut lease) = unless_forged(&tx.shared.views, &name, lease)?.flatten() else { continue };
+        let outcome = requests::end_lease(tx, &mut held, &mut lease, State::Revoked)?;
+        tx.append(&mut held, entry::Revoke { by: by.clone(), lease: id, outcome })?;
+        tx.keep(held);
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+/// The lease of a row and its chain, unless that is set aside.
+fn named(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<Option<(LeaseId, ChainName)>> {
+    let views = &tx.shared.views;
+    let name: Option<ChainName> = parsed(row, 1)?;
+    let Some(name) = name.filter(|name| !views.is_aside(name)) else { return Ok(None) };
+    Ok(unless_forged(views, &name, leases::lease_id(row, 0))?.map(|id| (id, name)))
+}
+
+/// Leaves the rest of a command for later.
+pub(super) fn later(tx: &Tx<'_>, scope: &Scope, before: Timestamp, by: &By) -> Result<(), Stop> {
+    let (scope, by) = (text(scope), text(by));
+    let mac = covered(&scope, before, &by).mac(&tx.shared.ring).to_bytes();
+    let sql = "INSERT INTO takebacks (scope, before, by, mac) VALUES (?1, ?2, ?3, ?4)";
+    tx.conn.prepare_cached(sql)?.execute(params![scope, before.0, by, mac])?;
+    Ok(())
+}
+
+/// The oldest command of which something is left; one that is none of ours is dropped.
+fn oldest(tx: &Tx<'_>) -> Result<Option<Takeback>, Stop> {
+    let sql = "SELECT id, scope, before, by, mac FROM takebacks ORDER BY id LIMIT 1";
+    loop {
+        let mut statement = tx.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let id: i64 = row.get(0)?;
+        let read: rusqlite::Result<Option<Takeback>> = (|| {
+            let (scope, by) = (row.get_ref(1)?.as_str()?, row.get_ref(3)?.as_str()?);
+            let before = Timestamp(row.get(2)?);
+            let mac = leases::ours(Mac::from_slice(row.get_ref(4)?.as_blob()?))?;
+            let ours = covered(scope, before, by).verify(&tx.shared.ring, &mac);
+            let values = serde_json::from_str(scope).ok().zip(serde_json::from_str(by).ok()).filter(|_| ours);
+            Ok(values.map(|(scope, by)| Takeback { id, scope, before, by }))
+        })();
+        if let Ok(Some(takeback)) = read {
+            return Ok(Some(takeback));
+        }
+        tracing::error!(id, "a command's rest is a row that is none of ours, and is dropped");
+        tx.conn.execute("DELETE FROM takebacks WHERE id = ?1", [id])?;
+    }
+}
+
+/// Ends a part of what commands have left. Gives how many leases.
+pub(super) fn go_on(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
+    let Some(Takeback { id, scope, before, by }) = oldest(tx)? else { return Ok(0) };
+    let ended = take_back(tx, &scope, before, &by, limit)?;
+    if ended < limit {
+        tx.conn.prepare_cached("DELETE FROM takebacks WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ended)
+}
+
+/// How many commands have something left to end.
+pub(super) fn left(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.prepare_cached("SELECT COUNT(*) FROM takebacks")?.query_row([], |row| row.get(0))
+}

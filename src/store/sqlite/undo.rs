@@ -1,0 +1,117 @@
+//! What is still to be undone at backends: leases that are over and whose credential may live on where it was made. A
+//! role's are found by an index on when they are due, so that one backend that is down holds up no other.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::super::{Backlog, Sweep};
+use super::leases::{self, LEASE};
+use super::reader::Instant;
+use super::rows::parsed;
+use super::stop::Stop;
+use super::tx::Tx;
+use crate::audit::entry;
+use crate::denial::Reason;
+use crate::engine::Undone;
+use crate::id::{ChainName, LeaseId, RoleName};
+use crate::lease::{Lease, Undo};
+use crate::statement::reply::EntryRef;
+use crate::time::Timestamp;
+
+/// The condition of a lease that is over and not undone; the index of it is `leases_undo`.
+const WAITS: &str = "retry IS NOT NULL AND state != 'intended'";
+
+/// The roles with something to undo, how much, and since when the oldest of it is over.
+pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
+    let next = format!("SELECT role FROM leases WHERE {WAITS} AND role > ?1 ORDER BY role LIMIT 1");
+    let count = format!("SELECT COUNT(*), MIN(ended), MIN(retry), MAX(tries) FROM leases WHERE {WAITS} AND role = ?1");
+    let (mut found, mut after) = (Vec::new(), String::new());
+    while let Some(role) =
+        at.conn.prepare_cached(&next)?.query_row([&after], |row| row.get::<_, String>(0)).optional()?
+    {
+        let read = |row: &rusqlite::Row<'_>| {
+            let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<u64>>(column)?.map(Timestamp));
+            Ok((row.get(0)?, time(1)?, time(2)?, row.get(3)?))
+        };
+        let (leases, since, retry, tries) = at.conn.prepare_cached(&count)?.query_row([&role], read)?;
+        // A role's name that none of ours has is of a row that none of ours wrote; what reads the row finds it out.
+        if let Ok(role) = role.parse() {
+            let (since, retry) = (since.unwrap_or_default(), retry.unwrap_or_default());
+            found.push(Backlog { role, leases, since, retry, tries });
+        }
+        after = role;
+    }
+    Ok(found)
+}
+
+/// What of a role is to be tried at `now`, longest due first.
+pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Stop> {
+    let sql = format!(
+        "SELECT {LEASE} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
+         ORDER BY l.retry LIMIT ?3"
+    );
+    let mut statement = at.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![role.as_str(), now.0, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        match leases::read(row, &at.shared.ring) {
+            Err(error) if leases::is_forged(&error) => {
+                if let Some(name) = parsed::<ChainName>(row, 1)? {
+                    at.shared.views.set_aside(&name, "a lease that waits for its backend is none of ours");
+                }
+            }
+            lease => found.push(lease?),
+        }
+    }
+    Ok(found)
+}
+
+/// The lease, if something of it is still to be undone.
+fn waiting(tx: &Tx<'_>, id: &LeaseId) -> Result<Option<(Lease, Undo)>, Stop> {
+    let lease = leases::by_id(tx.conn, &tx.shared.ring, id)?.filter(|lease| lease.state.ended());
+    Ok(lease.and_then(|lease| lease.undo.clone().map(|undo| (lease, undo))))
+}
+
+/// Records that a credential is gone from its backend. Gives nothing where that stands already.
+pub(super) fn undone(tx: &mut Tx<'_>, id: &LeaseId, outcome: Undone) -> Result<Option<EntryRef>, Stop> {
+    let Some((mut lease, undo)) = waiting(tx, id)? else { return Ok(None) };
+    let mut held = tx.hold(&ChainName::from(&lease.agent))?;
+    lease.undo = None;
+    leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
+    let body = entry::Undone { lease: lease.id, outcome: outcome.as_str().to_owned(), tries: undo.tries };
+    let entry = tx.append(&mut held, body)?;
+    tx.keep(held);
+    Ok(Some(entry))
+}
+
+/// Records that it could not be undone now, and when it is tried next.
+pub(super) fn not_undone(tx: &mut Tx<'_>, id: &LeaseId, fault: &str, retry: Timestamp) -> Result<(), Stop> {
+    let Some((mut lease, undo)) = waiting(tx, id)? else { return Ok(()) };
+    let held = tx.hold(&ChainName::from(&lease.agent))?;
+    lease.undo = Some(Undo { retry, tries: undo.tries.saturating_add(1), fault: Some(fault.to_owned()) });
+    leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
+    Ok(())
+}
+
+/// Whether a lease answers for the credential of this name: it lives, is about to, or is being undone.
+pub(super) fn answered_for(at: Instant<'_>, id: &LeaseId) -> Result<bool, Stop> {
+    let sql = "SELECT 1 FROM leases WHERE id = ?1 AND (state IN ('intended', 'live') OR retry IS NOT NULL)";
+    Ok(at.conn.prepare_cached(sql)?.exists(params![id.bytes()])?)
+}
+
+/// Records that a credential was found at a backend that no lease answers for, and was taken away.
+pub(super) fn swept(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<EntryRef, Stop> {
+    let mut vault = tx.hold(&ChainName::vault())?;
+    let Sweep { role, handle, outcome } = sweep.clone();
+    let entry = tx.append(&mut vault, entry::Swept { handle, outcome: outcome.as_str().to_owned(), role })?;
+    tx.keep(vault);
+    Ok(entry)
+}
+
+/// Lets the lease go that an operator gives up on.
+pub(super) fn forget(tx: &mut Tx<'_>, id: &LeaseId) -> Result<Lease, Stop> {
+    let Some((mut lease, _)) = waiting(tx, id)? else { return Err(Reason::NothingToUndo.into()) };
+    let held = tx.hold(&ChainName::from(&lease.agent))?;
+    lease.undo = None;
+    leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
+    Ok(lease)
+}

@@ -1,0 +1,272 @@
+//! What is over is taken away where it lives. A lease that ended waits in the store until its backend has done so; this
+//! loop tries, without end, what is due. One role's backlog is worked off by one task with so many calls at once, and a
+//! backend that cannot be reached pauses its role alone: one lease is tried from time to time, and the rest when that
+//! succeeds.
+//!
+//! | a crash after | leaves |
+//! |---|---|
+//! | the lease's end | a lease that waits for its backend |
+//! | the backend's answer | the same; the next try finds nothing there and says so |
+//! | the `undone` entry | nothing to do |
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Vault;
+use crate::denial::{Denial, Reason};
+use crate::engine::{Made, Undone};
+use crate::entropy::Entropy;
+use crate::failpoint::failpoint;
+use crate::id::RoleName;
+use crate::lease::{Lease, State};
+use crate::store::Failure;
+use crate::time::{Seconds, Timestamp};
+
+/// How long the loop sleeps when nothing wakes it.
+const BEAT: Duration = Duration::from_secs(1);
+/// How many calls are made to one role's backend at once.
+const CALLS: usize = 8;
+/// How many leases of a role are under way at once: in a call, or on their way to be recorded.
+const UNDER_WAY: usize = 128;
+/// How many leases are read at once.
+const BATCH: u64 = 1024;
+/// The longest time until a lease that its backend refuses to end is tried again.
+const REFUSED_MAX: Seconds = Seconds(300);
+/// The longest time until a backend that could not be reached is tried again.
+const PAUSE_MAX: Seconds = Seconds(30);
+/// For how long a statement may still land at a backend after its caller gave up: until then, that nothing is there
+/// proves nothing.
+const LINGERS: Seconds = Seconds(60);
+
+/// What the loop remembers of roles; all of it may be lost.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(Mutex<HashMap<RoleName, Pause>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    until: Timestamp,
+    failures: u64,
+}
+
+impl Pauses {
+    fn of(&self, role: &RoleName) -> Pause {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(role).copied().unwrap_or_default()
+    }
+
+    fn set(&self, role: &RoleName, pause: Option<Pause>) {
+        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match pause {
+            Some(pause) => drop(pauses.insert(role.clone(), pause)),
+            None => drop(pauses.remove(role)),
+        }
+    }
+}
+
+/// How one try went.
+enum Tried {
+    Done,
+    /// The backend answered, and this lease is tried again later.
+    Later,
+    /// The backend could not be reached.
+    Unreachable,
+    /// The store could not say so.
+    Unrecorded,
+}
+
+/// The time to the next try after so many in vain: twice as long each time, up to `max`, of which the half is drawn.
+fn backoff(failures: u64, max: Seconds, entropy: &dyn Entropy) -> u64 {
+    let whole = 1000_u64.saturating_mul(1 << failures.min(20)).min(max.0 * 1000);
+    let drawn = u64::from_be_bytes(entropy.bytes::<8>()) % (whole / 2 + 1);
+    whole / 2 + drawn
+}
+
+impl Vault {
+    /// Undoes what is due until `stop`.
+    pub async fn undo(self: Arc<Self>, stop: CancellationToken) {
+        let mut working: HashSet<RoleName> = HashSet::new();
+        let mut workers: JoinSet<RoleName> = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(BEAT) => {}
+                Some(done) = workers.join_next(), if !workers.is_empty() => match done {
+                    Ok(role) => drop(working.remove(&role)),
+                    // A worker that panicked took no lease with it; what it left is found again.
+                    Err(_) => working.clear(),
+                },
+            }
+            for role in self.due_roles().await {
+                if working.insert(role.clone()) {
+                    let (vault, stop) = (Arc::clone(&self), stop.clone());
+                    workers.spawn(async move {
+                        vault.undo_role(&role, &stop).await;
+                        role
+                    });
+                }
+            }
+        }
+    }
+
+    /// One round of it, for all roles.
+    pub async fn undo_once(self: &Arc<Self>) {
+        for role in self.due_roles().await {
+            self.undo_role(&role, &CancellationToken::new()).await;
+        }
+    }
+
+    /// The roles with something to try now.
+    async fn due_roles(&self) -> Vec<RoleName> {
+        let now = self.clock.now();
+        match self.store.backlog().await {
+            Ok(backlog) => backlog
+                .into_iter()
+                .filter(|waits| waits.retry <= now && self.pauses.of(&waits.role).until <= now)
+                .map(|waits| waits.role)
+                .collect(),
+            Err(failure) => {
+                tracing::warn!(why = %failure, "what is to be undone could not be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Works off what is due of one role.
+    async fn undo_role(self: &Arc<Self>, role: &RoleName, stop: &CancellationToken) {
+        let calls = Arc::new(Semaphore::new(CALLS));
+        loop {
+            let now = self.clock.now();
+            let before = self.pauses.of(role);
+            let limit = if before.failures > 0 { 1 } else { BATCH };
+            let due = match self.store.to_undo(role, now, limit).await {
+                Ok(due) if due.is_empty() => return,
+                Ok(due) => due,
+                Err(failure) => {
+                    tracing::warn!(%role, why = %failure, "what is to be undone could not be read");
+                    return;
+                }
+            };
+            match self.undo_all(due, &calls, stop).await {
+                Tried::Done | Tried::Later => self.pauses.set(role, None),
+                Tried::Unreachable => {
+                    let failures = before.failures + 1;
+                    let until = Timestamp(now.0 + backoff(failures, PAUSE_MAX, &*self.entropy));
+                    self.pauses.set(role, Some(Pause { until, failures }));
+                    tracing::warn!(%role, failures, "the backend cannot be reached; what is over there waits");
+                    return;
+                }
+                Tried::Unrecorded => return,
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Undoes these, so many at once. Stops beginning more once the backend cannot be reached.
+    async fn undo_all(self: &Arc<Self>, due: Vec<Lease>, calls: &Arc<Semaphore>, stop: &CancellationToken) -> Tried {
+        let mut under_way: JoinSet<Tried> = JoinSet::new();
+        let mut due = due.into_iter();
+        let mut worst = Tried::Done;
+        loop {
+            while matches!(worst, Tried::Done) && under_way.len() < UNDER_WAY && !stop.is_cancelled() {
+                let Some(lease) = due.next() else { break };
+                let (vault, calls) = (Arc::clone(self), Arc::clone(calls));
+                under_way.spawn(async move { vault.undo_lease(lease, &calls).await });
+            }
+            match under_way.join_next().await {
+                None => return worst,
+                Some(Ok(Tried::Done | Tried::Later)) => {}
+                Some(Ok(tried)) => worst = tried,
+                Some(Err(_)) => worst = Tried::Unrecorded,
+            }
+        }
+    }
+
+    async fn undo_lease(&self, lease: Lease, calls: &Semaphore) -> Tried {
+        let Ok(call) = calls.acquire().await else { return Tried::Unrecorded };
+        let revoked = self.revoke_at_backend(&lease).await;
+        drop(call);
+        failpoint!("undo: revoked");
+        let now = self.clock.now();
+        let tries = lease.undo.as_ref().map_or(0, |undo| undo.tries);
+        let (recorded, tried) = match revoked {
+            Ok(outcome) if unsettled(&lease, outcome, now) => {
+                let retry = lease.ended.unwrap_or(now).plus(LINGERS);
+                let fault = "not there yet; what was under way may still land";
+                (self.store.not_undone(&lease.id, fault, retry).await, Tried::Later)
+            }
+            Ok(outcome) => (self.store.undone(&lease.id, outcome).await.map(drop), Tried::Done),
+            Err(denial) => {
+                let reachable = denial.reason != Reason::EngineUnavailable;
+                let max = if reachable { REFUSED_MAX } else { PAUSE_MAX };
+                let retry = Timestamp(now.0 + backoff(tries + 1, max, &*self.entropy));
+                let fault = said(&denial);
+                tracing::warn!(lease = %lease.id, role = %lease.role, tries, fault, "a credential could not be taken away");
+                let tried = if reachable { Tried::Later } else { Tried::Unreachable };
+                (self.store.not_undone(&lease.id, &fault, retry).await, tried)
+            }
+        };
+        match recorded {
+            Ok(()) => tried,
+            Err(Failure::Denied(denial)) if denial.reason == Reason::Quarantined => tried,
+            Err(failure) => {
+                tracing::warn!(lease = %lease.id, why = %failure, "what came of a lease could not be recorded");
+                Tried::Unrecorded
+            }
+        }
+    }
+
+    /// Has the backend take one credential away.
+    async fn revoke_at_backend(&self, lease: &Lease) -> Result<Undone, Denial> {
+        let role = self.store.role(&lease.role).await.map_err(Failure::denial)?;
+        let role = role.ok_or_else(|| Denial::new(Reason::EngineRefused).internal("its role is gone"))?;
+        let engine = self.engines.of_kind(&role.engine)?;
+        let made = Made { config: &role.config, agent: &lease.agent, lease: &lease.id, handle: &lease.handle };
+        self.in_time(engine.revoke(made, self)).await
+    }
+}
+
+/// Whether nothing was found where something may still appear: the mint was given up while it was under way.
+fn unsettled(lease: &Lease, outcome: Undone, now: Timestamp) -> bool {
+    outcome == Undone::Absent
+        && lease.state == State::Abandoned
+        && lease.ended.is_some_and(|ended| now < ended.plus(LINGERS))
+}
+
+/// What an operator reads of it.
+fn said(denial: &Denial) -> String {
+    let mut text = denial.reason.code().to_owned();
+    for more in [&denial.detail, &denial.internal] {
+        if !more.is_empty() {
+            text.push_str(": ");
+            text.push_str(more);
+        }
+    }
+    text.truncate(text.floor_char_boundary(500));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn the_wait_grows_to_its_cap_and_is_drawn() {
+        let entropy = SeededEntropy::new(1);
+        let waits: Vec<u64> = (0..200).map(|failures| backoff(failures, REFUSED_MAX, &entropy)).collect();
+        for (failures, wait) in waits.iter().enumerate() {
+            let whole = (1000_u64 << failures.min(20)).min(300_000);
+            assert!((whole / 2..=whole).contains(wait), "{failures}: {wait}");
+        }
+        let last: HashSet<_> = waits[100..].iter().collect();
+        assert!(last.len() > 90, "the waits are not drawn: {last:?}");
+        assert!(backoff(u64::MAX, PAUSE_MAX, &entropy) <= 30_000);
+    }
+}
