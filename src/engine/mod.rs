@@ -21,6 +21,7 @@ pub mod jwt;
 pub mod kv;
 pub mod postgres;
 pub mod ssh;
+pub mod x509;
 
 use std::sync::Arc;
 
@@ -247,6 +248,7 @@ pub fn all(entropy: &Arc<dyn Entropy>, aud: &Aud) -> Vec<Box<dyn Engine>> {
         Box::new(kv::Kv),
         Box::new(postgres::Postgres::new(Arc::clone(entropy), aud.to_string())),
         Box::new(ssh::Ssh::new(Arc::clone(entropy))),
+        Box::new(x509::X509::new(Arc::clone(entropy))),
     ]
 }
 
