@@ -11,7 +11,7 @@
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{Capabilities, Engine, Mint, Minted, Schemas, Stored, StoredValues, members, schema_of};
@@ -92,6 +92,19 @@ impl Engine for Kv {
         };
         let secret = object(&Secret { encoding, name: &config.secret, kind: "kv", value, version }, value.len())?;
         Ok(Minted { secret, until: expires })
+    }
+
+    async fn probe(
+        &self,
+        config: &Map<String, Value>,
+        values: &dyn StoredValues,
+    ) -> Result<Map<String, Value>, Denial> {
+        let config: Config = members(config, Reason::BadRole)?;
+        let Some(stored) = values.stored_value(SecretUse::Kv, &config.secret, config.version).await? else {
+            return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
+        };
+        let found = json!({ "secret": config.secret, "version": stored.version, "expires": stored.expires });
+        Ok(found.as_object().cloned().unwrap_or_default())
     }
 }
 

@@ -13,12 +13,14 @@ macro_rules! say {
 
 mod agent;
 mod audit;
+mod ca;
 mod card;
 mod find;
 mod grant;
 mod init;
 mod keygen;
 mod lease;
+mod members;
 mod output;
 mod role;
 mod secret;
@@ -96,6 +98,9 @@ enum Command {
     /// Store values for the kv engine. They leave this process sealed to the vault and stand in no chain.
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Make, bring and show the authorities that certificates are signed with.
+    #[command(subcommand)]
+    Ca(ca::Ca),
     Grant(Box<grant::Grant>),
     /// List live grants.
     Grants(grant::Grants),
@@ -144,6 +149,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(agent) => agent.run(&common, &output).await,
         Command::Role(role) => role.run(&common, &output).await,
         Command::Secret(secret) => secret.run(&common, &output).await,
+        Command::Ca(ca) => ca.run(&common, &output).await,
         Command::Grant(grant) => grant.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,

@@ -93,6 +93,8 @@ fn look_up<'a>(item: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
 
 fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Result<()> {
     match look_up(item, field) {
+        // A text of lines, such as PEM, has its end already.
+        Some(Value::String(text)) if text.ends_with('\n') => print(text),
         Some(Value::String(text)) => print(&format!("{text}\n")),
         Some(value) => print(&format!("{value}\n")),
         None => {

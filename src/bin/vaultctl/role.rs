@@ -1,36 +1,51 @@
 //! `vaultctl role`: a role is a kind of credential from one engine, set up as that engine takes it.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use nockvault::client::fault::Fault;
+use nockvault::client::operator::Operator;
+use nockvault::denial::Reason;
 use nockvault::id::RoleName;
-use nockvault::statement::role::{RoleCreate, RoleList, RoleShow};
+use nockvault::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
 use serde_json::{Map, Value};
 
 use crate::agent::pages;
 use crate::output::{As, Column, Output};
-use crate::{Common, find};
+use crate::{Common, find, members};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Create a role.
     ///
     /// Engine kv hands out a stored secret: --set secret=NAME [--set version=N]. Engine jwt signs a token:
-    /// --set 'audience=["api"]' [--set scope=read].
+    /// --set 'audience=["api"]' [--set scope=read]. What the other engines take is easier to write in a file.
     Create {
         /// Its name, never used again.
         role: RoleName,
-        /// The engine that mints for it: kv or jwt.
+        /// The engine that mints for it, such as kv, jwt, postgres, ssh or x509.
         #[arg(long)]
         engine: String,
         /// A member of the engine's configuration. The value is JSON where it reads as such, else a text.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
-        /// The engine's configuration as a JSON object; - reads it from standard input.
+        /// The engine's configuration in a file of TOML or JSON; - reads it from standard input.
         #[arg(long, value_name = "FILE", conflicts_with = "set")]
         config: Option<PathBuf>,
+        /// Create nothing: let the vault look at the backend, and show what it found. Ends with 1 if it would not work.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Let the vault look at the backend of a role, and show what it found. Ends with 1 if it would not work.
+    Check {
+        /// The role.
+        role: RoleName,
+    },
+    /// Exchange the password by which the vault is let in at a role's backend for one that nobody else knows.
+    Rotate {
+        /// The role.
+        role: RoleName,
     },
     /// List the roles.
     List,
@@ -51,14 +66,36 @@ const COLUMNS: &[Column] = &[
 impl Role {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         match self {
-            Role::Create { role, engine, set, config } => {
+            Role::Create { role, engine, set, config, check: only } => {
                 let config = match config {
-                    Some(file) => read(&file)?,
-                    None => members(&set)?,
+                    Some(file) => members::read(&file)?,
+                    None => members::set(&set)?,
                 };
+                if only {
+                    let found = check(&find::connect(common).await?, engine, config).await?;
+                    say!("role {role} would work; nothing was created");
+                    return output.one(&found);
+                }
                 let body = RoleCreate { role: role.clone(), engine, config };
                 let done = find::connect(common).await?.command(body).await?;
                 say!("created role {role}");
+                output.one(&done.result)
+            }
+            Role::Check { role } => {
+                let operator = find::connect(common).await?;
+                let shown = operator.command(RoleShow { role: role.clone() }).await?.result;
+                let engine = shown.get("engine").and_then(Value::as_str).context("the answer names no engine")?;
+                let config = shown.get("config").and_then(Value::as_object).context("the answer has no config")?;
+                let found = check(&operator, engine.to_owned(), config.clone()).await?;
+                say!("role {role} works");
+                output.one(&found)
+            }
+            Role::Rotate { role } => {
+                let done = find::connect(common).await?.command(RoleRotate { role: role.clone() }).await?;
+                match done.result.get("rotated") {
+                    Some(Value::Bool(true)) => say!("the backend of {role} has taken a new password of the vault"),
+                    _ => say!("a new password is stored and the backend of {role} has not taken it yet; see reason"),
+                }
                 output.one(&done.result)
             }
             Role::List => {
@@ -71,41 +108,19 @@ impl Role {
     }
 }
 
-fn members(set: &[String]) -> anyhow::Result<Map<String, Value>> {
-    let mut members = Map::new();
-    for one in set {
-        let (name, text) = one.split_once('=').with_context(|| format!("{one:?} is not NAME=VALUE"))?;
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        if members.insert(name.to_owned(), value).is_some() {
-            bail!("{name} is set twice");
+/// Whether a role of this configuration would work, and what was found. That it would not is an answer like another:
+/// it ends with 1, and a command that the vault does not take with 2.
+async fn check(operator: &Operator, engine: String, config: Map<String, Value>) -> anyhow::Result<Map<String, Value>> {
+    match operator.command(RoleCheck { engine, config }).await {
+        Ok(done) => Ok(done.result),
+        Err(Fault::Refused(refusal)) if refusal.proven && is_about_the_role(&refusal.code) => {
+            bail!("it would not work: {}", refusal.message)
         }
+        Err(fault) => Err(fault.into()),
     }
-    Ok(members)
 }
 
-fn read(file: &Path) -> anyhow::Result<Map<String, Value>> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
-    }
-    serde_json::from_str(&text).with_context(|| format!("{} holds no JSON object", file.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn values_are_json_where_they_read_as_such() {
-        let set = ["secret=orders-db", "version=3", r#"audience=["api"]"#, "text=\"3\"", "with=a=b"];
-        let set: Vec<String> = set.iter().map(ToString::to_string).collect();
-        let wanted = json!({"secret": "orders-db", "version": 3, "audience": ["api"], "text": "3", "with": "a=b"});
-        assert_eq!(Value::Object(members(&set).unwrap()), wanted);
-        assert!(members(&["x".into()]).is_err());
-        assert!(members(&["x=1".into(), "x=2".into()]).is_err());
-    }
+fn is_about_the_role(code: &str) -> bool {
+    use Reason::{BadRole, EngineRefused, EngineUnavailable, SecretExpired, SecretMissing};
+    [BadRole, EngineRefused, EngineUnavailable, SecretExpired, SecretMissing].iter().any(|one| one.code() == code)
 }

@@ -113,7 +113,7 @@ impl Secret {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     // One buffer that never grows, so that no half of the value stays behind.
     let mut value = Zeroizing::new(Vec::with_capacity(MAX + 3));
     let limit = MAX as u64 + 3;
@@ -138,7 +138,7 @@ fn prompt(name: &SecretName) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     Ok(first)
 }
 
-fn checked(mut value: Zeroizing<Vec<u8>>, exact: bool) -> anyhow::Result<SecretBytes> {
+pub(crate) fn checked(mut value: Zeroizing<Vec<u8>>, exact: bool) -> anyhow::Result<SecretBytes> {
     if !exact && value.last() == Some(&b'\n') {
         value.pop();
         if value.last() == Some(&b'\r') {

@@ -1,0 +1,190 @@
+//! What an engine is told of a role or an authority: members given one by one (`--set`) or in a file of TOML or JSON.
+//! Statements hold whole numbers, texts, lists and tables and nothing else, so that everybody signs the same bytes; what
+//! does not fit is said here, with its file and line, and not by the vault.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// From this number on, programs disagree about whole numbers.
+const EXACT: i64 = 1 << 53;
+
+/// The members of `--set NAME=VALUE`: JSON where a value reads as such, else a text.
+pub(crate) fn set(set: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let mut members = Map::new();
+    for one in set {
+        let (name, text) = one.split_once('=').with_context(|| format!("{one:?} is not NAME=VALUE"))?;
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        if members.insert(name.to_owned(), value).is_some() {
+            bail!("{name} is set twice");
+        }
+    }
+    fits(&members, "").map_err(|(member, wrong)| anyhow::anyhow!("--set: {member}: {wrong}"))?;
+    Ok(members)
+}
+
+/// The members of a file; `-` is standard input. A file named `.json`, or whose text begins as a JSON object, is JSON;
+/// any other is TOML.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Map<String, Value>> {
+    let mut text = String::new();
+    let shown = file.display().to_string();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+        return parse(&text, "standard input", false);
+    }
+    text = std::fs::read_to_string(file).with_context(|| shown.clone())?;
+    parse(&text, &shown, file.extension().is_some_and(|extension| extension == "json"))
+}
+
+fn parse(text: &str, file: &str, json: bool) -> anyhow::Result<Map<String, Value>> {
+    if !json && !text.trim_start().starts_with('{') {
+        return Toml { text, file }.read();
+    }
+    let members: Map<String, Value> =
+        serde_json::from_str(text).map_err(|why| anyhow::anyhow!("{file}:{}: no JSON object: {why}", why.line()))?;
+    fits(&members, "").map_err(|(member, wrong)| anyhow::anyhow!("{file}: {member}: {wrong}"))?;
+    Ok(members)
+}
+
+const FRACTION: &str = "a number with a fraction cannot be signed; write a whole number, or a text in quotes";
+const LARGE: &str = "a whole number beyond 2^53 cannot be signed; write it as a text in quotes";
+const DATE: &str = "a date cannot be signed; write it as a text in quotes";
+const NAME: &str = "a member's name has a-z, 0-9 and _, and begins with a letter";
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Whether all of it can stand in a statement; if not, which member cannot and why.
+fn fits(members: &Map<String, Value>, before: &str) -> Result<(), (String, &'static str)> {
+    for (name, value) in members {
+        let path = format!("{before}{name}");
+        if !is_name(name) {
+            return Err((path, NAME));
+        }
+        value_fits(value, path)?;
+    }
+    Ok(())
+}
+
+fn value_fits(value: &Value, path: String) -> Result<(), (String, &'static str)> {
+    match value {
+        Value::Number(number) if number.is_f64() => Err((path, FRACTION)),
+        Value::Number(number) if number.as_i64().is_none_or(|number| number.abs() >= EXACT) => Err((path, LARGE)),
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(index, item)| value_fits(item, format!("{path}.{index}")))
+        }
+        Value::Object(members) => fits(members, &format!("{path}.")),
+        _ => Ok(()),
+    }
+}
+
+/// A TOML text under reading.
+struct Toml<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Toml<'_> {
+    fn read(&self) -> anyhow::Result<Map<String, Value>> {
+        let root = DeTable::parse(self.text).map_err(|why| {
+            let at = why.span().map_or(0, |span| span.start);
+            anyhow::anyhow!("{}:{}: neither TOML nor a JSON object: {}", self.file, self.line(at), why.message())
+        })?;
+        self.table(root.get_ref(), "")
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    fn table(&self, table: &DeTable<'_>, before: &str) -> anyhow::Result<Map<String, Value>> {
+        let mut members = Map::new();
+        for (name, value) in table {
+            let path = format!("{before}{}", name.get_ref());
+            if !is_name(name.get_ref()) {
+                return Err(self.wrong(name.span().start, &path, NAME));
+            }
+            members.insert(name.get_ref().to_string(), self.value(value, &path)?);
+        }
+        Ok(members)
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>, path: &str) -> anyhow::Result<Value> {
+        let no = |why| Err(self.wrong(value.span().start, path, why));
+        match value.get_ref() {
+            DeValue::String(text) => Ok(Value::String(text.to_string())),
+            DeValue::Boolean(truth) => Ok(Value::Bool(*truth)),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) if number.abs() < EXACT => Ok(number.into()),
+                _ => no(LARGE),
+            },
+            DeValue::Float(_) => no(FRACTION),
+            DeValue::Datetime(_) => no(DATE),
+            DeValue::Array(items) => {
+                let items = items.iter().enumerate().map(|(index, item)| self.value(item, &format!("{path}.{index}")));
+                items.collect::<anyhow::Result<Vec<Value>>>().map(Value::Array)
+            }
+            DeValue::Table(table) => self.table(table, &format!("{path}.")).map(Value::Object),
+        }
+    }
+
+    fn wrong(&self, at: usize, path: &str, why: &str) -> anyhow::Error {
+        anyhow::anyhow!("{}:{}: {path}: {why}", self.file, self.line(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_json_where_they_read_as_such() {
+        let set_of = |words: &[&str]| set(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let words = ["secret=orders-db", "version=3", r#"audience=["api"]"#, "text=\"3\"", "with=a=b"];
+        let wanted = json!({"secret": "orders-db", "version": 3, "audience": ["api"], "text": "3", "with": "a=b"});
+        assert_eq!(Value::Object(set_of(&words).unwrap()), wanted);
+        for wrong in [&["x"][..], &["x=1", "x=2"], &["x=1.5"], &["X=1"], &["x={\"a-b\":1}"], &["x=[9007199254740992]"]]
+        {
+            assert!(set_of(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn toml_and_json_say_the_same() {
+        let toml =
+            "host = \"db\"\nport = 5_432\n[tls]\nverify = true\nnames = [\"a\", \"b\"]\n[[grants]]\nmask = 0xff\n";
+        let json = json!({
+            "host": "db", "port": 5432, "tls": {"verify": true, "names": ["a", "b"]}, "grants": [{"mask": 255}],
+        });
+        assert_eq!(Value::Object(parse(toml, "f", false).unwrap()), json);
+        assert_eq!(Value::Object(parse(&format!(" \n{json}"), "f", false).unwrap()), json);
+        assert_eq!(Value::Object(parse(&json.to_string(), "f.json", true).unwrap()), json);
+        assert!(parse("", "f", false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_named_with_its_line() {
+        for (text, wanted) in [
+            ("a = 1\nb = 1.5\n", "f:2: b: a number with a fraction"),
+            ("a = 1\n[b]\nc = 2026-01-01\n", "f:3: b.c: a date"),
+            ("a = [1, 9007199254740992]\n", "f:1: a.1: a whole number beyond"),
+            ("a = 99999999999999999999\n", "f:1: a: a whole number beyond"),
+            ("\nMax = 1\n", "f:2: Max: a member's name"),
+            ("a = 1\na = 2\n", "f:2: neither TOML nor a JSON object"),
+            ("a\n", "f:1: neither TOML nor a JSON object"),
+            ("{\"a\": 1,\n\"b\"}", "f:2: no JSON object"),
+            ("{\"a\": {\"b\": [0.5]}}", "f: a.b.0: a number with a fraction"),
+        ] {
+            let told = parse(text, "f", false).unwrap_err().to_string();
+            assert!(told.starts_with(wanted), "{text:?}: {told}");
+        }
+    }
+}
