@@ -84,7 +84,8 @@ unix = {operators_unix}
 {operators}
 
 [http]
-# Health (/healthz, /readyz), metrics (/metrics) and the keys of issued tokens (/.well-known/jwks.json), without TLS.
+# Health (/healthz, /readyz), metrics (/metrics), the keys of issued tokens (/.well-known/jwks.json), authorities and
+# lists of what was revoked (/ssh, /x509, /jwt), without TLS.
 # Off loopback it needs plaintext = true.
 listen = "{http}"
 plaintext = {plaintext}

@@ -38,6 +38,46 @@
 //! | identity key | certify keys of his own | a new vault, and new cards |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
 //!
+//! # Roles and the backends behind them
+//!
+//! `vaultctl role create ROLE --engine postgres --config role.toml --check` lets the vault look at the backend, shows what
+//! it found and creates nothing; it ends with 1 and the backend's own words where the role would not work. Without
+//! `--check` the role is made. `vaultctl role check ROLE` looks again later. A role's file is TOML or JSON, with whole
+//! numbers, texts, lists and tables. Each call to a backend ends after `engine_deadline_ms`.
+//!
+//! What the vault needs to be let in at a backend is stored by `vaultctl secret put NAME --use backend`; no engine hands
+//! it out. `vaultctl role rotate ROLE` exchanges it for one that the vault draws and nobody else knows. It may be broken
+//! off at any point:
+//!
+//! | broken off | stored | at the backend | what follows |
+//! |---|---|---|---|
+//! | while the newest version is tried | as before | as before, or an earlier rotation complete | command again |
+//! | before the next version is stored | as before | the newest | command again |
+//! | after it is stored: the answer says `rotated: false` | one version more | the one before, or the newest | the next call to the backend completes it; nothing is to be done |
+//!
+//! A further version is stored only after the backend has taken the newest, so that one of the two newest always opens it.
+//! Put no version by hand while a rotation is incomplete.
+//!
+//! # Certificate authorities
+//!
+//! `vaultctl ca create NAME --engine ssh` has the vault make one; `vaultctl ca import NAME --engine ssh --file KEY` brings
+//! one, and what is left of its key elsewhere signs as well as the vault does. `vaultctl ca certify NAME --engine x509
+//! --chain FILE` gives it the chain that a higher one signed. A name is never used again. No command shows a private key;
+//! `vaultctl ca show NAME --engine ssh --field public_key` writes what hosts are to trust.
+//!
+//! What relying parties need is fetched over HTTP, by anyone, for each authority that some role signs with:
+//!
+//! | path | what |
+//! |---|---|
+//! | `/ssh/ca/NAME` | the public key's line, for `TrustedUserCAKeys` |
+//! | `/ssh/krl/NAME` | the key revocation list, for `RevokedKeys` |
+//! | `/x509/ca/NAME` | the certificate chain, PEM |
+//! | `/x509/crl/NAME` | the certificate revocation list, DER |
+//!
+//! Each is made at most once in five seconds, however many ask, so that what was revoked in the last seconds may be
+//! missing. A list holds the leases that were released, revoked or never delivered, until they would have expired. Fetch
+//! it in short intervals, and keep the old one when the vault does not answer.
+//!
 //! # What to watch
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.

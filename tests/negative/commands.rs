@@ -3,14 +3,16 @@
 
 use nockvault::crypto::envelope::{Envelope, PayloadType};
 use nockvault::crypto::hash::Digest;
+use nockvault::crypto::hpke::Sealed;
 use nockvault::crypto::signature::Form;
 use nockvault::denial::Reason::{self, *};
 use nockvault::id::{ChainName, LeaseId, Nonce};
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentKeyEnd, AgentShow};
+use nockvault::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Rate, Terms};
 use nockvault::statement::lease::{LeaseRevoke, Scope};
-use nockvault::statement::role::{RoleCreate, RoleShow};
+use nockvault::statement::role::{RoleCheck, RoleCreate, RoleRotate, RoleShow};
 use nockvault::statement::secret::{SecretPut, SecretUse, SecretVersions};
 use nockvault::statement::status::StatusRead;
 use nockvault::time::Seconds;
@@ -58,6 +60,9 @@ fn role(name: &str, engine: &str, config: Value) -> RoleCreate {
 async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
     let stage = Stage::set().await;
     let s = &stage;
+    s.vault.role("locked", "fake", json!({"secret": "not-there"})).await;
+    let users = CaCreate { name: "users".parse().unwrap(), engine: "ssh".into(), wish: Default::default() };
+    s.vault.order(users).await;
     let ada = || "ada".parse().unwrap();
     let nobody = GrantCreate { agent: "nobody".parse().unwrap(), ..grant("orders", terms()) };
     refused(s, "grant to nobody", nobody, NotFound).await;
@@ -88,6 +93,30 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
         NotFound,
     )
     .await;
+    refused(s, "rotate no role", RoleRotate { role: "nothing".parse().unwrap() }, NotFound).await;
+    refused(s, "rotate what has no password", RoleRotate { role: "orders".parse().unwrap() }, BadRole).await;
+    refused(s, "rotate what nobody stored", RoleRotate { role: "locked".parse().unwrap() }, SecretMissing).await;
+    for (name, engine, wish, wanted) in [
+        ("new", "shell", json!({}), BadRole),
+        ("new", "kv", json!({}), BadRole),
+        ("new", "ssh", json!({"subject": 1}), BadRole),
+        ("orders", "ssh", json!({}), AlreadyExists),
+        ("users", "ssh", json!({}), AlreadyExists),
+    ] {
+        let wish = wish.as_object().cloned().unwrap();
+        let body = CaCreate { name: name.parse().unwrap(), engine: engine.into(), wish };
+        refused(s, &format!("an authority {name} of {engine}"), body, wanted).await;
+    }
+    for (name, engine, chain, wanted) in [
+        ("nothing", "ssh", "", NotFound),
+        ("orders", "ssh", "", NotFound),
+        ("users", "kv", "", BadRole),
+        ("users", "ssh", "-----BEGIN CERTIFICATE-----\n", BadRole),
+        ("users", "fake", "-----BEGIN CERTIFICATE-----\n", NotFound),
+    ] {
+        let body = CaCertify { name: name.parse().unwrap(), engine: engine.into(), chain: chain.into() };
+        refused(s, &format!("certify {name} of {engine}"), body, wanted).await;
+    }
     refused(s, "revoke no lease", LeaseRevoke { scope: Scope::Lease(LeaseId::new(1, [1; 10])) }, NotFound).await;
     refused(s, "revoke what is over", LeaseRevoke { scope: Scope::Lease(s.given_back.clone()) }, LeaseEnded).await;
 }
@@ -132,6 +161,50 @@ async fn sealed_input_belongs_to_its_command() {
     let before = vault.picture();
     assert_eq!(vault.refused(vault.operate(Call::SecretPut, envelope, Some(large)).await, req).reason, Oversize);
     chained(&stage, "too large", &before, Oversize).await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_brought_belongs_to_its_command() {
+    let stage = Stage::set().await;
+    let (vault, operator) = (&stage.vault, &stage.vault.operator);
+    let import = |engine: &str, sealed: Digest| {
+        operator.command(CaImport { name: "new".parse().unwrap(), engine: engine.into(), sealed })
+    };
+    let with = |engine: &str, value: &[u8], changed: bool| {
+        let mut command = import(engine, Digest::ZERO);
+        let mut sealed = vault.seal_input(value, &command.nonce);
+        sealed.ct[0] ^= u8::from(changed);
+        command.body.sealed = sealed.digest();
+        (command, Some(sealed))
+    };
+    let (mut exchanged, another) = with("fake", b"key-1", false);
+    exchanged.body.sealed = Digest::ZERO;
+    let cases = [
+        ("no input", (import("fake", Digest::ZERO), None), BadSealedInput),
+        ("another digest", (exchanged, another), BadSealedInput),
+        ("changed input", with("fake", b"key-1", true), BadSealedInput),
+        ("no key", with("fake", b"value", false), BadSealedInput),
+        ("no key of OpenSSH", with("ssh", b"key-1", false), BadSealedInput),
+        ("an engine without authorities", with("kv", b"key-1", false), BadRole),
+        ("no engine", with("shell", b"key-1", false), BadRole),
+    ];
+    for (name, (command, sealed), wanted) in cases {
+        let before = vault.picture();
+        let envelope = operator.sign(&command);
+        let req = envelope.digest();
+        let refusal = vault.refused(vault.operate(Call::CaImport, envelope, sealed).await, req);
+        assert_eq!(refusal.reason, wanted, "{name}: {}", refusal.denial);
+        assert!(!refusal.denial.to_string().contains("key-1"), "{name}");
+        chained(&stage, name, &before, wanted).await;
+    }
+    // The same command twice, with the same input.
+    let (command, sealed) = with("fake", b"key-1", false);
+    let envelope = operator.sign(&command);
+    let copy = || sealed.as_ref().map(|sealed| Sealed { enc: sealed.enc, ct: sealed.ct.clone() });
+    let first = vault.operate(Call::CaImport, envelope.clone(), copy()).await;
+    vault.released::<nockvault::statement::reply::Executed>(first, envelope.digest());
+    let again = vault.operate(Call::CaImport, envelope.clone(), copy()).await;
+    assert_eq!(vault.refused(again, envelope.digest()).reason, Replay);
 }
 
 #[tokio::test]
@@ -220,6 +293,21 @@ async fn questions_about_nothing_are_answered_so_and_stand_in_no_chain() {
     let before = stage.vault.picture();
     assert_eq!(stage.vault.order_refused(AgentShow { agent: "nobody".parse().unwrap() }).await.reason, NotFound);
     assert_eq!(stage.vault.order_refused(RoleShow { role: "nothing".parse().unwrap() }).await.reason, NotFound);
+    let locked = json!({"secret": "not-there"}).as_object().cloned().unwrap();
+    for (engine, config, wanted) in [
+        ("shell", Default::default(), BadRole),
+        ("kv", Default::default(), BadRole),
+        ("kv", locked.clone(), SecretMissing),
+        ("fake", locked, SecretMissing),
+    ] {
+        let check = RoleCheck { engine: engine.into(), config };
+        assert_eq!(stage.vault.order_refused(check).await.reason, wanted, "{engine}");
+    }
+    for (name, engine, wanted) in [("nothing", "ssh", NotFound), ("orders", "ssh", NotFound), ("orders", "kv", BadRole)]
+    {
+        let show = CaShow { name: name.parse().unwrap(), engine: engine.into() };
+        assert_eq!(stage.vault.order_refused(show).await.reason, wanted, "{name} of {engine}");
+    }
     assert_eq!(stage.vault.order_refused(SecretVersions { name: "nothing".parse().unwrap() }).await.reason, NotFound);
     let changed = before.changed(&stage.vault.picture()).join(" ");
     assert_eq!(changed, "nonces nonces_live");
