@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod chains;
 pub mod fake;
+pub mod far;
 pub mod picture;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ use serde_json::{Map, Value, json};
 
 use agent::Agent;
 use fake::{Backend, Fake};
+use far::Far;
 
 /// When every test begins.
 pub const START: Timestamp = Timestamp(1_780_000_000_000);
@@ -105,6 +107,8 @@ pub struct Harness {
     pub engine_deadline: Duration,
     /// What the engine `fake` speaks to.
     pub backend: Backend,
+    /// What the engine `far` speaks to.
+    pub far: Far,
     pub operator: Operator,
 }
 
@@ -169,9 +173,9 @@ impl Harness {
         Sqlite::found(&folder.path().join("data"), &root, founding, Arc::new(OsEntropy)).unwrap();
         let aud = founder.aud.clone();
         let operator = Operator { name, key: founder.operator_key, aud: aud.clone(), clock: clock.clone() };
-        let (engine_deadline, backend) = (Duration::from_secs(5), Backend::default());
+        let (engine_deadline, backend, far) = (Duration::from_secs(5), Backend::default(), Far::default());
         let limits = limits(rules, engine_deadline);
-        let vault = open(&folder.path().join("data"), &root, limits, &clock, &backend).await.unwrap();
+        let vault = open(&folder.path().join("data"), &root, limits, &clock, (&backend, &far)).await.unwrap();
         let (response, intake) = own_keys(&vault.0, &founder.identity);
         Harness {
             folder,
@@ -185,6 +189,7 @@ impl Harness {
             rules,
             engine_deadline,
             backend,
+            far,
             operator,
         }
     }
@@ -224,7 +229,7 @@ impl Harness {
         self.shut();
         self.rules = rules;
         let limits = limits(rules, self.engine_deadline);
-        self.vault = Some(open(&self.data(), &self.root, limits, &self.clock, &self.backend).await?);
+        self.vault = Some(open(&self.data(), &self.root, limits, &self.clock, (&self.backend, &self.far)).await?);
         Ok(())
     }
 
@@ -402,7 +407,7 @@ async fn open(
     root: &RootKey,
     limits: Limits,
     clock: &ManualClock,
-    backend: &Backend,
+    (backend, far): (&Backend, &Far),
 ) -> Result<(Arc<Vault>, Arc<Sqlite>), OpeningFault> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
     let mut tries = 0;
@@ -417,6 +422,7 @@ async fn open(
     let store = Arc::new(store);
     let mut engines = nockvault::engine::all(&entropy, &own.aud);
     engines.push(Box::new(Fake(backend.clone())));
+    engines.push(Box::new(far.clone()));
     Ok((Vault::open(store.clone(), own, limits, engines, clock, entropy).await?, store))
 }
 

@@ -1,0 +1,63 @@
+//! The sweep takes away what this vault made and no lease answers for, and leaves everything else alone.
+
+use nockvault::id::{ChainName, LeaseId, handle};
+use nockvault::statement::lease::LeaseForget;
+
+use super::support::far::Temper;
+use super::{kinds, world};
+
+#[tokio::test]
+async fn what_no_lease_answers_for_is_taken_away_and_stands_in_the_trail() {
+    let (vault, mut kit) = world().await;
+    let live = kit.get(&vault, "far").await;
+    let (live, orphan) = (handle(&kit.name, &live.hdr.lease), handle(&kit.name, &LeaseId::new(1, [3; 10])));
+    vault.far.put(&orphan);
+    vault.far.put("postgres");
+    vault.far.put("nv_kit_not-a-lease");
+    vault.vault().sweep().await;
+    let mut left = vec!["nv_kit_not-a-lease".to_owned(), live, "postgres".to_owned()];
+    left.sort();
+    assert_eq!(vault.far.handles(), left);
+    let entries = vault.entries(&ChainName::vault()).await;
+    let swept: Vec<_> = entries.iter().filter(|entry| entry["kind"] == "swept").map(|entry| &entry["body"]).collect();
+    assert_eq!(swept, [&serde_json::json!({"handle": orphan, "outcome": "revoked", "role": "far"})]);
+    vault.verify_all().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_taken_away_when_its_backend_lets_go() {
+    let (vault, mut kit) = world().await;
+    let issued = kit.get(&vault, "far").await;
+    vault.far.temper(Temper::Away);
+    kit.release(&vault, &issued.hdr.lease).await;
+    vault.vault().undo_once().await;
+    vault.order(LeaseForget { lease: issued.hdr.lease }).await;
+    vault.vault().sweep().await;
+    assert_eq!(vault.far.handles().len(), 1);
+    vault.far.temper(Temper::Well);
+    vault.vault().sweep().await;
+    assert!(vault.far.handles().is_empty());
+    assert_eq!(kinds(&vault.entries(&ChainName::vault()).await).last(), Some(&"swept"));
+}
+
+/// What somebody put back into the store as it was before: the credential it does not know of any more is found.
+#[tokio::test]
+async fn what_an_older_store_does_not_know_is_taken_away() {
+    let (vault, mut kit) = world().await;
+    kit.get(&vault, "far").await;
+    vault.database().execute("DELETE FROM leases", []).unwrap();
+    vault.vault().sweep().await;
+    assert!(vault.far.handles().is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_its_backend_is_left_to_its_lease() {
+    let (vault, mut kit) = world().await;
+    let issued = kit.get(&vault, "far").await;
+    kit.release(&vault, &issued.hdr.lease).await;
+    vault.vault().sweep().await;
+    assert_eq!(vault.far.handles().len(), 1);
+    vault.vault().undo_once().await;
+    assert!(vault.far.handles().is_empty());
+    assert!(!kinds(&vault.entries(&ChainName::vault()).await).contains(&"swept"));
+}
