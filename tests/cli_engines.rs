@@ -12,6 +12,8 @@ use std::process::Command;
 use serde_json::Value;
 
 mod programs;
+#[path = "postgres/server.rs"]
+mod server;
 
 use programs::{Vault, said};
 
@@ -148,4 +150,95 @@ fn an_authority_is_brought_from_a_file_or_a_pipe_and_from_nowhere_else() {
     for chain in ["_operators", "_vault"] {
         assert!(!vault.vaultctl(&["audit", "export", chain]).ok().contains(part));
     }
+}
+
+/// Runs openssl in the vault's folder.
+fn openssl(vault: &Vault, arguments: &[&str]) -> String {
+    said(Command::new("openssl").current_dir(vault.path()).args(arguments)).ok()
+}
+
+#[test]
+fn an_authority_is_certified_from_above_and_its_chain_and_list_are_fetched() {
+    let vault = Vault::start();
+    let write = |name: &str, bytes: &[u8]| fs::write(vault.path().join(name), bytes).unwrap();
+    let subject = "subject={\"common_name\":\"mesh\"}";
+    vault.vaultctl(&["ca", "create", "mesh", "--engine", "x509", "--set", subject]).ok();
+    let show = |field: &str| vault.vaultctl(&["ca", "show", "mesh", "--engine", "x509", "--field", field]).ok();
+    write("own.pem", show("chain").as_bytes());
+    assert!(show("chain").ends_with("-----END CERTIFICATE-----\n"));
+    assert!(openssl(&vault, &["x509", "-in", "own.pem", "-noout", "-subject"]).contains("mesh"));
+
+    // A root of the operator's own signs the request.
+    write("request.pem", show("request").as_bytes());
+    write("as-ca.cnf", b"basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n");
+    let root = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=root"];
+    openssl(&vault, &[&root[..], &["-keyout", "root.key", "-out", "root.pem", "-days", "365"]].concat());
+    let sign = ["x509", "-req", "-in", "request.pem", "-CA", "root.pem", "-CAkey", "root.key", "-extfile", "as-ca.cnf"];
+    openssl(&vault, &[&sign[..], &["-days", "90", "-out", "signed.pem"]].concat());
+    let chain = ["signed.pem", "root.pem"].map(|name| fs::read(vault.path().join(name)).unwrap()).concat();
+    write("chain.pem", &chain);
+    let certify = ["ca", "certify", "mesh", "--engine", "x509", "--chain"];
+    vault.vaultctl(&[&certify[..], &["chain.pem"]].concat()).ok();
+    let refused = vault.vaultctl(&[&certify[..], &["root.pem"]].concat()).fails(2);
+    assert!(refused.contains("bad_role"), "{refused}");
+    let wrong = vault.vaultctl(&["ca", "show", "mesh", "--engine", "ssh"]).fails(2);
+    assert!(wrong.contains("not_found") && wrong.contains("not one of engine ssh"), "{wrong}");
+
+    let role = ["role", "create", "mesh-client", "--engine", "x509", "--set", "ca=mesh", "--set"];
+    vault.vaultctl(&[&role[..], &["trust_domain=example.org"]].concat()).ok();
+    let (head, body) = get_soon(&vault, "/x509/ca/mesh");
+    assert!(head.contains("content-type: application/pem-certificate-chain"), "{head}");
+    write("fetched.pem", &body);
+    assert!(openssl(&vault, &["x509", "-in", "fetched.pem", "-noout", "-issuer"]).contains("root"));
+    assert!(openssl(&vault, &["verify", "-CAfile", "root.pem", "fetched.pem"]).contains("OK"));
+    let (head, list) = get_soon(&vault, "/x509/crl/mesh");
+    assert!(head.contains("content-type: application/pkix-crl"), "{head}");
+    write("list.crl", &list);
+    let read = ["crl", "-inform", "DER", "-in", "list.crl", "-noout", "-issuer", "-CAfile", "fetched.pem"];
+    let said = said(Command::new("openssl").current_dir(vault.path()).args(read));
+    assert!(said.out.contains("mesh") && said.err.contains("verify OK"), "{said:?}");
+}
+
+#[test]
+fn a_database_is_looked_at_and_takes_a_password_that_nobody_knows() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut database = runtime.block_on(server::Server::start());
+    let vault = Vault::start();
+    let lets_in =
+        |database: &server::Server, password: &str| runtime.block_on(database.client(server::ADMIN, password)).is_ok();
+    let role = format!(
+        "host = \"localhost\"\nport = {}\ndatabase = \"orders\"\nuser = \"{}\"\npassword = \"orders/admin\"\n\
+         grants = [\"orders_read\"]\nca = \"\"\"\n{}\"\"\"\n",
+        database.port(),
+        server::ADMIN,
+        database.ca_pem()
+    );
+    fs::write(vault.path().join("role.toml"), role).unwrap();
+    let create = ["role", "create", "orders-read", "--engine", "postgres", "--config", "role.toml"];
+    let check = [&create[..], &["--check"]].concat();
+    assert!(vault.vaultctl(&check).fails(1).contains("secret_missing"));
+    let put = ["secret", "put", "orders/admin", "-", "--use", "backend"];
+    vault.vaultctl_fed(&put, b"wrong").ok();
+    let told = vault.vaultctl(&check).fails(1);
+    assert!(told.contains("it would not work") && told.contains("password authentication failed"), "{told}");
+    vault.vaultctl_fed(&put, database.admin_password().as_bytes()).ok();
+    assert!(vault.vaultctl(&check).ok().contains("PostgreSQL "));
+    vault.vaultctl(&create).ok();
+
+    // Rotated, and rotated again: the password that an operator knew opens nothing any more.
+    for version in ["3\n", "4\n"] {
+        assert_eq!(vault.vaultctl(&["role", "rotate", "orders-read", "--field", "version"]).ok(), version);
+        assert!(!lets_in(&database, database.admin_password()));
+        vault.vaultctl(&["role", "check", "orders-read"]).ok();
+    }
+    assert_eq!(vault.vaultctl(&["secret", "list", "--field", "use"]).ok(), "backend\n");
+
+    // While it is away nothing is rotated, and the operator learns why.
+    database.stop();
+    let told = vault.vaultctl(&["role", "rotate", "orders-read"]).fails(2);
+    assert!(told.contains("engine_unavailable"), "{told}");
+    assert!(vault.vaultctl(&["role", "check", "orders-read"]).fails(1).contains("engine_unavailable"));
+    runtime.block_on(database.start_again());
+    vault.vaultctl(&["role", "rotate", "orders-read"]).ok();
+    assert_eq!(vault.vaultctl(&["secret", "list", "--field", "version"]).ok(), "5\n");
 }

@@ -62,7 +62,8 @@
 //!
 //! `vaultctl ca create NAME --engine ssh` has the vault make one; `vaultctl ca import NAME --engine ssh --file KEY` brings
 //! one, and what is left of its key elsewhere signs as well as the vault does. `vaultctl ca certify NAME --engine x509
-//! --chain FILE` gives it the chain that a higher one signed. A name is never used again. No command shows a private key;
+//! --chain FILE` gives it the chain that a higher one signed for its request (`vaultctl ca show NAME --engine x509 --field
+//! request`). A name is never used again. No command shows a private key;
 //! `vaultctl ca show NAME --engine ssh --field public_key` writes what hosts are to trust.
 //!
 //! What relying parties need is fetched over HTTP, by anyone, for each authority that some role signs with:

@@ -4,8 +4,8 @@
 use super::Vault;
 use crate::denial::{Denial, Reason};
 
-/// The most characters of a backend's words that go into an answer.
-const WORDS: usize = 600;
+/// The most characters of a backend's words that go into an answer: they travel in a header, which has an end.
+const WORDS: usize = 2000;
 
 impl Vault {
     /// What an engine's call gives, if it gives it in time.
@@ -21,8 +21,7 @@ impl Vault {
 
 /// A refusal that an operator gets: what the backend said is for exactly such a reader.
 pub(super) fn openly(mut denial: Denial) -> Denial {
-    if denial.detail.is_empty() {
-        denial.detail = denial.internal.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
-    }
+    let words = if denial.detail.is_empty() { &denial.internal } else { &denial.detail };
+    denial.detail = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
     denial
 }

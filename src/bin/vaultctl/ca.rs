@@ -16,7 +16,9 @@ use crate::{Common, find, members, secret};
 pub(crate) enum Ca {
     /// Have the vault make an authority. Its private key never leaves the vault.
     ///
-    /// Engine ssh: --set comment=TEXT, or nothing. Engine x509: --set subject=TEXT and what else it takes.
+    /// Engine ssh: --set comment=TEXT, or nothing. Engine x509: --set 'subject={"common_name":"mesh"}' [--set days=365].
+    /// Where a higher authority is to sign an x509 one, `ca show --field request` is what it signs, and `ca certify` takes
+    /// what it gives.
     Create {
         /// Its name, among those of stored secrets; never used again.
         name: SecretName,
