@@ -21,10 +21,11 @@ use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
+use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
-use crate::statement::secret::{SecretList, SecretPut, SecretUse, SecretVersions, intake_info};
+use crate::statement::secret::{SecretList, SecretPut, SecretRollback, SecretUse, SecretVersions, intake_info};
 use crate::statement::status::StatusRead;
 use crate::statement::{Body, VERSION};
 use crate::time::Timestamp;
@@ -73,6 +74,7 @@ orders! {
     RoleRotate => rotate_role(RotateRoleRequest)
     RoleList => list_roles(ListRolesRequest)
     RoleShow => show_role(ShowRoleRequest)
+    SecretRollback => rollback_secret(RollbackSecretRequest)
     SecretList => list_secrets(ListSecretsRequest)
     SecretVersions => list_secret_versions(ListSecretVersionsRequest)
     CaCreate => create_ca(CreateCaRequest)
@@ -85,6 +87,7 @@ orders! {
     LeaseShow => show_lease(ShowLeaseRequest)
     LeaseForget => forget_lease(ForgetLeaseRequest)
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
+    KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
 }
 
 macro_rules! sealed_orders {

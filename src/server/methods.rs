@@ -29,6 +29,7 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ListRoles",
     "/nockvault.v1.OperatorService/ShowRole",
     "/nockvault.v1.OperatorService/PutSecret",
+    "/nockvault.v1.OperatorService/RollbackSecret",
     "/nockvault.v1.OperatorService/ListSecrets",
     "/nockvault.v1.OperatorService/ListSecretVersions",
     "/nockvault.v1.OperatorService/CreateCa",
@@ -42,6 +43,7 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ShowLease",
     "/nockvault.v1.OperatorService/RevokeLeases",
     "/nockvault.v1.OperatorService/ForgetLease",
+    "/nockvault.v1.OperatorService/RotateVaultKey",
     "/nockvault.v1.OperatorService/ReadAudit",
 ];
 

@@ -15,8 +15,9 @@ use crate::wire::v1::{
     ListRolesResponse, ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse,
     PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse,
     RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
-    RevokeLeasesResponse, RotateRoleRequest, RotateRoleResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest,
-    ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
+    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
+    RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
+    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
 };
 
 /// The vault as operators see it.
@@ -73,6 +74,7 @@ operators!({
     rotate_role(RotateRoleRequest) -> RotateRoleResponse = RoleRotate;
     list_roles(ListRolesRequest) -> ListRolesResponse = RoleList;
     show_role(ShowRoleRequest) -> ShowRoleResponse = RoleShow;
+    rollback_secret(RollbackSecretRequest) -> RollbackSecretResponse = SecretRollback;
     list_secrets(ListSecretsRequest) -> ListSecretsResponse = SecretList;
     list_secret_versions(ListSecretVersionsRequest) -> ListSecretVersionsResponse = SecretVersions;
     create_ca(CreateCaRequest) -> CreateCaResponse = CaCreate;
@@ -85,6 +87,7 @@ operators!({
     show_lease(ShowLeaseRequest) -> ShowLeaseResponse = LeaseShow;
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
+    rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
 } and with sealed input {
     put_secret(PutSecretRequest) -> PutSecretResponse = SecretPut;
     import_ca(ImportCaRequest) -> ImportCaResponse = CaImport;

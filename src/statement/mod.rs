@@ -13,6 +13,7 @@ pub mod cert;
 pub mod command;
 pub mod grant;
 pub mod issue;
+pub mod key;
 pub mod lease;
 pub mod register;
 pub mod reply;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, ca, cert, grant, issue, lease, register, reply, role, rotate_key, secret, session, status,
+    Body, agent, audit_read, ca, cert, grant, issue, key, lease, register, reply, role, rotate_key, secret, session,
+    status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -93,6 +94,7 @@ pub fn all() -> Map<String, Value> {
         command::<role::RoleList>(),
         command::<role::RoleShow>(),
         command::<secret::SecretPut>(),
+        command::<secret::SecretRollback>(),
         command::<secret::SecretList>(),
         command::<secret::SecretVersions>(),
         command::<ca::CaCreate>(),
@@ -106,6 +108,7 @@ pub fn all() -> Map<String, Value> {
         command::<lease::LeaseShow>(),
         command::<lease::LeaseRevoke>(),
         command::<lease::LeaseForget>(),
+        command::<key::KeyRotate>(),
         command::<audit_read::AuditRead>(),
         one::<register::Register>(register::TYP),
         one::<cert::Cert>(cert::TYP),
@@ -144,6 +147,7 @@ pub fn accepted() -> Vec<&'static str> {
         role::RoleList::TYP,
         role::RoleShow::TYP,
         secret::SecretPut::TYP,
+        secret::SecretRollback::TYP,
         secret::SecretList::TYP,
         secret::SecretVersions::TYP,
         ca::CaCreate::TYP,
@@ -157,6 +161,7 @@ pub fn accepted() -> Vec<&'static str> {
         lease::LeaseShow::TYP,
         lease::LeaseRevoke::TYP,
         lease::LeaseForget::TYP,
+        key::KeyRotate::TYP,
         audit_read::AuditRead::TYP,
         register::TYP,
     ]

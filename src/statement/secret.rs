@@ -1,4 +1,4 @@
-//! Stored secrets in commands: `nockvault/secret_put`, `secret_list`, `secret_versions`. The value itself stands in no
+//! Stored secrets in commands: `nockvault/secret_put`, `secret_rollback`, `secret_list`, `secret_versions`. The value itself stands in no
 //! statement: it is sealed to the vault's intake key and travels beside the envelope, whose body names its digest.
 
 use schemars::JsonSchema;
@@ -63,6 +63,20 @@ pub struct SecretPut {
 
 impl Body for SecretPut {
     const TYP: &'static str = "nockvault/secret_put";
+}
+
+/// Stores the value of an earlier version once more, as the newest one. The value does not leave the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRollback {
+    /// Which secret, of the use `kv`.
+    pub name: SecretName,
+    /// Which version's value, with its end where it has one.
+    pub version: u64,
+}
+
+impl Body for SecretRollback {
+    const TYP: &'static str = "nockvault/secret_rollback";
 }
 
 /// Lists stored secrets by name, without values.

@@ -37,13 +37,14 @@ use crate::statement::cert::KeyRole;
 use crate::statement::command::{Command, Page};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
+use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Release, Renew, Which};
 use crate::statement::register::Register;
 use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
 use crate::statement::role::{RoleCreate, RoleRotate};
 use crate::statement::rotate_key::RotateKey;
-use crate::statement::secret::{SecretPut, SecretUse};
+use crate::statement::secret::{SecretPut, SecretRollback, SecretUse};
 use crate::statement::session::{Close, Hello};
 use crate::time::{Seconds, Timestamp};
 
@@ -250,6 +251,10 @@ pub enum Order<'a> {
     ImportCa(&'a Authenticated<Command<CaImport>>, Successor<'a>),
     /// Stores an authority with its new certificate chain.
     CertifyCa(&'a Authenticated<Command<CaCertify>>, Successor<'a>),
+    /// Stores the value of an earlier version of a secret once more.
+    RollbackSecret(&'a Authenticated<Command<SecretRollback>>),
+    /// Puts this key for tokens, whose certificate counts one more than the newest, behind the newest.
+    RotateKey(&'a Authenticated<Command<KeyRotate>>, &'a Arc<KeptKey>),
     /// Gives a grant.
     CreateGrant(&'a Authenticated<Command<GrantCreate>>),
     /// Takes a grant back, with the leases under it.
@@ -374,6 +379,17 @@ pub struct KeptKey {
     pub secret: Secret<[u8; 32]>,
     /// Its certificate.
     pub cert: Embedded,
+}
+
+/// A key for tokens that took the place of another.
+#[derive(Debug)]
+pub struct TokenKey {
+    /// The key, its number in its certificate.
+    pub key: KeptKey,
+    /// From when on it signs, unless a later one does.
+    pub signs: Timestamp,
+    /// Until when the keys before it are published.
+    pub former_until: Timestamp,
 }
 
 /// What a vault begins with: the rows and the first entries of its own two chains.
@@ -550,8 +566,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn listed(&self, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
-    /// Keeps a new certificate for one of the vault's own keys.
+    /// Keeps a new certificate for one of the vault's own keys, the one that it names.
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure>;
+    /// The keys for tokens after the first, which [`VaultKeys`] holds; the newest last.
+    async fn token_keys(&self) -> Result<Vec<TokenKey>, Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }

@@ -27,7 +27,7 @@ impl Vault {
         Ok(self.pen.describe(&Described::new(
             accepted(),
             self.aud.clone(),
-            self.certs.clone(),
+            [self.certs.clone(), self.tokens.certs()].concat(),
             Bytes(self.identity.public().to_bytes().to_vec()),
             self.described_limits(),
             self.name.clone(),

@@ -31,7 +31,30 @@ pub(super) const KEPT: [KeyRole; 4] = [KeyRole::Response, KeyRole::Checkpoint, K
 /// Makes a kept key of this role.
 pub(super) fn make(role: KeyRole, identity: &SigningKey, node: &str, now: Timestamp, entropy: &dyn Entropy) -> KeptKey {
     let secret = Secret::init(|bytes: &mut [u8; 32]| entropy.fill(bytes));
-    let cert = certificate(role, &secret, identity, node, 1, now);
+    numbered(role, 1, secret, identity, node, now)
+}
+
+/// Makes the key for tokens that has this number.
+pub(super) fn make_token_key(
+    epoch: u64,
+    identity: &SigningKey,
+    node: &str,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> KeptKey {
+    let secret = Secret::init(|bytes: &mut [u8; 32]| entropy.fill(bytes));
+    numbered(KeyRole::Jwt, epoch, secret, identity, node, now)
+}
+
+fn numbered(
+    role: KeyRole,
+    epoch: u64,
+    secret: Secret<[u8; 32]>,
+    identity: &SigningKey,
+    node: &str,
+    now: Timestamp,
+) -> KeptKey {
+    let cert = certificate(role, &secret, identity, node, epoch, now);
     KeptKey { role, secret, cert }
 }
 

@@ -36,14 +36,12 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::hpke::SealSecretKey;
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
-use crate::engine::jwt::{Jwt, TokenKeys};
 use crate::engine::{Engine, Engines, Stored, StoredValues};
 use crate::entropy::Entropy;
 use crate::id::{Aud, SecretName, VaultName};
-use crate::secret::Secret;
 use crate::statement::cert::KeyRole;
 use crate::statement::secret::SecretUse;
-use crate::store::{Event, Failure, Rules, Store, VaultKeys};
+use crate::store::{Event, Failure, KeptKey, Rules, Store, VaultKeys};
 use crate::time::{Clock, Seconds};
 
 use answer::Pen;
@@ -156,18 +154,17 @@ impl Vault {
                 key.cert = cert;
             }
         }
-        let secret = |role: KeyRole| -> Result<&Secret<[u8; 32]>, OpeningFault> {
-            own.kept.iter().find(|key| key.role == role).map(|key| &key.secret).ok_or(OpeningFault::KeyMissing(role))
-        };
+        let certs = own.kept.iter().map(|key| key.cert.clone()).collect();
         let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
-        let jwt = Jwt::new(TokenKeys::one(SigningKey::from_seed(secret(KeyRole::Jwt)?)), issuer);
-        engines.push(Box::new(jwt.clone()));
+        let tokens = Tokens::open(&*store, taken(&mut own.kept, KeyRole::Jwt)?, issuer, clock.now()).await?;
+        engines.push(Box::new(tokens.engine()));
+        let mut secret = |role: KeyRole| taken(&mut own.kept, role).map(|key| key.secret);
         let vault = Vault {
-            intake: SealSecretKey::from_bytes(secret(KeyRole::Intake)?),
-            pen: Pen::new(SigningKey::from_seed(secret(KeyRole::Response)?)),
-            tokens: Tokens::new(jwt),
+            intake: SealSecretKey::from_bytes(&secret(KeyRole::Intake)?),
+            pen: Pen::new(SigningKey::from_seed(&secret(KeyRole::Response)?)),
+            tokens,
             engines: Engines::new(engines),
-            certs: own.kept.iter().map(|key| key.cert.clone()).collect(),
+            certs,
             epochs: Epochs::after(own.audit_epochs, own.newest),
             name: own.name,
             aud: own.aud,
@@ -189,6 +186,7 @@ impl Vault {
         vault.begin_epoch(start).await?;
         // What an earlier daemon had begun at backends is ended before anything new begins.
         while vault.store.recover(tend::BATCH).await? > 0 {}
+        vault.renew_token_certs().await?;
         Ok(Arc::new(vault))
     }
 
@@ -230,6 +228,12 @@ impl Vault {
     pub fn refuse_unread(&self, reason: Reason) {
         self.refusals.count(reason, self.clock.now());
     }
+}
+
+/// Takes the key of this role out of those that are kept.
+fn taken(kept: &mut Vec<KeptKey>, role: KeyRole) -> Result<KeptKey, OpeningFault> {
+    let at = kept.iter().position(|key| key.role == role).ok_or(OpeningFault::KeyMissing(role))?;
+    Ok(kept.swap_remove(at))
 }
 
 #[async_trait]

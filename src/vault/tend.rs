@@ -39,6 +39,7 @@ impl Vault {
             tracing::error!(reason = denial.reason.code(), why = %denial.internal, "the audit key could not be turned");
         }
         self.write_refusals(Some(self.clock.now())).await;
+        self.read_token_keys_if_due().await;
         loop {
             match self.store.end_due(BATCH).await {
                 Ok(due) => {

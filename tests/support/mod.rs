@@ -448,6 +448,7 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/role_list", Call::RoleList),
     ("nockvault/role_show", Call::RoleShow),
     ("nockvault/secret_put", Call::SecretPut),
+    ("nockvault/secret_rollback", Call::SecretRollback),
     ("nockvault/secret_list", Call::SecretList),
     ("nockvault/secret_versions", Call::SecretVersions),
     ("nockvault/ca_create", Call::CaCreate),
@@ -461,4 +462,5 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/lease_show", Call::LeaseShow),
     ("nockvault/lease_revoke", Call::LeaseRevoke),
     ("nockvault/lease_forget", Call::LeaseForget),
+    ("nockvault/key_rotate", Call::KeyRotate),
 ];

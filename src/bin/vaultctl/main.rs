@@ -18,6 +18,7 @@ mod card;
 mod find;
 mod grant;
 mod init;
+mod key;
 mod keygen;
 mod lease;
 mod members;
@@ -108,6 +109,9 @@ enum Command {
     /// Show what was handed out.
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// Rotate the vault's own keys.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Read and verify audit chains.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -154,6 +158,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
+        Command::Key(key) => key.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output),
     }?;

@@ -32,8 +32,21 @@ pub(crate) enum As {
 pub(crate) type Column = (&'static str, &'static str, As);
 
 /// The members that are instants or durations wherever they stand.
-const TIMES: &[&str] =
-    &["since", "ended", "grace", "until", "expires", "issued", "latest", "now", "ts", "opened", "ends"];
+const TIMES: &[&str] = &[
+    "since",
+    "ended",
+    "grace",
+    "until",
+    "expires",
+    "issued",
+    "latest",
+    "now",
+    "ts",
+    "opened",
+    "ends",
+    "signs",
+    "former_until",
+];
 const SPANS: &[&str] = &["ttl", "max_ttl", "per"];
 
 /// Where results go.

@@ -20,7 +20,9 @@ pub(crate) enum Role {
     /// Create a role.
     ///
     /// Engine kv hands out a stored secret: --set secret=NAME [--set version=N]. Engine jwt signs a token:
-    /// --set 'audience=["api"]' [--set scope=read]. What the other engines take is easier to write in a file.
+    /// --set 'audience=["api"]' [--set scope="read write"] [--set alg=Ed25519] [--set 'claims={"group":"{{agent}}"}'],
+    /// where {{agent}}, {{session}}, {{role}} and {{lease}} are replaced. What the other engines take is easier to write in
+    /// a file.
     Create {
         /// Its name, never used again.
         role: RoleName,

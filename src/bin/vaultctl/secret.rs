@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use nockvault::id::SecretName;
 use nockvault::secret::SecretBytes;
-use nockvault::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretUse, SecretVersions};
+use nockvault::statement::secret::{SEALED_INPUT_MAX, SecretList, SecretRollback, SecretUse, SecretVersions};
 use nockvault::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -43,6 +43,14 @@ pub(crate) enum Secret {
         /// When the value stops being good: RFC 3339, or a date, which means the end of that day in UTC. No lease of it lives longer.
         #[arg(long, value_name = "TIME", value_parser = instant)]
         expires: Option<Timestamp>,
+    },
+    /// Store the value of an earlier version once more, as the newest. The value does not leave the vault.
+    Rollback {
+        /// The secret.
+        name: SecretName,
+        /// The version whose value it is.
+        #[arg(long, value_name = "N")]
+        to: u64,
     },
     /// List stored secrets, without values.
     List,
@@ -97,6 +105,12 @@ impl Secret {
                 let value = checked(value, exact)?;
                 let done = find::connect(common).await?.put_secret(&name, &value, used.into(), expires).await?;
                 say!("stored {name}, {} bytes", value.expose().len());
+                output.one(&done.result)
+            }
+            Secret::Rollback { name, to } => {
+                let body = SecretRollback { name: name.clone(), version: to };
+                let done = find::connect(common).await?.command(body).await?;
+                say!("stored {name} once more as it was in version {to}");
                 output.one(&done.result)
             }
             Secret::List => {

@@ -37,7 +37,7 @@ impl TokenKey {
 pub struct TokenKeys(Arc<RwLock<Arc<[TokenKey]>>>);
 
 impl TokenKeys {
-    /// These keys, the oldest first.
+    /// These keys, the oldest first. Without any, nothing is signed.
     #[must_use]
     pub fn new(keys: Vec<TokenKey>) -> TokenKeys {
         TokenKeys(Arc::new(RwLock::new(keys.into())))

@@ -108,14 +108,18 @@ fn store_key(tx: &Tx<'_>, role: &str, secret: &[u8], cert: Option<&Embedded>) ->
 
 /// Replaces the certificate of one of the vault's own keys.
 pub(super) fn replace_cert(tx: &Tx<'_>, role: KeyRole, cert: &Embedded) -> Result<(), Stop> {
-    let (role, cert) = (word(role), text_of(cert));
-    match tx.conn.execute("UPDATE own_keys SET cert = ?2 WHERE role = ?1", [role, &cert])? {
-        1 => Ok(()),
-        _ => Err(Stop::Broken(format!("the vault has no key of the role {role}"))),
-    }
+    let (word, text) = (word(role), text_of(cert));
+    // The first key for tokens stands with the others, those after it in a table of theirs.
+    let changed = match super::token_keys::epoch_of(cert) {
+        Some(epoch) if role == KeyRole::Jwt && epoch > 1 => {
+            tx.conn.execute("UPDATE token_keys SET cert = ?2 WHERE epoch = ?1", params![epoch, text])?
+        }
+        _ => tx.conn.execute("UPDATE own_keys SET cert = ?2 WHERE role = ?1", [word, &text])?,
+    };
+    if changed == 1 { Ok(()) } else { Err(Stop::Broken(format!("the vault has no such key of the role {word}"))) }
 }
 
-fn text_of(cert: &Embedded) -> String {
+pub(super) fn text_of(cert: &Embedded) -> String {
     String::from_utf8(crate::crypto::json::canonical(cert)).expect("canonical JSON is UTF-8")
 }
 

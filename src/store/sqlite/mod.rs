@@ -10,9 +10,10 @@
 //! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
 //! back that was taken away: each such row carries a MAC, and each chain's row the digest of all of them, under a MAC of
 //! its own. He can destroy, and he can put a chain with all its rows back to an older state where this process has not
-//! looked at it since it began; that is what `seen`, receipts and checkpoints are for. Rows of sessions, leases, nonces
-//! and stored values carry no MAC: he can make a lease look live again, have a nonce forgotten for the rest of its
-//! window, and put an older version of a secret in front. What he reads stays sealed.
+//! looked at it since it began; that is what `seen`, receipts and checkpoints are for. Rows of sessions, leases and
+//! nonces carry no MAC: he can make a lease look live again, and have a nonce forgotten for the rest of its window. A
+//! stored value is sealed to its name, version and use, and which version is the newest is a row that decides. What he
+//! reads stays sealed.
 
 mod chains;
 mod due;
@@ -28,11 +29,13 @@ mod reads;
 mod requests;
 mod rows;
 mod schema;
+mod secrets;
 mod stop;
 mod takebacks;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod token_keys;
 mod tx;
 mod undo;
 mod verbs;

@@ -4,20 +4,18 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, params};
 use serde_json::{Map, Value, json};
 
-use super::super::{Carried, Order, Successor};
+use super::super::{Carried, KeptKey, Order, Successor};
 use super::requests::{self, embed};
 use super::stop::Stop;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{leases, takebacks, undo};
+use super::{leases, secrets, takebacks, token_keys, undo};
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
 use crate::base64url::Bytes;
-use crate::crypto::aead::Place;
 use crate::crypto::envelope::Embedded;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
@@ -29,11 +27,12 @@ use crate::statement::Body;
 use crate::statement::agent::AgentKeyEnd;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
+use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::EntryRef;
 use crate::statement::role::RoleCreate;
-use crate::statement::secret::{SecretPut, SecretUse};
+use crate::statement::secret::{SecretPut, SecretRollback, SecretUse};
 use crate::time::Timestamp;
 
 /// A command as a job keeps it.
@@ -53,6 +52,8 @@ enum Effect {
     CreateRole(RoleCreate),
     PutSecret(SecretPut, Arc<SecretBytes>),
     Follow(Follow),
+    RollbackSecret(SecretRollback),
+    RotateKey(KeyRotate, Arc<KeptKey>),
     CreateGrant(GrantCreate),
     RevokeGrant(GrantRevoke),
     RevokeLeases(LeaseRevoke),
@@ -62,12 +63,12 @@ enum Effect {
 
 /// A [`Successor`] as a job keeps it.
 #[derive(Clone, Debug)]
-struct Follow {
-    role: Option<RoleName>,
-    name: SecretName,
-    used: SecretUse,
-    after: u64,
-    value: Arc<SecretBytes>,
+pub(super) struct Follow {
+    pub(super) role: Option<RoleName>,
+    pub(super) name: SecretName,
+    pub(super) used: SecretUse,
+    pub(super) after: u64,
+    pub(super) value: Arc<SecretBytes>,
 }
 
 impl Follow {
@@ -99,6 +100,8 @@ impl Wish {
             Order::CreateCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
             Order::ImportCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
             Order::CertifyCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
+            Order::RollbackSecret(command) => wish(command, Effect::RollbackSecret),
+            Order::RotateKey(command, key) => wish(command, |body| Effect::RotateKey(body, Arc::clone(key))),
             Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
             Order::RevokeLeases(command) => wish(command, Effect::RevokeLeases),
@@ -162,7 +165,7 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
     }
 }
 
-type Effected = Result<(EntryRef, Map<String, Value>), Stop>;
+pub(super) type Effected = Result<(EntryRef, Map<String, Value>), Stop>;
 
 fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     match &wish.effect {
@@ -173,8 +176,10 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         },
         Effect::EndAgentKey(body) => end_key(tx, wish, body),
         Effect::CreateRole(body) => create_role(tx, wish, body),
-        Effect::PutSecret(put, value) => put_secret(tx, wish, put, value),
-        Effect::Follow(next) => follow(tx, wish, next),
+        Effect::PutSecret(put, value) => secrets::put(tx, wish, put, value),
+        Effect::Follow(next) => secrets::follow(tx, wish, next),
+        Effect::RollbackSecret(body) => secrets::rollback(tx, wish, body),
+        Effect::RotateKey(body, key) => token_keys::rotate(tx, wish, body, key),
         Effect::CreateGrant(body) => create_grant(tx, wish, body),
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLeases(body) => revoke_leases(tx, wish, &body.scope),
@@ -184,7 +189,11 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
 }
 
 /// Records the command as carried out; its effects follow, in the same transaction.
-fn command(tx: &mut Tx<'_>, wish: &Wish, result: &Value) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
+pub(super) fn command(
+    tx: &mut Tx<'_>,
+    wish: &Wish,
+    result: &Value,
+) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
     let result = result.as_object().cloned().unwrap_or_default();
     let mut operators = tx.hold(&ChainName::operators())?;
     let entry = tx.append(&mut operators, entry::Command::carried(wish.embedded.clone(), result.clone()))?;
@@ -296,90 +305,6 @@ fn create_role(tx: &mut Tx<'_>, wish: &Wish, body: &RoleCreate) -> Effected {
     tx.add_role(&mut operators, role)?;
     tx.keep(operators);
     Ok((entry, result))
-}
-
-/// Where a secret's value is sealed to.
-pub(super) fn secret_place<'a>(name: &'a SecretName, version: u64, purpose: &'a str) -> Place<'a> {
-    Place { table: "secrets", column: "sealed", row: name.as_str(), purpose, ver: version }
-}
-
-/// What a secret's value is sealed for: its use, and when it ends. Neither can be changed in the row.
-pub(super) fn secret_purpose(used: SecretUse, expires: Option<Timestamp>) -> String {
-    expires.map_or_else(|| used.as_str().to_owned(), |expires| format!("{}@{}", used.as_str(), expires.0))
-}
-
-/// The newest version of a stored secret; 0 where there is none.
-pub(super) fn newest_version(conn: &rusqlite::Connection, name: &SecretName) -> rusqlite::Result<u64> {
-    let sql = "SELECT version FROM secrets WHERE name = ?1 ORDER BY version DESC LIMIT 1";
-    Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
-/// Whether a version of a secret is for this use.
-fn is_for(tx: &Tx<'_>, name: &SecretName, version: u64, used: SecretUse) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
-    tx.conn.prepare_cached(sql)?.exists(params![name.as_str(), version, used.as_str()])
-}
-
-fn put_secret(tx: &mut Tx<'_>, wish: &Wish, put: &SecretPut, value: &SecretBytes) -> Effected {
-    let SecretPut { name, expires, used, .. } = put;
-    let before = newest_version(tx.conn, name)?;
-    if *used == SecretUse::Ca {
-        let detail = "an authority is made by `vaultctl ca create` or brought by `vaultctl ca import`";
-        return Err(Denial::new(Reason::BadTerms).detail(detail).into());
-    }
-    if before > 0 && !is_for(tx, name, before, *used)? {
-        return Err(Denial::new(Reason::AlreadyExists).detail("a secret of this name is there for another use").into());
-    }
-    if expires.is_some() && *used != SecretUse::Kv {
-        return Err(Denial::new(Reason::BadTerms).detail("only a value for kv can expire").into());
-    }
-    if expires.is_some_and(|expires| expires <= tx.now) {
-        return Err(Denial::new(Reason::BadTerms).detail("expires has passed already").into());
-    }
-    let version = before + 1;
-    let (entry, result, _) = command(tx, wish, &json!({ "name": name, "version": version }))?;
-    add_version(tx, name, version, (*used, *expires), value)?;
-    Ok((entry, result))
-}
-
-/// Stores the version that follows the one its value was made from, and no other.
-fn follow(tx: &mut Tx<'_>, wish: &Wish, next: &Follow) -> Effected {
-    let Follow { role, name, used, after, value } = next;
-    let newest = newest_version(tx.conn, name)?;
-    if newest != *after {
-        return Err(match after {
-            0 => Denial::new(Reason::AlreadyExists).detail("a secret or an authority of this name is there").into(),
-            _ => Denial::new(Reason::Busy).detail("another version was stored meanwhile").into(),
-        });
-    }
-    if newest > 0 && !is_for(tx, name, newest, *used)? {
-        return Err(Denial::new(Reason::AlreadyExists).detail("a secret of this name is there for another use").into());
-    }
-    let version = after + 1;
-    let mut result = json!({ "name": name, "version": version });
-    if let Some(role) = role {
-        result["role"] = json!(role);
-    }
-    let (entry, result, _) = command(tx, wish, &result)?;
-    add_version(tx, name, version, (*used, None), value)?;
-    Ok((entry, result))
-}
-
-fn add_version(
-    tx: &mut Tx<'_>,
-    name: &SecretName,
-    version: u64,
-    (used, expires): (SecretUse, Option<Timestamp>),
-    value: &SecretBytes,
-) -> Result<(), Stop> {
-    let purpose = secret_purpose(used, expires);
-    let sealed = tx.shared.ring.seal(&secret_place(name, version, &purpose), value.expose(), &*tx.shared.entropy);
-    let sql = "INSERT INTO secrets (name, version, since, bytes, sealed, used, expires)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let (bytes, expires) = (value.expose().len() as u64, expires.map(|at| at.0));
-    let row = params![name.as_str(), version, tx.now.0, bytes, sealed, used.as_str(), expires];
-    tx.conn.prepare_cached(sql)?.execute(row)?;
-    Ok(())
 }
 
 fn create_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantCreate) -> Effected {

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Candidate, Situation};
-use super::orders::{newest_version, secret_place, secret_purpose};
 use super::reader::Instant;
 use super::rows::ChainId;
 use super::rows::maybe_time;
+use super::secrets::{newest_version, secret_place, secret_purpose};
 use super::stop::Stop;
 use super::tx::{chain_of_key, nonce_bytes};
 use super::views::View;
-use super::{chains, leases, views};
+use super::{Shared, chains, leases, views};
 use crate::denial::{Denial, Reason};
 use crate::engine::Stored;
 use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
@@ -85,16 +85,30 @@ pub(super) fn secret_value(
     name: &SecretName,
     version: Option<u64>,
 ) -> Result<Option<Stored>, Stop> {
-    let version = version.map_or_else(|| newest_version(at.conn, name), Ok)?;
+    let version = match version {
+        Some(version) => version,
+        None => newest_version(at.conn, &at.hold(&ChainName::operators())?, name)?,
+    };
+    stored(at.conn, at.shared, used, name, version)
+}
+
+/// One version of a secret, if it is for this use.
+pub(super) fn stored(
+    conn: &Connection,
+    shared: &Shared,
+    used: SecretUse,
+    name: &SecretName,
+    version: u64,
+) -> Result<Option<Stored>, Stop> {
     let sql = "SELECT sealed, expires FROM secrets WHERE name = ?1 AND version = ?2 AND used = ?3";
-    let mut statement = at.conn.prepare_cached(sql)?;
+    let mut statement = conn.prepare_cached(sql)?;
     // No version is beyond what a column holds, and so no such row is there.
     let Ok(column) = i64::try_from(version) else { return Ok(None) };
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, maybe_time(row, 1)?));
     let found = statement.query_row(params![name.as_str(), column, used.as_str()], read).optional()?;
     let Some((sealed, expires)) = found else { return Ok(None) };
     let purpose = secret_purpose(used, expires);
-    let opened = at.shared.ring.open(&secret_place(name, version, &purpose), &sealed);
+    let opened = shared.ring.open(&secret_place(name, version, &purpose), &sealed);
     let value = opened.map_err(|why| Stop::Broken(format!("version {version} of the secret {name}: {why}")))?;
     Ok(Some(Stored { version, expires, value }))
 }

@@ -10,7 +10,7 @@ use crate::crypto::aead::Place;
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, PublicKey};
 use crate::grant::{Grant, Role, Uses};
-use crate::id::{AgentName, Aud, Kid, OperatorName, RoleName, VaultName};
+use crate::id::{AgentName, Aud, Kid, OperatorName, RoleName, SecretName, VaultName};
 use crate::registry::HeldKey;
 use crate::seal::at_rest::{Mac, Ring};
 use crate::statement::register::Holder;
@@ -147,6 +147,30 @@ pub(super) fn holder(holder: &Holder) -> (&'static str, &str) {
 pub(super) fn role(chain: ChainId, role: &Role, config: &str) -> Covered {
     let packed = Packed::default().number(chain as u64).text(&role.engine).text(config).number(role.since.0);
     Covered::new("roles", role.name.as_str(), packed)
+}
+
+/// What a row says of a key for tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TokenKeyFacts {
+    /// Which of them it is.
+    pub(super) epoch: u64,
+    pub(super) kid: Kid,
+    /// From when on it signs.
+    pub(super) signs: Timestamp,
+    /// Until when the keys before it are published.
+    pub(super) former_until: Timestamp,
+}
+
+/// The row of a key for tokens.
+pub(super) fn token_key(chain: ChainId, key: &TokenKeyFacts) -> Covered {
+    let packed =
+        Packed::default().number(chain as u64).text(key.kid.as_str()).number(key.signs.0).number(key.former_until.0);
+    Covered::new("token_keys", key.epoch.to_string(), packed)
+}
+
+/// The row that says which version of a secret is the newest.
+pub(super) fn newest(chain: ChainId, name: &SecretName, version: u64) -> Covered {
+    Covered::new("newest", name.as_str(), Packed::default().number(chain as u64).number(version))
 }
 
 /// The row of a grant, its terms as the text that is stored.
@@ -294,6 +318,28 @@ impl<'a> Reading<'a> {
             let covered = role(chain, &value, row.get_ref(3)?.as_str()?);
             Ok(Some((value, covered)))
         })
+    }
+
+    pub(super) fn token_keys(&mut self, chain: ChainId) -> rusqlite::Result<Vec<TokenKeyFacts>> {
+        let sql = "SELECT mac, epoch, kid, signs, former_until FROM token_keys WHERE chain = ?1";
+        self.rows("token_keys", sql, chain, |row| {
+            let Some(kid) = parsed(row, 2)? else { return Ok(None) };
+            let value = TokenKeyFacts { epoch: row.get(1)?, kid, signs: time(row, 3)?, former_until: time(row, 4)? };
+            let covered = token_key(chain, &value);
+            Ok(Some((value, covered)))
+        })
+    }
+
+    /// The newest version of each secret.
+    pub(super) fn newest(&mut self, chain: ChainId) -> rusqlite::Result<BTreeMap<SecretName, u64>> {
+        let sql = "SELECT mac, name, version FROM newest WHERE chain = ?1";
+        let rows = self.rows("newest", sql, chain, |row| {
+            let Some(name) = parsed::<SecretName>(row, 1)? else { return Ok(None) };
+            let version = row.get(2)?;
+            let covered = newest(chain, &name, version);
+            Ok(Some(((name, version), covered)))
+        })?;
+        Ok(rows.into_iter().collect())
     }
 
     /// Grants by role.

@@ -17,7 +17,7 @@ const APPLICATION_ID: i64 = 0x4e6b_5674;
 /// A step from one version to the next: the tables, and then what SQL cannot do.
 type Step = (&'static str, fn(&Connection, &Ring) -> rusqlite::Result<()>);
 
-const MIGRATIONS: &[Step] = &[(FIRST, |_, _| Ok(())), (SECOND, leases::cover_all)];
+const MIGRATIONS: &[Step] = &[(FIRST, |_, _| Ok(())), (SECOND, leases::cover_all), (TOKENS, |_, _| Ok(()))];
 
 /// Times are milliseconds, digests and MACs blobs. `mac` stands in the rows that decide; see [`super::rows`].
 const FIRST: &str = "
@@ -211,6 +211,27 @@ CREATE TABLE takebacks (
 
 ALTER TABLE secrets ADD COLUMN used TEXT NOT NULL DEFAULT 'kv';
 ALTER TABLE secrets ADD COLUMN expires INTEGER;
+";
+
+/// Keys for tokens after the first: `former_until` is until when the keys before this one are published. And which version
+/// of each secret is the newest.
+const TOKENS: &str = "
+CREATE TABLE token_keys (
+    epoch INTEGER PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    kid TEXT NOT NULL,
+    signs INTEGER NOT NULL,
+    former_until INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    cert TEXT NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE newest (
+    name TEXT PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    version INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// How a connection is opened.

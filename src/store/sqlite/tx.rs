@@ -226,7 +226,8 @@ pub(super) fn chain_of_key(conn: &Connection, kid: &Kid) -> rusqlite::Result<Opt
 }
 
 impl Tx<'_> {
-    fn cover(&self, held: &mut Held, row: &Covered) -> [u8; 40] {
+    /// Covers a row that decides, and counts it among those of the chain.
+    pub(super) fn cover(&self, held: &mut Held, row: &Covered) -> [u8; 40] {
         let mac = row.mac(&self.shared.ring);
         Arc::make_mut(&mut held.view).deciders.put(row, mac);
         mac.to_bytes()

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::super::{
     Backlog, Candidate, Carried, Census, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed, Order,
-    Question, Refusal, SecretVersion, Situation, Store, Sweep,
+    Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, due, founding, intents, listed, lists, reads, undo};
+use super::{Sqlite, due, founding, intents, listed, lists, reads, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
@@ -285,6 +285,10 @@ impl Store for Sqlite {
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure> {
         let cert = cert.clone();
         self.write(Weight::Ends, None, move |tx| founding::replace_cert(tx, role, &cert)).await
+    }
+
+    async fn token_keys(&self) -> Result<Vec<TokenKey>, Failure> {
+        self.read(token_keys::all).await
     }
 
     async fn census(&self) -> Result<Census, Failure> {

@@ -2,8 +2,8 @@
 //! against the chain's row. A view is kept in memory for as long as the chain's row says that it still holds, so that a
 //! request reads one row and not all; what decides is that row, read anew each time, and never the memory.
 //!
-//! The rows of agents, their keys, grants and uses belong to the agent's chain; operators, their keys and roles to
-//! `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
+//! The rows of agents, their keys, grants and uses belong to the agent's chain; operators, their keys, roles, the keys
+//! for tokens and the newest versions of secrets to `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
 //! the others go on.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,11 +14,11 @@ use rusqlite::Connection;
 
 use super::Shared;
 use super::chains::{self, Chain, Found};
-use super::rows::{Macs, Reading};
+use super::rows::{Macs, Reading, TokenKeyFacts};
 use super::stop::Stop;
 use crate::denial::Reason;
 use crate::grant::{Role, Uses};
-use crate::id::{AgentName, Aud, ChainName, Kid, OperatorName, RoleName, VaultName};
+use crate::id::{AgentName, Aud, ChainName, Kid, OperatorName, RoleName, SecretName, VaultName};
 use crate::registry::{Agent, HeldKey, Operator};
 use crate::statement::register::Holder;
 use crate::time::Timestamp;
@@ -42,6 +42,10 @@ pub(super) struct OperatorFacts {
     pub(super) operators: BTreeMap<OperatorName, Operator>,
     pub(super) keys: BTreeMap<Kid, i64>,
     pub(super) roles: BTreeMap<RoleName, Arc<Role>>,
+    /// The newest version of each stored secret.
+    pub(super) newest: BTreeMap<SecretName, u64>,
+    /// Keys for tokens after the first, by their numbers.
+    pub(super) token_keys: BTreeMap<u64, TokenKeyFacts>,
 }
 
 /// What stands behind `_vault`.
@@ -279,5 +283,7 @@ fn operators(deciding: &mut Reading<'_>, chain: &Chain) -> rusqlite::Result<Oper
     }
     let roles = deciding.roles(chain.id)?;
     facts.roles = roles.into_iter().map(|role| (role.name.clone(), Arc::new(role))).collect();
+    facts.newest = deciding.newest(chain.id)?;
+    facts.token_keys = deciding.token_keys(chain.id)?.into_iter().map(|key| (key.epoch, key)).collect();
     Ok(facts)
 }

@@ -21,6 +21,7 @@ use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
+use crate::statement::secret::SecretRollback;
 use crate::statement::status::StatusRead;
 use crate::store::{Carried, Failure, Order};
 
@@ -52,6 +53,8 @@ pub enum Call {
     RoleShow,
     /// `nockvault/secret_put`
     SecretPut,
+    /// `nockvault/secret_rollback`
+    SecretRollback,
     /// `nockvault/secret_list`
     SecretList,
     /// `nockvault/secret_versions`
@@ -78,6 +81,8 @@ pub enum Call {
     LeaseRevoke,
     /// `nockvault/lease_forget`
     LeaseForget,
+    /// `nockvault/key_rotate`
+    KeyRotate,
 }
 
 type Told = Result<Map<String, Value>, Denial>;
@@ -105,6 +110,9 @@ impl Vault {
             Call::RoleList => self.role_list(envelope).await,
             Call::RoleShow => self.role_show(envelope).await,
             Call::SecretPut => self.secret_put(envelope, sealed).await,
+            Call::SecretRollback => {
+                self.order::<SecretRollback>(envelope, |command| Order::RollbackSecret(command)).await
+            }
             Call::SecretList => self.secret_list(envelope).await,
             Call::SecretVersions => self.secret_versions(envelope).await,
             Call::CaCreate => self.ca_create(envelope).await,
@@ -118,6 +126,7 @@ impl Vault {
             Call::LeaseShow => self.lease_show(envelope).await,
             Call::LeaseForget => self.order::<LeaseForget>(envelope, |command| Order::ForgetLease(command)).await,
             Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
+            Call::KeyRotate => self.key_rotate(envelope).await,
         };
         done.unwrap_or_else(|refused| refused)
     }
@@ -179,7 +188,11 @@ impl Vault {
         Ok(self.carry(&admitted.authenticated, order).await)
     }
 
-    async fn carry<B>(&self, command: &Authenticated<Command<B>>, order: Result<Order<'_>, Denial>) -> Outcome
+    pub(super) async fn carry<B>(
+        &self,
+        command: &Authenticated<Command<B>>,
+        order: Result<Order<'_>, Denial>,
+    ) -> Outcome
     where
         Command<B>: Signed,
     {

@@ -1117,6 +1117,20 @@ pub struct PutSecretResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/secret_rollback`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackSecretRequest {
+    /// The statement `nockvault/secret_rollback`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/secret_rollback`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackSecretResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/secret_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSecretsRequest {
@@ -1301,6 +1315,20 @@ pub struct RevokeLeasesRequest {
 /// Answers a `nockvault/lease_revoke`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeLeasesResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/key_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateVaultKeyRequest {
+    /// The statement `nockvault/key_rotate`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/key_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateVaultKeyResponse {
     /// The statement that answers it, signed by the vault's response key.
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
@@ -1729,6 +1757,37 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "PutSecret"));
             self.inner.unary(req, path, codec).await
         }
+        /// Stores the value of an earlier version of a secret once more, as the newest. The value does not leave the vault.
+        /// Statement: `nockvault/secret_rollback`.
+        ///
+        /// Refused: NOT_FOUND for a version that does not exist or is not for the kv engine; FAILED_PRECONDITION for one that is
+        /// past its end.
+        pub async fn rollback_secret(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackSecretResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RollbackSecret",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "RollbackSecret"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists the stored secrets by name. No value is shown.
         /// Statement: `nockvault/secret_list`.
         pub async fn list_secrets(
@@ -2092,6 +2151,35 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ForgetLease"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a new key for the tokens of the jwt engine. It is published at once and signs from the stated moment on; those
+        /// before it stay published until all that they signed has expired, or are withdrawn at that moment.
+        /// Statement: `nockvault/key_rotate`.
+        pub async fn rotate_vault_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateVaultKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateVaultKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RotateVaultKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "RotateVaultKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
         /// Statement: `nockvault/audit_read`.
         ///
@@ -2260,6 +2348,18 @@ pub mod operator_service_server {
             tonic::Response<super::PutSecretResponse>,
             tonic::Status,
         >;
+        /// Stores the value of an earlier version of a secret once more, as the newest. The value does not leave the vault.
+        /// Statement: `nockvault/secret_rollback`.
+        ///
+        /// Refused: NOT_FOUND for a version that does not exist or is not for the kv engine; FAILED_PRECONDITION for one that is
+        /// past its end.
+        async fn rollback_secret(
+            &self,
+            request: tonic::Request<super::RollbackSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackSecretResponse>,
+            tonic::Status,
+        >;
         /// Lists the stored secrets by name. No value is shown.
         /// Statement: `nockvault/secret_list`.
         async fn list_secrets(
@@ -2398,6 +2498,16 @@ pub mod operator_service_server {
             request: tonic::Request<super::ForgetLeaseRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ForgetLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Makes a new key for the tokens of the jwt engine. It is published at once and signs from the stated moment on; those
+        /// before it stay published until all that they signed has expired, or are withdrawn at that moment.
+        /// Statement: `nockvault/key_rotate`.
+        async fn rotate_vault_key(
+            &self,
+            request: tonic::Request<super::RotateVaultKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateVaultKeyResponse>,
             tonic::Status,
         >;
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
@@ -2970,6 +3080,52 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutSecretSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RollbackSecret" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackSecretSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RollbackSecretRequest>
+                    for RollbackSecretSvc<T> {
+                        type Response = super::RollbackSecretResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackSecretRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rollback_secret(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackSecretSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3559,6 +3715,52 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ForgetLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RotateVaultKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateVaultKeySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RotateVaultKeyRequest>
+                    for RotateVaultKeySvc<T> {
+                        type Response = super::RotateVaultKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateVaultKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rotate_vault_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateVaultKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

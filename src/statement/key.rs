@@ -1,0 +1,51 @@
+//! The vault's own keys in commands: `nockvault/key_rotate`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Body;
+use crate::time::Seconds;
+
+/// A key of the vault that can be rotated by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotated {
+    /// The key that signs tokens of the `jwt` engine.
+    Jwt,
+}
+
+/// Makes a new key of the vault for this role. It is published at once and signs later, so that verifiers have it by
+/// then; those before it stay published until all that they signed has expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotate {
+    /// What the key is for.
+    pub role: Rotated,
+    /// In how many seconds the new key begins to sign: 0 is at once, 30 days are the most.
+    #[serde(deserialize_with = "ahead")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub ahead: Seconds,
+    /// Whether the keys before it are published no more from that moment on. What they signed is refused then.
+    pub withdraw: bool,
+}
+
+impl KeyRotate {
+    /// How long a new key is published before it signs, if nobody says otherwise: twice as long as verifiers may keep a
+    /// key set.
+    pub const AHEAD: Seconds = Seconds(600);
+    /// How long at the most.
+    pub const MAX_AHEAD: Seconds = Seconds(30 * 86_400);
+}
+
+fn ahead<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
+    let ahead = Seconds::deserialize(deserializer)?;
+    if ahead <= KeyRotate::MAX_AHEAD {
+        Ok(ahead)
+    } else {
+        Err(serde::de::Error::custom("a key signs in 30 days at the latest"))
+    }
+}
+
+impl Body for KeyRotate {
+    const TYP: &'static str = "nockvault/key_rotate";
+}
