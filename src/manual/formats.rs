@@ -322,7 +322,8 @@
 //! `cm` commits to the key and is compared in constant time before anything is opened. The place is in the AAD, so that
 //! a record moved elsewhere does not open.
 //!
-//! Rows that decide (agents, operators, keys, roles, grants, freezes, `iat_floor`) carry a MAC under a key of the same
+//! Rows that decide (agents, operators, keys, roles, grants, keys for tokens, which version of a secret is the
+//! newest, freezes, `iat_floor`) carry a MAC under a key of the same
 //! ring, bound to their place. One such row a chain holds the digest of its deciding rows and the `seq` of the last
 //! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
 //! key can add no key and no grant, and revive none. Minted secrets are never stored.

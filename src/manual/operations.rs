@@ -36,6 +36,7 @@
 //! | an operator's | command, visibly: each command stands in `_operators` under that key | go through its commands there; several operators, and ending an operator's key, are to come |
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
 //! | identity key | certify keys of his own | a new vault, and new cards |
+//! | the key for tokens | sign tokens, until verifiers have its withdrawal | `vaultctl key rotate jwt --now --withdraw`; the tokens it signed are refused then, and new ones are asked for |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
 //!
 //! # Roles and the backends behind them
@@ -78,6 +79,13 @@
 //! Each is made at most once in five seconds, however many ask, so that what was revoked in the last seconds may be
 //! missing. A list holds the leases that were released, revoked or never delivered, until they would have expired. Fetch
 //! it in short intervals, and keep the old one when the vault does not answer.
+//!
+//! # Turning the key for tokens
+//!
+//! `vaultctl key rotate jwt` makes a new key. It stands in `/.well-known/jwks.json` at once and signs ten minutes later,
+//! when verifiers that keep the set for the five minutes that it says have fetched it. The key before it stays there
+//! until the last token that it signed has expired; nothing else is to be done, and nothing is refused meanwhile. A
+//! verifier that checks offline fetches both the keys and `/jwt/revoked`, which is good for five minutes.
 //!
 //! # What to watch
 //!

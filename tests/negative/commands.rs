@@ -13,7 +13,7 @@ use nockvault::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Rate, Terms};
 use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::statement::role::{RoleCheck, RoleCreate, RoleRotate, RoleShow};
-use nockvault::statement::secret::{SecretPut, SecretUse, SecretVersions};
+use nockvault::statement::secret::{SecretPut, SecretRollback, SecretUse, SecretVersions};
 use nockvault::statement::status::StatusRead;
 use nockvault::time::Seconds;
 use nockvault::vault::operate::Call;
@@ -84,6 +84,14 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
     refused(s, "a role of another's members", role("new", "kv", json!({"audience": ["a"]})), BadRole).await;
     refused(s, "a role by a way round", role("new", "kv", json!({"secret": "../orders"})), BadRole).await;
     refused(s, "a token for nobody", role("new", "jwt", json!({"audience": []})), BadRole).await;
+    refused(
+        s,
+        "a token that says what is the vault's",
+        role("new", "jwt", json!({"audience": ["a"], "claims": {"sub": "x"}})),
+        BadRole,
+    )
+    .await;
+    refused(s, "back to no version", SecretRollback { name: "orders".parse().unwrap(), version: 9 }, NotFound).await;
     refused(s, "end no key", AgentKeyEnd { agent: ada(), kid: Some(new_key().kid()), suspect_from: None }, NotFound)
         .await;
     refused(

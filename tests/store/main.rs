@@ -6,6 +6,7 @@
 mod bounds;
 mod files;
 mod forged;
+mod kept;
 mod listed;
 mod orders;
 mod requests;
