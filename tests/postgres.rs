@@ -583,7 +583,7 @@ fn roles_and_params_that_do_not_fit_are_refused() {
         ("user", json!("a".repeat(64)), "user: a name has"),
         ("password", json!("hunter2!"), "is not a secret name"),
         ("tls", json!("off"), "ca is used"),
-        ("tls", json!("prefer"), "unknown variant"),
+        ("tls", json!("prefer"), "expected one of"),
         ("ca", json!("none"), "ca holds no certificate"),
         ("ca", Value::Null, "tls verify-full needs ca"),
         ("grants", json!(["vault_admin"]), "as mighty as the vault"),

@@ -400,9 +400,9 @@ fn a_role_that_would_allow_too_much_or_nothing_sensible_is_refused() {
         (json!({ "principals": ["a".repeat(129)] }), "not a principal"),
         (json!({ "principals": "root" }), "sequence"),
         (json!({ "ca": "../ca" }), "secret name"),
-        (json!({ "extensions": ["permit-everything"] }), "unknown variant"),
+        (json!({ "extensions": ["permit-everything"] }), "expected one of"),
         (json!({ "extensions": ["permit-pty", "permit-pty"] }), "once"),
-        (json!({ "key": "any" }), "unknown variant"),
+        (json!({ "key": "any" }), "expected one of"),
         (json!({ "ttl": 5 }), "unknown field"),
         (critical(json!({ "verify_required": true })), "unknown field"),
         (critical(json!({ "force_command": "" })), "force_command"),
@@ -412,9 +412,9 @@ fn a_role_that_would_allow_too_much_or_nothing_sensible_is_refused() {
         (critical(json!({ "force_command": "x".repeat(1025) })), "force_command"),
         (critical(json!({ "source_address": [] })), "1 to 64"),
         (critical(json!({ "source_address": ["10.0.0.1/8"] })), "write 10.0.0.0/8"),
-        (critical(json!({ "source_address": ["10.0.0.1"] })), "invalid"),
-        (critical(json!({ "source_address": ["10.0.0.0/33"] })), "invalid"),
-        (critical(json!({ "source_address": ["0.0.0.0/0,::/0"] })), "invalid"),
+        (critical(json!({ "source_address": ["10.0.0.1"] })), "CIDR"),
+        (critical(json!({ "source_address": ["10.0.0.0/33"] })), "CIDR"),
+        (critical(json!({ "source_address": ["0.0.0.0/0,::/0"] })), "CIDR"),
     ] {
         let denial = bench.engine.check_role(&object(with(role(), change.clone()))).unwrap_err();
         assert_eq!(denial.reason, Reason::BadRole, "{change}");

@@ -120,6 +120,15 @@ pub fn admit_as<T: DeserializeOwned>(bytes: &[u8], rules: &Admission) -> Result<
     serde_json::from_slice(bytes).map_err(|error| NotAdmitted::Schema(schema_fault(bytes, &error)))
 }
 
+/// Reads admitted JSON as a `T`.
+///
+/// # Errors
+/// [`NotAdmitted::Schema`] with the member that does not fit and what is wanted of it.
+pub fn read_as<T: DeserializeOwned>(value: &impl Serialize) -> Result<T, NotAdmitted> {
+    let bytes = canonical(value);
+    serde_json::from_slice(&bytes).map_err(|error| NotAdmitted::Schema(schema_fault(&bytes, &error)))
+}
+
 /// Builds a value and sees, on the way, what a finished value no longer shows. The fault is left in a cell, because
 /// serde's errors carry nothing but text.
 #[derive(Clone, Copy)]
@@ -220,21 +229,50 @@ fn is_member_name(name: &str) -> bool {
 fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let wanted = if text.starts_with("missing field `") || text.starts_with("unknown field `") {
-        // Only names stand in these, and they have passed the rule for names.
+    let wanted = if let Some((name, wanted)) = text.strip_prefix(UNKNOWN).and_then(|rest| rest.split_once('`')) {
+        // Only names stand in these, and they have passed the rule for names, which says nothing of their length.
+        format!("{UNKNOWN}{}`{wanted}", cut(name))
+    } else if text.starts_with("missing field `") {
         text.to_owned()
     } else {
         // Serde's own texts end with what the type wants. Others may end with anything, so they are not passed on.
         let known = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `"];
         match text.rsplit_once(", expected ") {
             Some((head, wanted)) if known.iter().any(|start| head.starts_with(start)) => format!("expected {wanted}"),
-            _ => "does not fit the schema".to_owned(),
+            _ if text == "invalid IP address syntax" => {
+                "expected a network in CIDR form, such as 10.0.0.0/8".to_owned()
+            }
+            _ => match behind_quote(text) {
+                Some(wanted) => format!("it{wanted}"),
+                None => "does not fit the schema".to_owned(),
+            },
         }
     };
     match member_at(bytes, error.column()) {
         path if path.is_empty() => wanted,
         path => format!("{path}: {wanted}"),
     }
+}
+
+const UNKNOWN: &str = "unknown field `";
+
+/// The names of a path and of unknown members, as far as a person reads them.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_SHOWN)]
+}
+
+const NAME_SHOWN: usize = 64;
+
+/// What stands behind the quoted value in ` is not a role: 1 to 128 bytes`, the words of a name that was not taken.
+fn behind_quote(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inner.bytes().position(|byte| {
+        let end = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        end
+    })?;
+    inner.get(end + 1..).filter(|rest| rest.starts_with(" is not "))
 }
 
 /// The path of member names at an offset of canonical JSON: `seal.pk`.
@@ -261,7 +299,7 @@ fn member_at(bytes: &[u8], offset: usize) -> String {
         at += 1;
     }
     path.retain(|name| !name.is_empty());
-    path.join(".")
+    path.into_iter().map(cut).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
@@ -375,11 +413,19 @@ mod tests {
         let short = "hunter2, expected x";
         assert_eq!(changed(&pk, short), "seal.pk: expected 32 bytes of canonical base64url");
         assert_eq!(changed("\"one\"", "\"hunter2\""), "seal.suite: expected `one`");
-        assert_eq!(changed("\"kit\"", "\"Hunter2 \\\"at line 3\""), "agent: does not fit the schema");
-        assert_eq!(changed("\"kit\"", "\"a, expected hunter2\""), "agent: does not fit the schema");
+        // Of a name that was not taken, the rule for names is told.
+        for name in
+            ["a, expected hunter2", r#"Hunter2 \"at line 3"#, r#"a\" is not b: hunter2"#, r#"\\\" is not a: hunter2"#]
+        {
+            let told = changed("\"kit\"", &format!("\"{name}\""));
+            assert!(told.starts_with("agent: it is not an agent name: 1 to 63 of"), "{told}");
+            assert!(!told.to_lowercase().contains("hunter2"), "{told}");
+        }
         assert_eq!(changed(":1}", ":\"hunter2\"}"), "v: expected u64");
         assert_eq!(changed(",\"v\":1", ""), "missing field `v`");
         assert_eq!(changed(",\"suite\":\"one\"", ""), "seal: missing field `suite`");
         assert!(changed(",\"v\"", ",\"u\":\"hunter2\",\"v\"").starts_with("u: unknown field `u`, expected"));
+        let long = changed(",\"v\"", &format!(",\"u{}\":1,\"v\"", "u".repeat(5000)));
+        assert!(long.starts_with("uuuu") && long.len() < 500, "{} bytes: {long}", long.len());
     }
 }

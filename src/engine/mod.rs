@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use crate::authz::Permit;
+use crate::crypto::json;
 use crate::crypto::signature::PublicKey;
 use crate::denial::{Denial, Reason};
 use crate::entropy::Entropy;
@@ -280,9 +281,10 @@ impl Engines {
     }
 }
 
-/// Reads configuration or parameters into their type.
+/// Reads configuration or parameters into their type. A refusal names the member and quotes no value: what somebody put
+/// in the wrong place may be a secret, and is not to be heard again from the other side.
 fn members<T: serde::de::DeserializeOwned>(members: &Map<String, Value>, reason: Reason) -> Result<T, Denial> {
-    serde_json::from_value(Value::Object(members.clone())).map_err(|why| Denial::new(reason).detail(why.to_string()))
+    json::read_as(members).map_err(|why| Denial::new(reason).detail(why.to_string()))
 }
 
 /// The published schema of a type.
