@@ -159,11 +159,7 @@ impl Lease {
     /// What the entry that ends it says of the backend.
     #[must_use]
     pub fn outcome(&self) -> &'static str {
-        match self.revocation {
-            Revocation::None => "none",
-            Revocation::Listed => "listed",
-            Revocation::Backend => "pending",
-        }
+        self.revocation.outcome()
     }
 }
 

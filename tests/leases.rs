@@ -137,6 +137,7 @@ async fn what_is_not_minted_is_denied_with_its_handle_given_back_and_looked_for(
     vault.ungrant(&kit.name, "far").await;
     vault.grant(&kit.name, "far", nockvault::statement::grant::Terms { max_uses: Some(1), ..terms() }).await;
     for (temper, reason) in [(Temper::Away, EngineUnavailable), (Temper::Refusing, EngineRefused)] {
+        vault.clock.advance(Seconds(1));
         vault.far.temper(temper);
         let envelope = kit.issue("far");
         assert_eq!(vault.refuses(&envelope).await, reason);

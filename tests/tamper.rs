@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what makes the chains panics where it cannot")]
 
+#[path = "tamper/backends.rs"]
+mod backends;
 #[path = "tamper/cases.rs"]
 mod cases;
 #[path = "tamper/chain.rs"]
@@ -23,6 +25,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use backends::BACKENDS;
 use cases::{Bad, Case, receipt, sealed};
 use chain::CHAIN;
 use given::GIVEN;
@@ -64,7 +67,7 @@ fn a_chain_as_the_vault_writes_it_is_intact() {
     assert_eq!(found.verdict, Verdict::Intact, "{found}");
     assert_eq!((found.size, found.head), (world.kit.head.size, world.kit.head.leaf));
     assert_eq!((found.keys.len(), found.audit_keys.len()), (3, 2));
-    assert_eq!(found.kinds.len(), 16, "{:?}", found.kinds);
+    assert_eq!(found.kinds.len(), 18, "{:?}", found.kinds);
     assert_eq!(found.aud.as_ref(), Some(&world.aud));
 }
 
@@ -98,7 +101,7 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, OPERATORS].into_iter().flatten().copied::<Case>() {
+    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS].into_iter().flatten().copied::<Case>() {
         let Bad { lines, pins, entry } = make();
         assert_eq!(
             tampered(&file(&lines), &pins),

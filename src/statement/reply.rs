@@ -52,6 +52,16 @@ impl Revocation {
         }
     }
 
+    /// What the entry that ends such a credential says of what is to be done beyond the trail.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Revocation::None => "none",
+            Revocation::Listed => "listed",
+            Revocation::Backend => "pending",
+        }
+    }
+
     /// The revocation of this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Revocation> {

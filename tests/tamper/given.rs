@@ -176,6 +176,7 @@ pub(crate) const GIVEN: &[Case] = &[
         then(|world| {
             let mut again = world.next_issue();
             again.hdr.lease = world.lease();
+            again.handle = world.last_issue().handle;
             world.put(again);
         })
     }),

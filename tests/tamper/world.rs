@@ -145,7 +145,7 @@ impl World {
         world
     }
 
-    /// Everything that can happen, once: sixteen entries and more.
+    /// Everything that can happen, once: thirty entries and more.
     pub(crate) fn whole(seed: u64) -> World {
         let mut world = World::at_work(seed);
         let first = world.lease();
@@ -178,6 +178,8 @@ impl World {
         let with_its_session = world.lease();
         world.put(entry::SessionEnd { by: None, reason: "idle".into(), sid: "nightly-8".parse().unwrap() });
         world.put(entry::Expire { lease: with_its_session, outcome: "none".into() });
+        world.sid = "nightly-10";
+        world.at_backends();
         world.ungrant();
         world
     }

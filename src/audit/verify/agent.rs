@@ -10,7 +10,7 @@ use super::report::{Fault, Finding, KeySeen};
 use super::requests::{Asked, Place, Requests};
 use crate::audit::entry::{self, Body, By, Entry};
 use crate::crypto::envelope::Embedded;
-use crate::id::{AgentName, Aud, Kid};
+use crate::id::{AgentName, Aud, Kid, LeaseId, handle};
 use crate::statement::issue::Issue;
 use crate::statement::lease::{Release, Renew};
 use crate::statement::register::Holder;
@@ -94,11 +94,11 @@ impl AgentTrail {
                 self.sessions.end(&asked.common.sid)
             }
             Body::Revoke(revoke) => {
-                let lease = self.leases.end(&revoke.lease)?;
+                let lease = self.leases.end(&revoke.lease, Some(&revoke.outcome))?;
                 self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid))
             }
-            Body::Expire(expire) => self.leases.expire(&expire.lease, ts, &self.sessions),
-            Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease).map(drop),
+            Body::Expire(expire) => self.leases.expire(expire, ts, &self.sessions),
+            Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease, Some(&undelivered.outcome)).map(drop),
             Body::Undone(undone) => self.leases.undone(&undone.lease),
             Body::Forget(forget) => {
                 self.leases.undone(&forget.lease)?;
@@ -171,6 +171,7 @@ impl AgentTrail {
                 Fault::Header.found(format!("what was issued has another {member} than what the agent asked for"))
             );
         }
+        self.named_as_it_is(&hdr.lease, &issue.handle)?;
         self.sessions.open(&common.sid, &asked.body.seal)?;
         self.leases.issue(issue, &asked.body, place.ts, &mut self.grants)
     }
@@ -178,13 +179,26 @@ impl AgentTrail {
     fn deny(&mut self, deny: &entry::Deny, seq: u64, place: Place<'_>) -> Result<(), Finding> {
         let refused = self.requests.refused(&deny.request, &mut self.keys, place)?;
         self.refused = self.refused.saturating_add(1);
-        if let Some(lease) = &deny.lease {
+        if deny.lease.is_some() != deny.handle.is_some() {
+            return Err(Fault::Lease.found("it names a lease without its public name, or a name without its lease"));
+        }
+        if let (Some(lease), Some(named)) = (&deny.lease, &deny.handle) {
+            self.named_as_it_is(lease, named)?;
             self.leases.abandoned(lease)?;
         }
         if refused.false_history {
             self.claims.push(seq);
         }
         Ok(())
+    }
+
+    /// A credential's public name follows from its agent and its lease, so that nobody can be shown another's.
+    fn named_as_it_is(&self, lease: &LeaseId, named: &str) -> Result<(), Finding> {
+        if handle(&self.agent, lease) == named {
+            Ok(())
+        } else {
+            Err(Fault::Header.found(format!("{named:?} is not the public name of the lease {lease} of this agent")))
+        }
     }
 
     /// A session ends with its time, or by an operator's command.
@@ -206,7 +220,7 @@ impl AgentTrail {
             Release::Lease(lease) => lease == release.lease,
             Release::Req(req) => self.leases.made_by(&release.lease, req),
         };
-        self.leases.end(&release.lease)?;
+        self.leases.end(&release.lease, None)?;
         if named { Ok(()) } else { Err(Fault::RequestMembers.found("the agent gave back another lease")) }
     }
 

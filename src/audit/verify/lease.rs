@@ -206,9 +206,15 @@ impl Leases {
         Ok(())
     }
 
-    /// A lease ends, and gives what it was.
-    pub(super) fn end(&mut self, id: &LeaseId) -> Result<Live, Finding> {
+    /// A lease ends, and gives what it was. `outcome` is what its entry says of the backend.
+    pub(super) fn end(&mut self, id: &LeaseId, outcome: Option<&str>) -> Result<Live, Finding> {
         let lease = self.live.remove(id).ok_or_else(|| self.not_live(id))?;
+        if let Some(outcome) = outcome.filter(|outcome| *outcome != lease.revocation.outcome()) {
+            return Err(Fault::Lease.found(format!(
+                "the lease {id} ends with the outcome {outcome:?}, where its kind of credential leaves {:?}",
+                lease.revocation.outcome()
+            )));
+        }
         if lease.revocation == Revocation::Backend {
             self.at_backend.insert(id.bytes());
         }
@@ -239,8 +245,9 @@ impl Leases {
     }
 
     /// A lease ends by itself: at its time, or with its session.
-    pub(super) fn expire(&mut self, id: &LeaseId, ts: Timestamp, sessions: &Sessions) -> Result<(), Finding> {
-        let lease = self.end(id)?;
+    pub(super) fn expire(&mut self, expire: &entry::Expire, ts: Timestamp, sessions: &Sessions) -> Result<(), Finding> {
+        let id = &expire.lease;
+        let lease = self.end(id, Some(&expire.outcome))?;
         if lease.exp > ts && sessions.is_open(&lease.sid).is_ok() {
             return Err(Fault::Lease.found(format!(
                 "the lease {id} is said to have run out, but it lives until {} and its session is open",
