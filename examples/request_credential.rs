@@ -20,6 +20,7 @@ use nockvault::client::keyfile::{Places, find_agent};
 use nockvault::client::seen::{Memory, usual_dir};
 use nockvault::client::{Surroundings, place};
 use nockvault::id::{AgentName, RoleName};
+use nockvault::statement::reply::Revocation;
 use nockvault::time::Seconds;
 
 /// Ask a vault for a credential, as an agent.
@@ -67,6 +68,15 @@ async fn main() -> ExitCode {
     }
 }
 
+/// What the vault says of how the credential can be made useless before its time.
+fn revoked(how: Revocation) -> &'static str {
+    match how {
+        Revocation::None => "in no way: it is not revocable, and what was read stays known",
+        Revocation::Listed => "by a list that verifiers fetch from the vault",
+        Revocation::Backend => "where it lives, at once",
+    }
+}
+
 async fn run(arguments: Arguments) -> Result<(), Fault> {
     // Who the vault is, and who we are.
     let card = place::card(arguments.vault.as_deref())?;
@@ -92,6 +102,7 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     let purpose = arguments.purpose.try_into().map_err(Fault::local)?;
     let credential = session.request(&Ask::role(arguments.role).ttl(arguments.ttl).purpose(purpose)).await?;
     eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
+    eprintln!("revoked  {}", revoked(credential.hdr.revocation));
     eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);
     if let Some(path) = arguments.receipt {
         std::fs::write(&path, credential.receipt.write()).map_err(Fault::local)?;

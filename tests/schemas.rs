@@ -7,29 +7,66 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use nockvault::statement::schema;
+use serde_json::Value;
 
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/schema")
 }
 
-#[test]
-fn the_published_schemas_are_those_of_the_types() {
+/// Holds the files of a folder against these schemas, by their names.
+fn published(folder: &Path, schemas: impl IntoIterator<Item = (String, Value)>) {
     let regenerate = std::env::var_os("NOCKVAULT_REGENERATE").is_some();
     let mut wanted = BTreeSet::new();
-    for (name, schema) in schema::all() {
+    for (name, schema) in schemas {
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        let file = folder().join(format!("{name}.json"));
+        let file = folder.join(format!("{name}.json"));
         wanted.insert(format!("{name}.json"));
         if regenerate {
-            std::fs::create_dir_all(folder()).unwrap();
+            std::fs::create_dir_all(folder).unwrap();
             std::fs::write(&file, &text).unwrap();
         }
         let there = std::fs::read_to_string(&file).unwrap_or_default();
         assert!(there == text, "{} is not the schema of its type; run with NOCKVAULT_REGENERATE=1", file.display());
     }
-    let there: BTreeSet<String> =
-        std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(there, wanted, "proto/schema holds exactly the schemas of the statements");
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    let there: BTreeSet<String> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    assert_eq!(there, wanted, "{} holds other files than these", folder.display());
+}
+
+#[test]
+fn the_published_schemas_are_those_of_the_types() {
+    published(&folder(), schema::all());
+}
+
+#[cfg(feature = "daemon")]
+#[test]
+fn each_engine_publishes_what_it_takes_and_gives() {
+    use nockvault::crypto::signature::SigningKey;
+    use nockvault::engine::{Engine, all, jwt};
+    use nockvault::entropy::{Entropy, OsEntropy};
+
+    let entropy: std::sync::Arc<dyn Entropy> = std::sync::Arc::new(OsEntropy);
+    let key = SigningKey::generate(&*entropy);
+    let mut engines = all(&entropy, &nockvault::id::Aud::of_identity(&key.kid()));
+    engines.push(Box::new(jwt::Jwt::new(jwt::TokenKeys::one(key), "https://vault.example".into())));
+    let mut schemas = Vec::new();
+    for engine in &engines {
+        let (kind, shapes) = (engine.kind(), engine.schemas());
+        for (part, shape) in [("config", &shapes.config), ("params", &shapes.params)] {
+            let closed = |shape: &Value| shape["additionalProperties"] == false;
+            let ways = shape["oneOf"].as_array().or_else(|| shape["anyOf"].as_array());
+            let all_closed = ways.map_or_else(|| closed(shape), |ways| closed(shape) || ways.iter().all(closed));
+            assert!(all_closed, "{kind}.{part} takes members that it does not know: {shape}");
+        }
+        assert!(shapes.secret["properties"]["type"].is_object(), "the secret of {kind} does not say what it is");
+        let parts = [("config", shapes.config), ("params", shapes.params), ("secret", shapes.secret)];
+        schemas.extend(parts.map(|(part, mut shape)| {
+            shape["title"] = format!("{kind}.{part}").into();
+            (format!("{kind}.{part}"), shape)
+        }));
+    }
+    published(&folder().join("engine"), schemas);
 }
 
 #[test]

@@ -27,6 +27,12 @@ REQUEST = "application/vnd.nockvault.request.v1+json"
 RESPONSE = "application/vnd.nockvault.response.v1+json"
 CERT = "application/vnd.nockvault.cert.v1+json"
 SUITE = "X25519-HKDF-SHA256-CHACHA20POLY1305"
+# What the vault says of how a credential can be made useless before its time.
+REVOCABLE = {
+    "none": "in no way; what was read stays known",
+    "listed": "by a list that verifiers fetch from the vault",
+    "backend": "where it lives, at once",
+}
 
 
 class Untrusted(Exception):
@@ -370,6 +376,7 @@ def main():
         with open(given.receipt, "wb") as file:
             file.write(jcs(receipt))
     print(f"lease {hdr['lease']} of {hdr['role']}, a secret of type {secret['type']}", file=sys.stderr)
+    print(f"revocable: {REVOCABLE.get(hdr['revocation'], hdr['revocation'])}", file=sys.stderr)
     if given.reveal:
         print(secret.get("value", secret.get("token")))
 

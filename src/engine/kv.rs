@@ -29,7 +29,10 @@ pub struct Kv;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    /// The stored secret, of the use `kv`.
     secret: SecretName,
+    /// The version that is pinned; the newest where it is left out.
+    #[schemars(range(min = 1))]
     version: Option<u64>,
 }
 
@@ -39,9 +42,12 @@ struct Params {}
 
 #[derive(Serialize, JsonSchema)]
 struct Secret<'a> {
+    /// How `value` is written.
+    #[schemars(extend("enum" = ["utf8", "base64url"]))]
     encoding: &'static str,
     name: &'a SecretName,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "kv"))]
     kind: &'static str,
     value: &'a str,
     version: u64,

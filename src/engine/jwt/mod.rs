@@ -63,12 +63,17 @@ enum Alg {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    /// Whom tokens of this role may be for.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
     audience: Vec<String>,
+    /// Words with single spaces between them (RFC 6749, section 3.3).
     #[schemars(length(min = 1, max = 1024))]
     scope: Option<String>,
+    /// The name that the token's header gives its algorithm.
     #[serde(default)]
     alg: Alg,
+    /// Claims besides those that the vault sets. {{agent}}, {{session}}, {{role}} and {{lease}} in their texts are
+    /// replaced.
     #[serde(default)]
     claims: Map<String, Value>,
 }
@@ -76,16 +81,20 @@ struct Config {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
+    /// One of the role's audiences; it may be left out where there is only one.
     #[schemars(length(min = 1, max = 256))]
     audience: Option<String>,
+    /// Some of the words of the role's scope; all of them where it is left out.
     #[schemars(length(min = 1, max = 1024))]
     scope: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Secret<'a> {
+    /// The token, in its compact form (RFC 7515).
     token: &'a str,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "jwt"))]
     kind: &'static str,
 }
 
