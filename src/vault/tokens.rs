@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::answer::Outcome;
+use super::publish::FRESH;
 use super::{Vault, keys};
 use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::signature::SigningKey;
@@ -22,8 +23,6 @@ use crate::statement::key::KeyRotate;
 use crate::store::{Failure, KeptKey, Order, Store, TokenKey};
 use crate::time::{Seconds, Timestamp};
 
-/// For how long a list is given out again: whoever fetches it, and however often, costs one look in so much time.
-const FRESH: Seconds = Seconds(5);
 /// How often the keys are read anew.
 const READ_ANEW: Seconds = Seconds(60);
 
