@@ -75,7 +75,7 @@ async fn each_end_takes_the_credential_away_and_says_so() {
         let issued = kit.get(&vault, "far").await;
         assert_eq!(issued.hdr.revocation, Revocation::Backend);
         let handle = nockvault::id::handle(&kit.name, &issued.hdr.lease);
-        assert_eq!(vault.far.handles(), [handle.clone()], "{end}");
+        assert_eq!(vault.far.handles(), std::slice::from_ref(&handle), "{end}");
         assert_eq!(vault.far.bears(&handle), Some(issued.hdr.exp));
         let lease = &issued.hdr.lease;
         match end {
@@ -286,7 +286,7 @@ async fn a_lease_that_its_backend_clings_to_stops_no_other_and_can_be_given_up()
     let clung = nockvault::id::handle(&kit.name, &first.hdr.lease);
     vault.far.cling_to(&clung);
     vault.after(301).await;
-    assert_eq!(vault.far.handles(), [clung.clone()]);
+    assert_eq!(vault.far.handles(), std::slice::from_ref(&clung));
     let stuck = vault.stuck().await;
     assert_eq!(stuck.iter().map(|lease| &lease.id).collect::<Vec<_>>(), [&first.hdr.lease]);
     let undo = stuck[0].undo.clone().unwrap();

@@ -49,7 +49,8 @@ async fn a_scope_takes_back_what_it_names_and_nothing_else() {
         .flat_map(|agent| ["one", "two"].map(|sid| [format!("{agent}/{sid}/birds"), format!("{agent}/{sid}/far")]))
         .flatten()
         .collect();
-    let cases: [(Scope, fn(&str) -> bool, u64); 4] = [
+    type Case = (Scope, fn(&str) -> bool, u64);
+    let cases: [Case; 4] = [
         (Scope::Session(name("kit"), "one".parse().unwrap()), |lease| lease.starts_with("kit/one"), 2),
         (Scope::Agent(name("ada")), |lease| lease.starts_with("ada"), 4),
         (Scope::Role("far".parse().unwrap()), |lease| lease.ends_with("far"), 4),

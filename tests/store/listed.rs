@@ -2,25 +2,28 @@
 
 use nockvault::engine::ca::Ended;
 use nockvault::id::LeaseId;
-use nockvault::statement::lease::Release;
-use nockvault::store::Store;
+use nockvault::lease::State;
+use nockvault::statement::lease::{LeaseRevoke, Release, Scope};
+use nockvault::statement::reply::Revocation;
+use nockvault::store::{Order, Rules, Store};
 use nockvault::time::{Clock, Seconds, Timestamp};
-use rusqlite::params;
 
-use super::world::{Kit, World, role};
+use super::world::{Kit, RULES, World, role};
 
-async fn ended(world: &World, kit: &Kit) -> LeaseId {
-    let (lease, _) = world.issue(kit, "s1").await.unwrap();
-    let release = world.request(kit, "s1", Release::Lease(lease.clone())).await;
-    world.store().release(&release).await.unwrap();
-    lease
+/// A lease whose credential can be revoked in this way.
+async fn issued(world: &World, kit: &Kit, sid: &str, revocation: Revocation) -> LeaseId {
+    let request = world.wants(kit, sid).await;
+    world.record_as(&request, revocation).await.unwrap().0
 }
 
-/// Says how a lease would be revoked, when it ended and how.
-fn say(world: &World, lease: &LeaseId, revocation: &str, ended: Option<Timestamp>, state: &str) {
-    let sql = "UPDATE leases SET revocation = ?2, ended = ?3, state = ?4 WHERE id = ?1";
-    let row = params![lease.bytes(), revocation, ended.map(|at| at.0 as i64), state];
-    assert_eq!(world.intruder().execute(sql, row).unwrap(), 1);
+async fn release(world: &World, kit: &Kit, sid: &str, lease: &LeaseId) {
+    let release = world.request(kit, sid, Release::Lease(lease.clone())).await;
+    world.store().release(&release).await.unwrap();
+}
+
+async fn listed(world: &World, at: Timestamp) -> Vec<LeaseId> {
+    let listed = world.store().listed(&[role("other"), role("orders")], at).await.unwrap();
+    listed.into_iter().map(|ended| ended.lease).collect()
 }
 
 #[tokio::test]
@@ -28,44 +31,65 @@ async fn what_ended_before_its_time_is_listed_until_it_would_have_expired() {
     let world = World::new().await;
     let kit = world.granted("kit").await;
     let began = world.clock.now();
-    let at = |seconds| began.plus(Seconds(seconds));
     let mut wanted = Vec::new();
-    for (index, (revocation, state, is_listed)) in [
-        ("listed", "released", true),
-        ("listed", "revoked", true),
-        ("listed", "undelivered", true),
-        ("listed", "expired", false),
-        ("listed", "live", false),
-        ("none", "released", false),
-        ("backend", "revoked", false),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        world.clock.advance(Seconds(1));
-        let lease = ended(&world, &kit).await;
-        let row = world.store().lease(&lease).await.unwrap().unwrap();
-        // The first says nothing of when it ended.
-        let ended = (index > 0).then(|| at(100));
-        say(&world, &lease, revocation, ended, state);
-        if is_listed {
-            let ended = ended.unwrap_or(row.issued);
-            wanted.push(Ended { lease, handle: row.handle, ended, expires: row.expires });
-        }
-    }
-    let (orders, other) = (role("orders"), role("other"));
-    let ask = async |roles: &[_], now| world.store().listed(roles, now).await.unwrap();
-    let both = [other.clone(), orders.clone()];
-    assert_eq!(ask(&both, world.clock.now()).await, wanted);
-    assert_eq!(ask(&[other], world.clock.now()).await, []);
-    assert_eq!(ask(&[], world.clock.now()).await, []);
-    // A lease of 900 s that began after a second; the next ones a second later each.
-    assert_eq!(ask(&both, at(900)).await, wanted);
-    assert_eq!(ask(&both, at(901)).await, wanted[1..]);
-    assert_eq!(ask(&both, at(903)).await, []);
 
-    // A row that none of ours could be holds up no others.
-    let sql = "UPDATE leases SET ended = -5 WHERE id = ?1";
-    world.intruder().execute(sql, params![wanted[1].lease.bytes()]).unwrap();
-    assert_eq!(ask(&both, at(20)).await, [wanted[0].clone(), wanted[2].clone()]);
+    let released = issued(&world, &kit, "s1", Revocation::Listed).await;
+    world.clock.advance(Seconds(10));
+    release(&world, &kit, "s1", &released).await;
+    wanted.push(released.clone());
+
+    let revoked = issued(&world, &kit, "s1", Revocation::Listed).await;
+    let command = world.command(LeaseRevoke { scope: Scope::Lease(revoked.clone()) }).await;
+    world.order(&Order::RevokeLeases(&command)).await.result.unwrap();
+    wanted.push(revoked);
+
+    // What cannot be revoked, or is where it lives, is in no list; nor is what lives.
+    for revocation in [Revocation::None, Revocation::Backend] {
+        let lease = issued(&world, &kit, "s1", revocation).await;
+        release(&world, &kit, "s1", &lease).await;
+    }
+    issued(&world, &kit, "s1", Revocation::Listed).await;
+    assert_eq!(listed(&world, world.clock.now()).await, wanted);
+
+    let row = world.store().lease(&released).await.unwrap().unwrap();
+    let all = world.store().listed(&[role("orders")], world.clock.now()).await.unwrap();
+    let Ended { handle, ended, expires, .. } = &all[0];
+    assert_eq!((handle, *ended, *expires), (&row.handle, began.plus(Seconds(10)), row.expires));
+    assert_eq!(world.store().listed(&[role("other")], began).await.unwrap(), []);
+    assert_eq!(world.store().listed(&[], began).await.unwrap(), []);
+
+    let gone = world.store().lease(&released).await.unwrap().unwrap().expires;
+    assert_eq!(listed(&world, Timestamp(gone.0 - 1)).await.len(), 2);
+    assert_eq!(listed(&world, gone).await, wanted[1..]);
+}
+
+/// A lease that ended with its session is `expired`, and its credential would still be taken.
+#[tokio::test]
+async fn what_ended_with_its_session_is_listed_too() {
+    let world = World::with(Rules { session_idle: Seconds(300), ..RULES }).await;
+    let kit = world.granted("kit").await;
+    let lease = issued(&world, &kit, "s1", Revocation::Listed).await;
+    world.clock.advance(world.rules.session_idle);
+    world.store().end_due(100).await.unwrap();
+    let row = world.store().lease(&lease).await.unwrap().unwrap();
+    assert_eq!(row.state, State::Expired);
+    assert!(row.expires > world.clock.now(), "the session outlives its leases here, and the test shows nothing");
+    assert_eq!(listed(&world, world.clock.now()).await, [lease]);
+}
+
+#[tokio::test]
+async fn a_row_that_none_of_ours_could_be_holds_up_no_others() {
+    let world = World::new().await;
+    let (kit, ada) = (world.granted("kit").await, world.granted("ada").await);
+    let mut leases = Vec::new();
+    for kit in [&kit, &ada] {
+        let lease = issued(&world, kit, "s1", Revocation::Listed).await;
+        release(&world, kit, "s1", &lease).await;
+        leases.push(lease);
+    }
+    for change in ["ended = -5", "ended = ended + 1000", "handle = 'nv_other'"] {
+        let sql = format!("UPDATE leases SET {change} WHERE id = ?1");
+        world.intruder().execute(&sql, [leases[0].bytes()]).unwrap();
+        assert_eq!(listed(&world, world.clock.now()).await, leases[1..], "{change}");
+    }
 }

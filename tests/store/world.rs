@@ -327,7 +327,16 @@ impl World {
 
     /// Records an issuance for the request, as the flow would.
     pub(crate) async fn record(&self, request: &Authenticated<Request<Issue>>) -> Result<(LeaseId, EntryRef), Failure> {
-        let hdr = self.header(request);
+        self.record_as(request, Revocation::None).await
+    }
+
+    /// The same for a credential that can be revoked in this way.
+    pub(crate) async fn record_as(
+        &self,
+        request: &Authenticated<Request<Issue>>,
+        revocation: Revocation,
+    ) -> Result<(LeaseId, EntryRef), Failure> {
+        let hdr = Hdr { revocation, ..self.header(request) };
         let handle = nockvault::id::handle(&hdr.agent, &hdr.lease);
         let issuance = Issuance {
             request,

@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::{ChainId, Covered, Packed, digest, json, maybe_time, parsed, time};
-use crate::id::{AgentName, LeaseId, Sid};
+use super::views::Views;
+use crate::id::{AgentName, ChainName, LeaseId, Sid};
 use crate::lease::{Lease, State, Undo};
 use crate::registry::Session;
 use crate::seal::at_rest::{Mac, Ring};
@@ -79,10 +80,13 @@ pub(super) fn touch_session(
     Ok(())
 }
 
-/// The columns that [`read`] reads, in its order.
-pub(super) const LEASE: &str = "l.id, c.name, l.sid, l.role, l.seq, l.req, l.handle, l.issued, l.expires, l.latest, \
-                                l.renewable, l.state, l.revocation, l.ended, l.retry, l.tries, l.fault, l.request, \
-                                l.chain, l.mac FROM leases l JOIN chains c ON c.id = l.chain";
+/// The columns that [`read`] reads, in its order; `l` is the lease and `c` its chain.
+pub(super) const COLUMNS: &str = "l.id, c.name, l.sid, l.role, l.seq, l.req, l.handle, l.issued, l.expires, l.latest, \
+                                  l.renewable, l.state, l.revocation, l.ended, l.retry, l.tries, l.fault, l.request, \
+                                  l.chain, l.mac";
+
+/// The tables that they are of.
+pub(super) const TABLES: &str = "leases l JOIN chains c ON c.id = l.chain";
 
 /// What a lease's MAC covers. Who can write the database and has not the root key can so make no lease live longer, end
 /// unseen, or wait for its backend for ever.
@@ -109,7 +113,7 @@ fn covered(chain: ChainId, lease: &Lease, request: Option<&str>) -> Covered {
     Covered::new("leases", lease.id.as_str(), packed)
 }
 
-/// A lease out of the columns of [`LEASE`], as far as they can be read.
+/// A lease out of the columns of [`COLUMNS`], as far as they can be read.
 fn columns(row: &Row<'_>) -> rusqlite::Result<(Lease, Option<String>, ChainId)> {
     let retry = maybe_time(row, 14)?;
     let (tries, fault) = (row.get(15)?, row.get(16)?);
@@ -133,16 +137,29 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(Lease, Option<String>, ChainId)> 
     Ok((lease, row.get(17)?, row.get(18)?))
 }
 
-/// A lease, and of an intent its request, out of the columns of [`LEASE`], if the row is ours.
+/// A lease, and of an intent its request, out of the columns of [`COLUMNS`], if the row is ours.
 fn read_with(row: &Row<'_>, ring: &Ring) -> rusqlite::Result<(Lease, Option<String>)> {
     let (lease, request, chain) = columns(row)?;
     let mac = ours(Mac::from_slice(row.get_ref(19)?.as_blob()?))?;
     ours(covered(chain, &lease, request.as_deref()).verify(ring, &mac).then_some((lease, request)))
 }
 
-/// A lease out of the columns of [`LEASE`], if the row is ours.
+/// A lease out of the columns of [`COLUMNS`], if the row is ours.
 pub(super) fn read(row: &Row<'_>, ring: &Ring) -> rusqlite::Result<Lease> {
     read_with(row, ring).map(|(lease, _)| lease)
+}
+
+/// What was read of a row; nothing where none of ours could be it, and then its chain is set aside.
+pub(super) fn or_aside<T>(views: &Views, row: &Row<'_>, read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Err(error) if is_forged(&error) => {
+            if let Some(name) = parsed::<ChainName>(row, 1)? {
+                views.set_aside(&name, "a row of one of its leases is none of ours");
+            }
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 /// A lease's identifier as it is stored.
@@ -152,13 +169,13 @@ pub(super) fn lease_id(row: &Row<'_>, column: usize) -> rusqlite::Result<LeaseId
 
 /// The lease of this identifier.
 pub(super) fn by_id(conn: &Connection, ring: &Ring, id: &LeaseId) -> rusqlite::Result<Option<Lease>> {
-    let sql = format!("SELECT {LEASE} WHERE l.id = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.id = ?1");
     conn.prepare_cached(&sql)?.query_row([id.bytes()], |row| read(row, ring)).optional()
 }
 
 /// The intent of this identifier, with its request.
 pub(super) fn intent(conn: &Connection, ring: &Ring, id: &LeaseId) -> rusqlite::Result<Option<(Lease, String)>> {
-    let sql = format!("SELECT {LEASE} WHERE l.id = ?1 AND l.state = 'intended'");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.id = ?1 AND l.state = 'intended'");
     let found = conn.prepare_cached(&sql)?.query_row([id.bytes()], |row| read_with(row, ring)).optional()?;
     found.map(|(lease, request)| Ok((lease, ours(request)?))).transpose()
 }
@@ -169,7 +186,7 @@ pub(super) fn by_req(
     ring: &Ring,
     req: &crate::crypto::hash::Digest,
 ) -> rusqlite::Result<Option<Lease>> {
-    let sql = format!("SELECT {LEASE} WHERE l.req = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.req = ?1");
     conn.prepare_cached(&sql)?.query_row([req.as_bytes()], |row| read(row, ring)).optional()
 }
 
@@ -231,7 +248,7 @@ pub(super) fn write(conn: &Connection, ring: &Ring, chain: ChainId, lease: &Leas
 
 /// Covers the rows that were written before leases had MACs.
 pub(super) fn cover_all(conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
-    let sql = format!("SELECT {LEASE} WHERE l.mac = x''");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.mac = x''");
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -249,7 +266,7 @@ pub(super) fn live_of_session(
     chain: ChainId,
     sid: &Sid,
 ) -> rusqlite::Result<Vec<Lease>> {
-    let sql = format!("SELECT {LEASE} WHERE l.chain = ?1 AND l.sid = ?2 AND l.state = 'live'");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.chain = ?1 AND l.sid = ?2 AND l.state = 'live'");
     conn.prepare_cached(&sql)?.query_map(params![chain, sid.as_str()], |row| read(row, ring))?.collect()
 }
 
@@ -260,7 +277,7 @@ pub(super) fn live_of_grant(
     chain: ChainId,
     grant: u64,
 ) -> rusqlite::Result<Vec<Lease>> {
-    let sql = format!("SELECT {LEASE} WHERE l.chain = ?1 AND l.state = 'live' AND l.seq = ?2");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.chain = ?1 AND l.state = 'live' AND l.seq = ?2");
     conn.prepare_cached(&sql)?.query_map(params![chain, grant], |row| read(row, ring))?.collect()
 }
 

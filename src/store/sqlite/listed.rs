@@ -3,37 +3,38 @@
 
 use rusqlite::params;
 
-use super::leases;
+use super::leases::{self, COLUMNS};
 use super::reader::Instant;
-use super::rows::time;
 use super::stop::Stop;
 use crate::engine::ca::Ended;
 use crate::id::RoleName;
+use crate::lease::Lease;
 use crate::time::Timestamp;
 
-/// The ended leases of these roles whose credential would still be taken at `now`, by when it expires. A row that none
-/// of ours could be is left out: who can write it could as well have taken it away, and it holds up no others.
+/// The ended leases of these roles whose credential would still be taken at `now`, by when it expires: also those that
+/// ended with their session. A row that none of ours could be sets its agent's chain aside and holds up no others.
 pub(super) fn listed(at: Instant<'_>, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Stop> {
-    // What an old row does not say happened at the earliest that it could: a list that dates a revocation later than it
-    // was would let the credential pass for a while more.
-    let sql = "SELECT id, handle, COALESCE(ended, issued), expires FROM leases INDEXED BY leases_listed
-               WHERE revocation = 'listed' AND state IN ('released', 'revoked', 'undelivered')
-                 AND role = ?1 AND expires > ?2 ORDER BY expires";
-    let mut statement = at.conn.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM leases l INDEXED BY leases_listed JOIN chains c ON c.id = l.chain
+         WHERE l.revocation = 'listed' AND l.state NOT IN ('live', 'intended') AND l.role = ?1 AND l.expires > ?2
+         ORDER BY l.expires"
+    );
+    let mut statement = at.conn.prepare_cached(&sql)?;
     let mut found = Vec::new();
     for role in roles {
         let mut rows = statement.query(params![role.as_str(), now.0])?;
         while let Some(row) = rows.next()? {
-            match ended(row) {
-                Ok(one) => found.push(one),
-                Err(error) if leases::is_forged(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let read = leases::read(row, &at.shared.ring);
+            // What an old row does not say happened at the earliest that it could: a list that dates a revocation later
+            // than it was would let the credential pass for a while more.
+            let ended = |lease: Lease| Ended {
+                ended: lease.ended.unwrap_or(lease.issued),
+                lease: lease.id,
+                handle: lease.handle,
+                expires: lease.expires,
+            };
+            found.extend(leases::or_aside(&at.shared.views, row, read)?.map(ended));
         }
     }
     Ok(found)
-}
-
-fn ended(row: &rusqlite::Row<'_>) -> rusqlite::Result<Ended> {
-    Ok(Ended { lease: leases::lease_id(row, 0)?, handle: row.get(1)?, ended: time(row, 2)?, expires: time(row, 3)? })
 }

@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion};
 use super::chains;
+use super::leases::{self, COLUMNS, TABLES};
 use super::reader::Instant;
 use super::rows::{maybe_time, parsed, time};
 use super::stop::Stop;
+use super::takebacks;
 use super::views::Held;
-use super::{leases, takebacks};
 use crate::denial::Reason;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, RoleName, SecretName};
@@ -166,7 +167,7 @@ pub(super) fn leases(
     let condition = if chain.is_some() { "l.chain = ?2 AND" } else { "?2 IS NULL AND" };
     // Those that wait for their backends are few, and stand in an index of their own.
     let waits = if which == Which::Stuck { "l.retry IS NOT NULL AND l.state != 'intended' AND" } else { "" };
-    let sql = format!("SELECT {} WHERE {waits} {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3", leases::LEASE);
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {waits} {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3");
     let mut statement = at.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![before, chain, LOOKED_AT + 1])?;
     let (mut items, mut seen, mut last) = (Vec::new(), 0, None);

@@ -200,7 +200,7 @@ CREATE INDEX leases_live_by_role ON leases (role) WHERE state = 'live';
 CREATE INDEX leases_intended ON leases (retry) WHERE state = 'intended';
 CREATE INDEX leases_undo ON leases (role, retry) WHERE retry IS NOT NULL AND state != 'intended';
 CREATE INDEX leases_listed ON leases (role, expires)
-    WHERE revocation = 'listed' AND state IN ('released', 'revoked', 'undelivered');
+    WHERE revocation = 'listed' AND state NOT IN ('live', 'intended');
 CREATE TABLE takebacks (
     id INTEGER PRIMARY KEY,
     scope TEXT NOT NULL,

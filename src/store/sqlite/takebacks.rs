@@ -5,7 +5,7 @@
 use rusqlite::{Connection, Row, ToSql, params};
 
 use super::due::{open_chain, unless_forged};
-use super::leases::{self, LEASE};
+use super::leases::{self, COLUMNS, TABLES};
 use super::requests;
 use super::rows::{ChainId, Covered, Packed, parsed};
 use super::stop::Stop;
@@ -35,8 +35,11 @@ fn text(value: &impl serde::Serialize) -> String {
     String::from_utf8(crate::crypto::json::canonical(value)).expect("canonical JSON is UTF-8")
 }
 
+/// What a condition compares with.
+type Values = Vec<Box<dyn ToSql>>;
+
 /// The condition of the live leases of a scope that were issued up to `?1`, and what it compares with.
-fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Vec<Box<dyn ToSql>>), Stop> {
+fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Values), Stop> {
     let chain = |name: &ChainName| -> Result<ChainId, Stop> {
         let sql = "SELECT id FROM chains WHERE name = ?1";
         Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
@@ -64,7 +67,7 @@ pub(super) fn count(tx: &Tx<'_>, scope: &Scope, before: Timestamp) -> Result<u64
 /// Ends at most `limit` leases of a scope. Gives how many.
 pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &By, limit: u64) -> Result<u64, Stop> {
     let (condition, values) = condition(tx.conn, scope)?;
-    let sql = format!("SELECT {LEASE} WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
     let found = {
         let mut all: Vec<&dyn ToSql> = vec![&before.0];
         all.extend(values.iter().map(AsRef::as_ref));

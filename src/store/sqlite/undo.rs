@@ -4,9 +4,8 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::super::{Backlog, Sweep};
-use super::leases::{self, LEASE};
+use super::leases::{self, COLUMNS, TABLES};
 use super::reader::Instant;
-use super::rows::parsed;
 use super::stop::Stop;
 use super::tx::Tx;
 use crate::audit::entry;
@@ -46,21 +45,15 @@ pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
 /// What of a role is to be tried at `now`, longest due first.
 pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Stop> {
     let sql = format!(
-        "SELECT {LEASE} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
+        "SELECT {COLUMNS} FROM {TABLES} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
          ORDER BY l.retry LIMIT ?3"
     );
     let mut statement = at.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![role.as_str(), now.0, limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        match leases::read(row, &at.shared.ring) {
-            Err(error) if leases::is_forged(&error) => {
-                if let Some(name) = parsed::<ChainName>(row, 1)? {
-                    at.shared.views.set_aside(&name, "a lease that waits for its backend is none of ours");
-                }
-            }
-            lease => found.push(lease?),
-        }
+        let read = leases::read(row, &at.shared.ring);
+        found.extend(leases::or_aside(&at.shared.views, row, read)?);
     }
     Ok(found)
 }
