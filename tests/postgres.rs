@@ -470,6 +470,32 @@ async fn a_revocation_waits_for_a_creation_that_is_still_on_its_way() {
 }
 
 #[tokio::test]
+async fn a_revocation_that_was_broken_off_leaves_the_role_locked_out_and_goes_on_later() {
+    let server = Server::start().await;
+    let (engine, values) = (engine(), Passwords::of(&server));
+    let lease = Lease::new(&with(config(&server), "grants", json!(["orders_maker"])));
+    let secret = lease.mint(&engine, &values).await.unwrap();
+    let client = login(&server, &secret).await.unwrap();
+    client.batch_execute("CREATE TABLE public.busy (i int); GRANT ALL ON public.busy TO orders_read").await.unwrap();
+
+    // Somebody else holds the table, so that it cannot change hands.
+    server.sql_in("orders", "CREATE ROLE other LOGIN PASSWORD 'x' IN ROLE orders_read").await;
+    let other = server.client("other", "x").await.unwrap();
+    other.batch_execute("BEGIN; SELECT * FROM public.busy").await.unwrap();
+    for _ in 0..2 {
+        let cut = tokio::time::timeout(Duration::from_millis(700), engine.revoke(lease.made(), &values)).await;
+        assert!(cut.is_err(), "{cut:?}");
+        assert!(client.batch_execute("SELECT 1").await.is_err(), "its session lives");
+        let refused = login(&server, &secret).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION), "{refused:?}");
+        assert_eq!(engine.list(&lease.config, &values).await.unwrap(), std::slice::from_ref(&lease.handle));
+    }
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(engine.revoke(lease.made(), &values).await.unwrap(), Undone::Revoked);
+    assert!(!role_exists(&server, &lease.handle).await);
+}
+
+#[tokio::test]
 async fn a_rotation_that_was_broken_off_locks_nobody_out() {
     let server = Server::start().await;
     let (engine, values) = (engine(), Passwords::of(&server));

@@ -80,11 +80,11 @@ impl Server {
     }
 
     async fn run(&mut self) -> Result<(), String> {
-        let data = self.folder.path().join("data");
+        let (data, logged) = (self.folder.path().join("data"), self.log().len());
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let (log, errors) = (log.try_clone().unwrap(), log);
         let mut command = Command::new("sh");
-        command.args(["-c", WATCH, "sh"]);
+        command.args(["-c", WATCH]).arg(self.folder.path());
         command.args(as_its_user()).arg(binary("postgres")).arg("-D").arg(&data);
         command.arg("-p").arg(self.port.to_string()).arg("-k").arg(self.socket_dir());
         for setting in SETTINGS {
@@ -96,7 +96,7 @@ impl Server {
             if self.try_client("postgres", SUPERUSER, SUPERUSER_PASSWORD).await.is_ok() {
                 return Ok(());
             }
-            if self.running.as_mut().unwrap().try_wait().unwrap().is_some() {
+            if self.log()[logged..].contains("could not create any TCP/IP sockets") {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -113,7 +113,15 @@ impl Server {
     /// Starts it again, where it was.
     pub async fn start_again(&mut self) {
         self.end("INT");
-        self.run().await.unwrap();
+        let mut started = self.run().await;
+        for _ in 0..5 {
+            // Somebody else may have had the port for a moment.
+            if started.is_err() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                started = self.run().await;
+            }
+        }
+        started.unwrap();
     }
 
     /// Sends the signal and waits for the end.
@@ -204,9 +212,10 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command until a line comes or the pipe closes, then sends it the signal of the line, or the harshest that
-/// still ends it in order.
-const WATCH: &str = r#""$@" </dev/null & server=$!; read -r signal; kill -"${signal:-QUIT}" $server; wait $server"#;
+/// Runs a command until a line comes, and sends it the signal of that line. Where the pipe closes without one, the test
+/// died: the command is ended, and its folder goes too.
+const WATCH: &str = r#""$@" </dev/null & server=$!; read -r signal; kill -"${signal:-QUIT}" $server; wait $server
+    [ -n "$signal" ] || rm -rf "$0""#;
 
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",

@@ -22,9 +22,11 @@ pub(super) enum Tls {
     /// TLS; the server's certificate must be good for `host` under an authority in `ca`.
     VerifyFull,
     /// TLS with whatever certificate the server shows. The login is bound to that certificate (SCRAM with channel
-    /// binding, RFC 5929), so that a stranger in the middle who does not know the admin's password is refused.
+    /// binding, RFC 5929), so that a stranger in the middle who does not know the admin's password is refused. The
+    /// certificate must be signed with RSA or ECDSA: there is no binding to others.
     Require,
-    /// No TLS. For a unix socket, or where something else protects the way.
+    /// No TLS. For a unix socket, or where something else protects the way: a stranger on it could ask for the admin's
+    /// password in clear text.
     Off,
 }
 
@@ -43,10 +45,12 @@ pub(super) struct Config {
     #[schemars(length(min = 1, max = 63))]
     pub(super) database: String,
     /// The vault's own role at the server: it may create roles (`CREATEROLE`), is a member of `pg_signal_backend`, and
-    /// may grant each of `grants`. It need not be a superuser.
+    /// may grant each of `grants`. It need not be a superuser. From PostgreSQL 16 on only the maker of a role may
+    /// remove it: keep this one while leases live.
     #[schemars(length(min = 1, max = 63))]
     pub(super) user: String,
-    /// The name of the stored secret, of the use `backend`, that holds this role's password.
+    /// The name of the stored secret, of the use `backend`, that holds this role's password. Each server has a secret of
+    /// its own: a new version becomes good at one server at a time.
     pub(super) password: SecretName,
     /// How the way there is protected. Left out, it is `verify-full`, and `off` for a unix socket.
     pub(super) tls: Option<Tls>,

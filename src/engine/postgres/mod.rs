@@ -18,15 +18,18 @@
 //! Connect to the server itself: a pooler that shares connections between transactions loses the locks that this engine
 //! holds. Made for PostgreSQL 12 and later.
 //!
-//! Role: see [`Config`] and [`template`]. Params: none. Secret: `{"type":"postgres","username","password","host","port",
-//! "database","sslmode","url"}`, and `ca` where the server's certificate is checked; `sslmode` and `url` are libpq's.
+//! Role: `{"host","port","database","user","password","tls","ca","grants","connections","owner","databases","creation",
+//! "renewal","revocation"}`, of which `host`, `database`, `user` and `password` (the name of a stored secret) must be
+//! there, and `ca` where the certificate is checked; the schema says what each is, and [`template`] how statements are
+//! written. Params: none. Secret: `{"type":"postgres","username","password","host","port","database","sslmode","url"}`,
+//! and `ca` where the server's certificate is checked; `sslmode` and `url` are libpq's.
 
 mod admin;
 mod config;
 mod fault;
 mod pool;
-mod role;
-mod template;
+pub mod role;
+pub mod template;
 mod tls;
 
 use std::fmt;

@@ -2,14 +2,14 @@
 //!
 //! | after | leaves | and then |
 //! |---|---|---|
-//! | any step of [`make`] but the last | nothing: the transaction ends with its connection | |
-//! | the commit of [`make`] | the role, which the recorded intent names | [`remove`] finds it |
-//! | [`remove`], locked out | a role without login, perhaps with sessions | called again, it ends them |
-//! | [`remove`], sessions ended | a role without login, perhaps with objects | called again, it cleans up |
-//! | [`remove`], cleaned | a role without login, rights and objects | called again, it drops the role |
+//! | any step of `make` but the last | nothing: the transaction ends with its connection | |
+//! | the commit of `make` | the role, which the recorded intent names | `remove` finds it |
+//! | `remove`, locked out | a role without login, perhaps with sessions | called again, it ends them |
+//! | `remove`, sessions ended | a role without login, perhaps with objects | called again, it cleans up |
+//! | `remove`, cleaned | a role without login, rights and objects | called again, it drops the role |
 //!
-//! [`make`] and [`remove`] of one name exclude each other by an advisory lock, so that a commit which is still on its way
-//! cannot bring a role back after [`remove`] has found none.
+//! `make` and `remove` of one name exclude each other by an advisory lock, so that a commit which is still on its way
+//! cannot bring a role back after `remove` has found none.
 
 use std::time::Duration;
 
