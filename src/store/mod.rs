@@ -534,8 +534,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn undone(&self, lease: &LeaseId, outcome: Undone) -> Result<Option<EntryRef>, Failure>;
     /// Records that it could not be undone now, and when it is tried next.
     async fn not_undone(&self, lease: &LeaseId, fault: &str, retry: Timestamp) -> Result<(), Failure>;
-    /// Whether a lease answers for its credential: it lives, is about to, or is being undone.
-    async fn answered_for(&self, lease: &LeaseId) -> Result<bool, Failure>;
+    /// Whether a lease answers for its credential at `now`: it lives, is about to, or is being undone.
+    async fn answered_for(&self, lease: &LeaseId, now: Timestamp) -> Result<bool, Failure>;
     /// Records that a credential without a lease was found and taken away; entry `swept` in `_vault`.
     async fn swept(&self, sweep: &Sweep) -> Result<EntryRef, Failure>;
 

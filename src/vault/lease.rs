@@ -76,7 +76,9 @@ impl Vault {
         asking.bind(None, self)?;
         let (lease, entry) = self.store.release(&asking.authenticated).await.map_err(|failure| failure.denial())?;
         failpoint!("release: committed");
-        self.wake.notify_one();
+        if lease.revocation == Revocation::Backend {
+            self.wake.notify_one();
+        }
         let req = asking.req();
         let reply: Reply =
             Box::new(move |pen, receipt| pen.release(receipt, |entry| Released::new(entry, lease.id, req)));

@@ -1,6 +1,6 @@
 //! The sweep: what this vault once made at a backend and no lease answers for is taken away. A lease that was forgotten,
 //! a store that was put back to an older state, a row that somebody deleted: each leaves such an orphan, and the backend
-//! can tell which. It is done at the start and then every hour, and each orphan stands in `_vault`.
+//! can tell which. So does a chain that is set aside, for nothing of it can be ended any more. It is done at the start and then every hour, and each orphan stands in `_vault`.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Vault {
         };
         for handle in handles {
             let Some((agent, lease)) = of_handle(&handle) else { continue };
-            match self.store.answered_for(&lease).await {
+            match self.store.answered_for(&lease, self.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => self.take_away(role, engine, (&handle, &agent, &lease)).await,
                 Err(failure) => tracing::warn!(why = %failure, handle, "a lease could not be looked up"),

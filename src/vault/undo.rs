@@ -214,7 +214,6 @@ impl Vault {
         };
         match recorded {
             Ok(()) => tried,
-            Err(Failure::Denied(denial)) if denial.reason == Reason::Quarantined => tried,
             Err(failure) => {
                 tracing::warn!(lease = %lease.id, why = %failure, "what came of a lease could not be recorded");
                 Tried::Unrecorded

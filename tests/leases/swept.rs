@@ -61,3 +61,27 @@ async fn what_waits_for_its_backend_is_left_to_its_lease() {
     assert!(vault.far.handles().is_empty());
     assert!(!kinds(&vault.entries(&ChainName::vault()).await).contains(&"swept"));
 }
+
+/// Nothing of a chain that is set aside can be ended in the store; its credentials end at their backend all the same.
+#[tokio::test]
+async fn what_a_quarantined_chain_had_is_taken_away_when_its_time_is_over() {
+    let (mut vault, mut kit) = world().await;
+    let (ended, live) = (kit.get(&vault, "far").await, kit.get(&vault, "far").await);
+    vault.far.temper(Temper::Away);
+    kit.release(&vault, &ended.hdr.lease).await;
+    vault.shut();
+    let last = "UPDATE lines SET leaf = zeroblob(32) WHERE at = (SELECT MAX(l.at) FROM lines l JOIN chains c
+                ON l.at >> 32 = c.id WHERE c.name = 'kit')";
+    assert_eq!(vault.database().execute(last, []).unwrap(), 1);
+    vault.reopen().await;
+    vault.far.temper(Temper::Well);
+    vault.vault().tend_once().await;
+    vault.vault().undo_once().await;
+    assert_eq!(vault.far.handles().len(), 2, "it was undone and could not be recorded");
+    vault.vault().sweep().await;
+    assert_eq!(vault.far.handles(), [handle(&kit.name, &live.hdr.lease)], "what lives is left alone");
+    vault.clock.advance(nockvault::time::Seconds(700));
+    vault.vault().sweep().await;
+    assert!(vault.far.handles().is_empty());
+    assert_eq!(kinds(&vault.entries(&ChainName::vault()).await).iter().filter(|kind| **kind == "swept").count(), 2);
+}

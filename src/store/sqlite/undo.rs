@@ -12,9 +12,9 @@ use crate::audit::entry;
 use crate::denial::Reason;
 use crate::engine::Undone;
 use crate::id::{ChainName, LeaseId, RoleName};
-use crate::lease::{Lease, Undo};
+use crate::lease::{Lease, State, Undo};
 use crate::statement::reply::EntryRef;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// The condition of a lease that is over and not undone; the index of it is `leases_undo`.
 const WAITS: &str = "retry IS NOT NULL AND state != 'intended'";
@@ -42,7 +42,8 @@ pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
     Ok(found)
 }
 
-/// What of a role is to be tried at `now`, longest due first.
+/// What of a role is to be tried at `now`, longest due first. What belongs to a chain that is set aside could not be
+/// recorded and would be tried without end: the sweep takes it away.
 pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Stop> {
     let sql = format!(
         "SELECT {COLUMNS} FROM {TABLES} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
@@ -53,7 +54,8 @@ pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let read = leases::read(row, &at.shared.ring);
-        found.extend(leases::or_aside(&at.shared.views, row, read)?);
+        let aside = |lease: &Lease| at.shared.views.is_aside(&ChainName::from(&lease.agent));
+        found.extend(leases::or_aside(&at.shared.views, row, read)?.filter(|lease| !aside(lease)));
     }
     Ok(found)
 }
@@ -85,10 +87,21 @@ pub(super) fn not_undone(tx: &mut Tx<'_>, id: &LeaseId, fault: &str, retry: Time
     Ok(())
 }
 
-/// Whether a lease answers for the credential of this name: it lives, is about to, or is being undone.
-pub(super) fn answered_for(at: Instant<'_>, id: &LeaseId) -> Result<bool, Stop> {
-    let sql = "SELECT 1 FROM leases WHERE id = ?1 AND (state IN ('intended', 'live') OR retry IS NOT NULL)";
-    Ok(at.conn.prepare_cached(sql)?.exists(params![id.bytes()])?)
+/// For how long a lease that should have ended is still taken to answer for its credential: it is about to end.
+const LATE: Seconds = Seconds(300);
+
+/// Whether a lease answers for its credential: it lives, is about to, or is being undone. One whose row is none of ours
+/// answers for nothing, and one whose chain is set aside only as long as it would live: nobody ends it any more.
+pub(super) fn answered_for(at: Instant<'_>, id: &LeaseId, now: Timestamp) -> Result<bool, Stop> {
+    let lease = match leases::by_id(at.conn, &at.shared.ring, id) {
+        Err(error) if leases::is_forged(&error) => return Ok(false),
+        found => found?,
+    };
+    Ok(lease.is_some_and(|lease| match lease.state {
+        State::Intended => true,
+        State::Live => now < lease.expires.plus(LATE),
+        _ => lease.undo.is_some() && !at.shared.views.is_aside(&ChainName::from(&lease.agent)),
+    }))
 }
 
 /// Records that a credential was found at a backend that no lease answers for, and was taken away.

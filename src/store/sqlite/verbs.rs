@@ -212,9 +212,9 @@ impl Store for Sqlite {
         self.write(Weight::Ends, None, move |tx| undo::not_undone(tx, &lease, &fault, retry)).await
     }
 
-    async fn answered_for(&self, lease: &LeaseId) -> Result<bool, Failure> {
+    async fn answered_for(&self, lease: &LeaseId, now: Timestamp) -> Result<bool, Failure> {
         let lease = lease.clone();
-        self.read(move |at| undo::answered_for(at, &lease)).await
+        self.read(move |at| undo::answered_for(at, &lease, now)).await
     }
 
     async fn swept(&self, sweep: &Sweep) -> Result<EntryRef, Failure> {
