@@ -1,53 +1,17 @@
 //! The agent in Python, with nothing of ours underneath, against a real vault; and the verifier in Rust over the chain
 //! that came of it. Two readings of the formats that agree.
-//!
-//! The Python of `NOCKVAULT_PYTHON` is used, or the environment in `target/python`, which is made where it is missing.
 
 #![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
 
 mod programs;
 
-use programs::{Said, Vault, program, said};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A Python that has what the agent needs, and the folder with the stubs.
-static PYTHON: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
-    let root = Path::new(ROOT);
-    let venv = root.join("target/python");
-    let python = std::env::var_os("NOCKVAULT_PYTHON").map_or_else(|| venv.join("bin/python"), PathBuf::from);
-    let imports = "import grpc, grpc_tools, google.protobuf, cryptography";
-    let complete = Command::new(&python).args(["-c", imports]).output().is_ok_and(|output| output.status.success());
-    if !complete {
-        said(Command::new("python3").args(["-m", "venv"]).arg(&venv)).ok();
-        let requirements = root.join("examples/python/requirements.txt");
-        let mut pip = Command::new(venv.join("bin/pip"));
-        said(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements)).ok();
-    }
-    let python = if complete { python } else { venv.join("bin/python") };
-
-    let stubs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-stubs");
-    fs::create_dir_all(&stubs).unwrap();
-    let mut protoc = Command::new(&python);
-    protoc.current_dir(root).args(["-m", "grpc_tools.protoc", "-I", "proto"]);
-    for to in ["--python_out", "--grpc_python_out"] {
-        protoc.arg(format!("{to}={}", stubs.display()));
-    }
-    said(protoc.args(["proto/nockvault/v1/envelope.proto", "proto/nockvault/v1/agent.proto"])).ok();
-    (python, stubs)
-});
+use programs::{Said, Vault, foreign, program, said};
 
 fn python(vault: &Vault, arguments: &[&str]) -> Said {
-    let (python, stubs) = &*PYTHON;
-    let mut command = program(python, vault.path());
-    let path = std::env::join_paths([stubs.as_path(), &Path::new(ROOT).join("examples/python")]).unwrap();
-    said(command.env("PYTHONPATH", path).env("PYTHONDONTWRITEBYTECODE", "1").args(arguments))
+    said(foreign::python(vault.path()).args(arguments))
 }
 
 const ASK: [&str; 9] =

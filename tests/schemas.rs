@@ -43,7 +43,7 @@ fn the_published_schemas_are_those_of_the_types() {
 #[test]
 fn each_engine_publishes_what_it_takes_and_gives() {
     use nockvault::crypto::signature::SigningKey;
-    use nockvault::engine::{Engine, all, jwt};
+    use nockvault::engine::{all, jwt};
     use nockvault::entropy::{Entropy, OsEntropy};
 
     let entropy: std::sync::Arc<dyn Entropy> = std::sync::Arc::new(OsEntropy);
