@@ -125,7 +125,11 @@ async fn a_message_is_measured_before_it_is_believed() {
         }),
     };
     let over = agents.request_credential(envelope(40_000, 64)).await.expect_err("it is too large");
-    assert_eq!((over.code(), over.details().len()), (Code::OutOfRange, 0));
+    assert_eq!(
+        (over.code(), reason(&over).as_str()),
+        (Code::InvalidArgument, "oversize"),
+        "and is not read to its end"
+    );
     let long = agents.request_credential(envelope(9_000, 64)).await.expect_err("it is too large");
     assert_eq!((long.code(), reason(&long).as_str()), (Code::InvalidArgument, "oversize"));
     let shapeless = agents.request_credential(envelope(10, 63)).await.expect_err("it has no shape");
@@ -138,9 +142,10 @@ async fn a_message_is_measured_before_it_is_believed() {
 
     let metrics = http(daemon.http, "/metrics").await;
     for line in [
-        "nockvault_requests_total{rpc=\"RequestCredential\",code=\"OUT_OF_RANGE\"} 1",
+        "nockvault_requests_total{rpc=\"RequestCredential\",code=\"INVALID_ARGUMENT\"} 3",
         "nockvault_requests_total{rpc=\"RequestCredential\",code=\"UNAUTHENTICATED\"} 1",
         "nockvault_refusals_total{reason=\"malformed\"} 1",
+        "nockvault_refusals_total{reason=\"oversize\"} 2",
         "nockvault_refusals_total{reason=\"unauthenticated\"} 1",
     ] {
         assert!(metrics.contains(line), "no {line} in\n{metrics}");

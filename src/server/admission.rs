@@ -1,7 +1,7 @@
 //! How many requests are in hand. A request for a method of ours takes a place before its message is read and keeps it
 //! until it is answered; without a free place it is refused with `busy` at once, and nothing queues. Agents and
 //! operators have places of their own, so that a fleet in a storm does not keep its operators out. Health and
-//! reflection take no place.
+//! reflection take no place. A message beyond its limit, which is not read to its end, is refused in the vault's words.
 //!
 //! Here, too, each request is measured and logged: method, code, time and peer, never what it holds.
 
@@ -29,7 +29,7 @@ pub struct Admission {
     all: u32,
     timeout: Duration,
     telemetry: Telemetry,
-    busy: Arc<dyn Fn() + Send + Sync>,
+    unread: Arc<dyn Fn(Reason) + Send + Sync>,
 }
 
 impl fmt::Debug for Admission {
@@ -39,20 +39,20 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// So many places, each for at most `timeout`; `busy` is told of each request that got none.
+    /// So many places, each for at most `timeout`; `unread` is told why each request was refused that was not read.
     #[must_use]
     pub fn new(
         places: u32,
         timeout: Duration,
         telemetry: Telemetry,
-        busy: impl Fn() + Send + Sync + 'static,
+        unread: impl Fn(Reason) + Send + Sync + 'static,
     ) -> Admission {
         Admission {
             places: Arc::new(Semaphore::new(places as usize)),
             all: places,
             timeout,
             telemetry,
-            busy: Arc::new(busy),
+            unread: Arc::new(unread),
         }
     }
 
@@ -60,6 +60,11 @@ impl Admission {
     pub async fn idle(&self) {
         // The semaphore is never closed.
         let _ = self.places.acquire_many(self.all).await;
+    }
+
+    fn refuse_unread(&self, reason: Reason) -> Response<Body> {
+        (self.unread)(reason);
+        self.refuse(reason).into_http()
     }
 
     fn refuse(&self, reason: Reason) -> Status {
@@ -109,11 +114,9 @@ where
         Box::pin(async move {
             let begin = Instant::now();
             let answer = match Arc::clone(&admission.places).try_acquire_owned() {
-                Err(_) => {
-                    (admission.busy)();
-                    Ok(admission.refuse(Reason::Busy).into_http())
-                }
+                Err(_) => Ok(admission.refuse_unread(Reason::Busy)),
                 Ok(_place) => match tokio::time::timeout(admission.timeout, inner.call(request)).await {
+                    Ok(Ok(answer)) if code_of(&answer) == TOO_LARGE => Ok(admission.refuse_unread(Reason::Oversize)),
                     Ok(answer) => answer,
                     // What was under way may still become durable; the vault undoes it then.
                     Err(_) => Ok(admission.refuse(Reason::OutcomeUnknown).into_http()),
@@ -129,6 +132,9 @@ where
         })
     }
 }
+
+/// What tonic says of a message beyond its limit. No refusal of ours has this code.
+const TOO_LARGE: Code = Code::OutOfRange;
 
 /// The gRPC code of an answer. One that ends well has it in its trailers, which come after the message; a refusal has
 /// it in its head.
@@ -181,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_too_many_is_refused_at_once() {
         let held = Held::default();
-        let admission = Admission::new(2, Duration::from_secs(60), Telemetry::new(), || {});
+        let admission = Admission::new(2, Duration::from_secs(60), Telemetry::new(), |_| {});
         let mut service = admission.layer(held.clone());
         let inside: Vec<_> = (0..2).map(|_| tokio::spawn(service.call(asked(OURS)))).collect();
         while admission.places.available_permits() > 0 {
@@ -211,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_takes_too_long_is_given_up() {
-        let admission = Admission::new(1, Duration::from_millis(20), Telemetry::new(), || {});
+        let admission = Admission::new(1, Duration::from_millis(20), Telemetry::new(), |_| {});
         let answer = admission.layer(Held::default()).call(asked(OURS)).await.expect("infallible");
         assert_eq!(refusal(&answer), (Code::DeadlineExceeded, "outcome_unknown".to_owned()));
         admission.idle().await;

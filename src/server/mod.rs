@@ -35,7 +35,6 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::layer::util::Identity;
 
 use crate::config::{Config, Limits};
-use crate::denial::Reason;
 use crate::telemetry::{Alive, Telemetry};
 use crate::time::Seconds;
 use crate::vault::{State, Vault};
@@ -209,7 +208,7 @@ impl Serving {
         let vault = Arc::clone(&self.vault);
         let places = u32::try_from(self.limits.concurrent_requests).unwrap_or(u32::MAX);
         let timeout = Duration::from_secs(self.limits.request_timeout_s);
-        Admission::new(places, timeout, self.telemetry.clone(), move || vault.refuse_unread(Reason::Busy))
+        Admission::new(places, timeout, self.telemetry.clone(), move |reason| vault.refuse_unread(reason))
     }
 
     fn places(&self) -> Arc<Semaphore> {
