@@ -5,10 +5,13 @@
 //! ```
 //!
 //! The card comes from `--vault`, `NOCKVAULT_CARD` or `~/.config/nockvault`; the key from
-//! `NOCKVAULT_AGENT_KIT_ED25519_KEY`, `kit.ed25519` here, or the usual folders.
+//! `NOCKVAULT_AGENT_KIT_ED25519_KEY`, `kit.ed25519` here, or the usual folders. With `--save DIR` each text of the secret
+//! becomes a file that nobody else can read, as `psql`, `ssh` and `curl` want to find them.
 
 #![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,12 +19,14 @@ use std::sync::Arc;
 use clap::Parser;
 use nockvault::client::agent::{Agent, Ask};
 use nockvault::client::fault::Fault;
-use nockvault::client::keyfile::{Places, find_agent};
+use nockvault::client::keyfile::{self, Places, find_agent};
+use nockvault::client::material::Material;
 use nockvault::client::seen::{Memory, usual_dir};
 use nockvault::client::{Surroundings, place};
 use nockvault::id::{AgentName, RoleName};
 use nockvault::statement::reply::Revocation;
 use nockvault::time::Seconds;
+use serde_json::Value;
 
 /// Ask a vault for a credential, as an agent.
 #[derive(Parser)]
@@ -44,9 +49,15 @@ struct Arguments {
     /// What for. Whoever reads the trail will see it.
     #[arg(long, default_value = "an example")]
     purpose: String,
-    /// Print the secret, to standard output.
+    /// A parameter for the role's engine. The value is JSON where it reads as such, else a text.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    params: Vec<(String, Value)>,
+    /// Print the secret's value, token or url to standard output.
     #[arg(long)]
     reveal: bool,
+    /// Write each text of the secret into a file of its name in this folder, which is made.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// Keep the vault's receipt in this file.
     #[arg(long)]
     receipt: Option<PathBuf>,
@@ -100,7 +111,11 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     eprintln!("session  {}", session.sid());
 
     let purpose = arguments.purpose.try_into().map_err(Fault::local)?;
-    let credential = session.request(&Ask::role(arguments.role).ttl(arguments.ttl).purpose(purpose)).await?;
+    let mut ask = Ask::role(arguments.role).ttl(arguments.ttl).purpose(purpose);
+    for (name, value) in arguments.params {
+        ask = ask.param(name, value);
+    }
+    let credential = session.request(&ask).await?;
     eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
     eprintln!("revoked  {}", revoked(credential.hdr.revocation));
     eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);
@@ -110,11 +125,31 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     }
 
     // Use it here; it is erased from memory when `credential` is dropped.
-    let kind = credential.secret.kind().unwrap_or("?");
-    let value = credential.secret.expose("value").or_else(|| credential.secret.expose("token"));
-    eprintln!("secret   of type {kind}, {} bytes, opened with the session's key", value.unwrap_or_default().len());
+    let secret = &credential.secret;
+    let members: Vec<_> = secret.members().collect();
+    eprintln!("secret   {}, opened with the session's key: {}", secret.kind().unwrap_or("?"), members.join(", "));
     if arguments.reveal {
-        println!("{}", value.unwrap_or_default());
+        println!("{}", ["value", "token", "url"].iter().find_map(|member| secret.expose(member)).unwrap_or_default());
+    }
+    if let Some(dir) = arguments.save {
+        save(secret, &dir)?;
+        eprintln!("saved    {}", dir.display());
     }
     Ok(())
+}
+
+/// Writes each text of a secret into a file, for this user alone.
+fn save(secret: &Material, dir: &Path) -> Result<(), Fault> {
+    let at = |path: &Path, why: std::io::Error| Fault::Local(format!("{}: {why}", path.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|why| at(dir, why))?;
+    for member in secret.members() {
+        let Some(text) = secret.expose(member) else { continue };
+        keyfile::write(&dir.join(member), text.as_bytes(), 0o600, true)?;
+    }
+    Ok(())
+}
+
+fn param(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))))
 }

@@ -25,11 +25,12 @@ pub(crate) enum Ca {
         /// The engine that signs with it.
         #[arg(long)]
         engine: String,
-        /// What is wished of it. The value is JSON where it reads as such, else a text.
+        /// What is wished of it, also in place of what the file says. The value is JSON where it reads as such, the text
+        /// of a file where it is @FILE, else a text. A dot in the name leads into a table.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
         /// What is wished of it, in a file of TOML or JSON; - reads it from standard input.
-        #[arg(long, value_name = "FILE", conflicts_with = "set")]
+        #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Bring an authority that was made elsewhere: its private key, and what the engine takes beside it.
@@ -71,10 +72,7 @@ impl Ca {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         match self {
             Ca::Create { name, engine, set, config } => {
-                let wish = match config {
-                    Some(file) => members::read(&file)?,
-                    None => members::set(&set)?,
-                };
+                let wish = members::gather(config.as_deref(), &set)?;
                 let body = CaCreate { name: name.clone(), engine, wish };
                 let done = find::connect(common).await?.command(body).await?;
                 say!("made the authority {name}; its private key stays in the vault");

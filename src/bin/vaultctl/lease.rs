@@ -145,11 +145,20 @@ const LOOK: Duration = Duration::from_millis(500);
 /// After how many looks without progress nobody waits any longer.
 const PATIENCE: u32 = 20;
 
-/// Waits until a lease has nothing left at its backend.
+/// Waits until a lease has nothing left at its backend, and says what its end is worth.
 async fn one_undone(operator: &Operator, lease: &LeaseId) -> anyhow::Result<()> {
     for _ in 0..PATIENCE {
         let shown = operator.command(LeaseShow { lease: lease.clone() }).await?.result;
         if shown.get("undo").is_none_or(Value::is_null) {
+            match shown.get("revocation").and_then(Value::as_str) {
+                Some("backend") => say!("its backend has taken the credential away"),
+                Some("listed") => {
+                    say!(
+                        "until it would have expired it stands in the published list; whoever relies on it must fetch that"
+                    );
+                }
+                _ => say!("what it gave cannot be taken back: change it at its source"),
+            }
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;

@@ -2,6 +2,7 @@
 //! Statements hold whole numbers, texts, lists and tables and nothing else, so that everybody signs the same bytes; what
 //! does not fit is said here, with its file and line, and not by the vault.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -13,18 +14,43 @@ use toml::de::{DeTable, DeValue};
 /// From this number on, programs disagree about whole numbers.
 const EXACT: i64 = 1 << 53;
 
-/// The members of `--set NAME=VALUE`: JSON where a value reads as such, else a text.
-pub(crate) fn set(set: &[String]) -> anyhow::Result<Map<String, Value>> {
-    let mut members = Map::new();
+/// What a file and `--set` say together. What is set takes the place of what the file has.
+pub(crate) fn gather(file: Option<&Path>, set: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let mut members = file.map(read).transpose()?.unwrap_or_default();
+    let mut seen = BTreeSet::new();
     for one in set {
-        let (name, text) = one.split_once('=').with_context(|| format!("{one:?} is not NAME=VALUE"))?;
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        if members.insert(name.to_owned(), value).is_some() {
-            bail!("{name} is set twice");
+        let (path, text) = one.split_once('=').with_context(|| format!("{one:?} is not NAME=VALUE"))?;
+        if !seen.insert(path) {
+            bail!("{path} is set twice");
         }
+        put(&mut members, path, value(path, text)?)?;
     }
     fits(&members, "").map_err(|(member, wrong)| anyhow::anyhow!("--set: {member}: {wrong}"))?;
     Ok(members)
+}
+
+/// A value of `--set`: the text of a file where it begins with `@`, JSON where it reads as such, else a text.
+fn value(path: &str, text: &str) -> anyhow::Result<Value> {
+    let Some(file) = text.strip_prefix('@') else {
+        return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
+    };
+    let read = std::fs::read_to_string(file).with_context(|| format!("--set {path}: {file}"))?;
+    if read.contains("PRIVATE KEY") {
+        bail!("--set {path}: {file} holds a private key, and what is set stands in the audit trail. Nothing was sent");
+    }
+    Ok(Value::String(read))
+}
+
+/// Puts a value at a path: a dot leads into a table.
+fn put(members: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
+    let Some((table, rest)) = path.split_once('.') else {
+        members.insert(path.to_owned(), value);
+        return Ok(());
+    };
+    match members.entry(table).or_insert_with(|| Map::new().into()) {
+        Value::Object(inner) => put(inner, rest, value),
+        _ => bail!("--set: {table} is no table, so that nothing in it can be set"),
+    }
 }
 
 /// The members of a file; `-` is standard input. A file named `.json`, or whose text begins as a JSON object, is JSON;
@@ -147,14 +173,42 @@ mod tests {
 
     #[test]
     fn values_are_json_where_they_read_as_such() {
-        let set_of = |words: &[&str]| set(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let set_of = |words: &[&str]| gather(None, &words.iter().map(ToString::to_string).collect::<Vec<_>>());
         let words = ["secret=orders-db", "version=3", r#"audience=["api"]"#, "text=\"3\"", "with=a=b"];
         let wanted = json!({"secret": "orders-db", "version": 3, "audience": ["api"], "text": "3", "with": "a=b"});
         assert_eq!(Value::Object(set_of(&words).unwrap()), wanted);
-        for wrong in [&["x"][..], &["x=1", "x=2"], &["x=1.5"], &["X=1"], &["x={\"a-b\":1}"], &["x=[9007199254740992]"]]
-        {
+        for wrong in [
+            &["x"][..],
+            &["x=1", "x=2"],
+            &["x=1.5"],
+            &["X=1"],
+            &["x={\"a-b\":1}"],
+            &["x=[9007199254740992]"],
+            &["=1"],
+            &["x.=1"],
+            &["x=1", "x.y=1"],
+            &["x=@/nowhere"],
+        ] {
             assert!(set_of(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_set_takes_the_place_of_what_the_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("role.toml"), "host = \"db\"\nport = 5432\n[subject]\nname = \"a\"\n").unwrap();
+        std::fs::write(path("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        std::fs::write(path("key.pem"), "-----BEGIN EC PRIVATE KEY-----\n").unwrap();
+        let at = |name: &str| format!("ca=@{}", path(name).display());
+        let words = ["port=6432".to_owned(), "subject.unit=b".to_owned(), "new.table.x=1".to_owned(), at("ca.pem")];
+        let wanted = json!({
+            "ca": "-----BEGIN CERTIFICATE-----\n", "host": "db", "port": 6432,
+            "subject": {"name": "a", "unit": "b"}, "new": {"table": {"x": 1}},
+        });
+        assert_eq!(Value::Object(gather(Some(&path("role.toml")), &words).unwrap()), wanted);
+        let told = gather(None, &[at("key.pem")]).unwrap_err().to_string();
+        assert!(told.contains("holds a private key"), "{told}");
     }
 
     #[test]

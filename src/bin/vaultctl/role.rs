@@ -29,11 +29,12 @@ pub(crate) enum Role {
         /// The engine that mints for it, such as kv, jwt, postgres, ssh or x509.
         #[arg(long)]
         engine: String,
-        /// A member of the engine's configuration. The value is JSON where it reads as such, else a text.
+        /// A member of the engine's configuration, also in place of one in the file. The value is JSON where it reads as
+        /// such, the text of a file where it is @FILE, else a text. A dot in the name leads into a table.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
         /// The engine's configuration in a file of TOML or JSON; - reads it from standard input.
-        #[arg(long, value_name = "FILE", conflicts_with = "set")]
+        #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Create nothing: let the vault look at the backend, and show what it found. Ends with 1 if it would not work.
         #[arg(long)]
@@ -69,10 +70,7 @@ impl Role {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         match self {
             Role::Create { role, engine, set, config, check: only } => {
-                let config = match config {
-                    Some(file) => members::read(&file)?,
-                    None => members::set(&set)?,
-                };
+                let config = members::gather(config.as_deref(), &set)?;
                 if only {
                     let found = check(&find::connect(common).await?, engine, config).await?;
                     say!("role {role} would work; nothing was created");
