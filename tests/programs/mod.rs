@@ -98,7 +98,8 @@ impl Vault {
                 None => break,
             }
         }
-        panic!("vaultd did not start")
+        let log = std::fs::read_to_string(folder.path().join("vaultd.log")).unwrap_or_default();
+        panic!("vaultd did not start:\n{log}")
     }
 
     /// Stops the daemon as an operator would, and starts it again.
