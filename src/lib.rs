@@ -5,13 +5,14 @@
 //!
 //! Imports run one way, from the bottom of this list upwards.
 //!
-//! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`]
+//! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`], and `failpoint`, for tests alone
 //! - [`crypto`]: hash, signature, canonical JSON, envelope, aead, hpke; it alone names the crates behind them
 //! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
 //! - [`seal`]: custody of the root key, the ring of data keys, records and replies bound to their place
-//! - `engine`: what makes credentials
+//! - `engine`: what makes credentials, and takes them away: `kv`, `jwt`, `ssh`, `x509`, `postgres`; `ca` is what the
+//!   engines of certificates share
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `store`: what is durable: the domain's verbs, each one transaction

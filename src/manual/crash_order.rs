@@ -2,19 +2,61 @@
 //!
 //! A process may end between any two instructions, and a disk may lose what was not synced. So each write of more than
 //! one step has an order in which every prefix is safe, and recovery runs the same code as the ordinary path. Beside
-//! each step in the source stands a comment that says what a crash at that place leaves; this page gathers them.
+//! each step in the source stands a comment that says what a crash at that place leaves; this page gathers them. Tests
+//! stop a real daemon at named steps (`src/failpoint.rs`), kill it there and look at what is left.
 //!
-//! # Issue, an engine without outside effect (`kv`, `jwt`)
+//! # The life of a lease
+//!
+//! ```text
+//!               commit            the agent gives it back, or closes its session
+//!  intended --------------> live ------------------------------------------------> released
+//!      |                     |
+//!      | broken off          |---- an operator takes it back -------------------> revoked
+//!      v                     |---- its time or its session runs out ------------> expired
+//!  abandoned                 '---- the answer never left -----------------------> undelivered
+//! ```
+//!
+//! [`crate::lease::State::leads_to`] is this picture; no other step is taken. Only a credential that lives at a backend
+//! begins as an intent. The others begin live, and for them an end is the end. What lives at a backend then waits:
+//!
+//! ```text
+//!  released, revoked, expired, undelivered, abandoned
+//!      |
+//!      v          its backend has taken it away, or has nothing of that name
+//!    waits -----------------------------------------------------------------------> undone
+//!    |   ^
+//!    |   | in vain: tried again later, without end
+//!    |   '-------
+//!    | an operator gives up (`lease revoke --force`)
+//!    '----------------------------------------------------------------------------> forgotten
+//! ```
+//!
+//! # Issue, an engine without outside effect (`kv`, `jwt`, `ssh`, `x509`)
 //!
 //! | step | durable afterwards | a crash here leaves | recovery |
 //! |---|---|---|---|
 //! | 1. checks | nothing | nothing; the nonce was reserved in memory only | none: the same bytes may come once more |
 //! | 2. mint and seal | nothing | a sealed secret in memory that is gone with the process | none |
 //! | 3. commit: nonce, session, lease, use count, entry | all of it, or nothing | before the commit is durable: as step 2 | the writer reads heads from the store; memory moves only after the commit |
-//! | 4. answer | | a lease whose secret nobody received | the agent releases it by `req`, or it expires; the sweep runs at start |
+//! | 4. answer | | a lease whose secret nobody received | the agent releases it by `req`, or it expires; what expires is ended at the start too |
 //!
-//! An engine with an effect outside (a database login, a certificate at a far side) needs an intent that is durable
-//! before the mint. There is none yet; [`crate::engine`] comes with that order when the first one does.
+//! # Issue, an engine with an effect outside (`postgres`)
+//!
+//! | step | durable afterwards | a crash here leaves | what undoes it |
+//! |---|---|---|---|
+//! | 1. checks | nothing | nothing | none: the same bytes may come once more |
+//! | 2. intent: nonce, use count, lease (`intended`, with its request) | all of it, or nothing | an intent, and nothing at the backend | before the next start serves anyone, the intent ends as `deny` (`interrupted`) and the lease as `abandoned`; then it waits for its backend like any other |
+//! | 3. mint | the credential, at the backend | the intent, and a credential that nobody was given | the same |
+//! | 4. seal | | the same | the same |
+//! | 5. commit: session, lease `live`, entry; all that decides is decided again | all of it, or nothing | before the commit is durable: as step 3 | the same |
+//! | 6. answer | | a live lease whose secret nobody received | the agent releases it by `req`, or it expires |
+//!
+//! Where the backend refuses or does not answer in time, where the commit finds that a grant or a key is gone
+//! meanwhile, the same `deny` is written at once. What came to nothing may still be under way to the backend: until a
+//! call can no longer land there, that nothing is found proves nothing, and the lease goes on waiting.
+//!
+//! A daemon that lives, but whose request was dropped in the middle, leaves an intent too. It is taken to be broken off
+//! after twice the time that its steps may take, and ends the same way.
 //!
 //! # The deadline
 //!
@@ -26,10 +68,90 @@
 //! answer and ends the lease in its next commit. A crash between the two leaves a live lease that nobody received: it
 //! expires, or its agent releases it by `req`.
 //!
+//! # Renewal
+//!
+//! | step | a crash here leaves | what undoes it |
+//! |---|---|---|
+//! | 1. the backend bears the credential for longer | a credential that its backend would bear longer than its lease | the lease's end, at its old time |
+//! | 2. commit: the lease's new end, entry `renew` | a lease that lives on, and an agent that may not know | it asks again, or the lease expires |
+//!
+//! A renewal that is refused in the second step leaves what a crash after the first does. A lease never outlives what
+//! its backend bears.
+//!
 //! # The end of a lease
 //!
-//! Expiry, release and revocation are one transaction each: the lease's row and its entry. A crash before the commit
-//! leaves the lease as it was; the sweep, which also runs at start, takes it up.
+//! Release, close, revocation, expiry and `undelivered` are one transaction each: the lease's row, and its entry. A
+//! crash before the commit leaves the lease as it was: what is over by its time is ended at the next start, what
+//! somebody asked for is asked for again. What the transaction leaves waiting, an index finds by when it is due; no
+//! list in memory is needed, and none is lost.
+//!
+//! # Undoing at a backend
+//!
+//! | step | a crash here leaves | what goes on |
+//! |---|---|---|
+//! | 1. the lease is over | a lease that waits | the loop finds it, now or after the next start |
+//! | 2. the backend has taken the credential away | the same | the next try finds nothing there, and says `absent` |
+//! | 3. commit: it waits no more, entry `undone` | nothing to do | |
+//!
+//! A try in vain commits when the next one is due, and what the backend said. How long a backend is left alone after it
+//! could not be reached is kept in memory alone: a new start tries at once.
+//!
+//! Inside `postgres`, a role goes in steps that may each be the last, and each begins where the one before has ended:
+//!
+//! | step | a crash here leaves | called again |
+//! |---|---|---|
+//! | 1. locked out (`NOLOGIN`), committed | a role that cannot log in, perhaps with sessions | it ends them |
+//! | 2. its sessions are ended | a role without sessions, perhaps with objects | it gives them away |
+//! | 3. what it owned is reassigned, its rights are dropped, in each database named | a role with nothing | it drops it |
+//! | 4. dropped | no role | `absent` |
+//!
+//! Minting and removing exclude each other by a lock at the server, under the role's name: a creation that is still on
+//! its way when its caller has given up either is there when the removal looks, or never comes.
+//!
+//! # Revocation of many
+//!
+//! | step | durable afterwards | a crash here leaves |
+//! |---|---|---|
+//! | 1. commit: the command, its first 100 leases, and a row that says what is left | all of it, or nothing | before: nothing, and the command may be given again |
+//! | 2. the rest in parts of 200, each a commit | a part | the row, from which the next start goes on |
+//! | 3. the last part; the row goes with it | nothing is left | |
+//!
+//! What was issued after the command is not meant by it, however long the rest takes. Each lease then waits for its
+//! backend on its own.
+//!
+//! # Sweep
+//!
+//! | step | a crash here leaves |
+//! |---|---|
+//! | 1. the backend lists what this vault made there | nothing |
+//! | 2. what no lease answers for is taken away | an orphan that is gone, and no entry: the log alone had it |
+//! | 3. entry `swept` in `_vault` | nothing to do |
+//!
+//! The list is older than the look at the leases, and a credential is younger than its intent: nothing that is being
+//! issued is taken for an orphan.
+//!
+//! # The vault's own password at a backend (`role rotate`)
+//!
+//! | step | stored | at the backend | a crash here leaves |
+//! |---|---|---|---|
+//! | 1. the backend takes the newest version that is stored | n | n | what was; or an earlier rotation, now complete |
+//! | 2. commit: version n + 1 and the command, if n is still the newest | n + 1 | n | two versions, the older of which is good |
+//! | 3. the backend takes it, and a login proves it | n + 1 | n + 1 | two versions, one of which is good |
+//!
+//! Each connection tries the newest version, and where the backend refuses it, the one before. A further version is
+//! stored only after the backend has taken the newest, so that the good one is always among these two.
+//!
+//! # Authorities, stored secrets, the key for tokens
+//!
+//! An authority is made in memory and committed together with its command. A crash before leaves nothing: the name is
+//! free, and nobody has seen the key. To import or to certify one is the same; a new version is stored only behind the
+//! version that it was made from. So it is with `secret put` and `secret rollback`.
+//!
+//! A new key for tokens is committed with its command, with when it signs and until when those before it are published.
+//! Memory is read anew afterwards, and at each start: a crash in between changes nothing that a verifier sees, because
+//! the key is published long before it signs.
+//!
+//! Published lists are made from the leases' rows whenever somebody asks. A crash loses none.
 //!
 //! # The turn of an audit epoch
 //!
@@ -43,11 +165,17 @@
 //! vault, which is refused and must be removed; the configuration is written last, so that a folder without one holds
 //! no vault.
 //!
+//! # A new version of the tables
+//!
+//! Each migration is one transaction with the number of its version. A crash between two leaves the version of the
+//! first, and the next start goes on from there.
+//!
 //! # What a failed write means
 //!
 //! - A request that fails alone rolls back to its savepoint; the others of its group commit.
 //! - A full disk refuses what issues, and a reserve of disk keeps revoke, release, close and expire working.
 //! - A failed sync is the end of the process: what the kernel holds can no longer be trusted. It stops, restarts and
 //!   recovers.
-//! - A chain whose row or newest line does not fit at start, or whose deciding rows do not fit when they are read, is
-//!   set aside, loudly. The others go on.
+//! - A chain whose row or newest line does not fit at start, or whose deciding rows or leases do not fit when they are
+//!   read, is set aside, loudly. The others go on. What its agent holds at backends is not taken away there while it is
+//!   set aside, because what came of it could not be recorded.

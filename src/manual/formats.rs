@@ -100,7 +100,12 @@
 //! | `sid` | `[A-Za-z0-9][A-Za-z0-9._-]{0,127}` |
 //! | lease | a UUIDv7 |
 //! | `aud`, the vault's id | `"nv1:"` and the thumbprint of its identity key |
-//! | handle, at the far side | `nv_<agent, cut>_<lease in 26 characters of base32>`, at most 63 bytes |
+//! | secret, and so authority | segments `[a-z0-9][a-z0-9._-]*` joined by single `/`, at most 128 bytes |
+//! | handle, at the far side | `nv_<agent, cut>_<lease>`, at most 63 bytes |
+//!
+//! A handle is the public name of a credential: a role in PostgreSQL, the key id of an SSH certificate, the common name
+//! of an X.509 one. The agent's name is cut at 33 bytes. The lease is its 128 bits as 26 digits of Crockford's base 32
+//! in lower case (`0123456789abcdefghjkmnpqrstvwxyz`), the highest first, so that handles of an agent sort by time.
 //!
 //! Names are compared as bytes and nothing is normalised. Two agents may not share the name that remains when `.` and
 //! `-` become `_`. A `sid` belongs to its agent: sessions are keyed by (agent, `sid`), and clients add a random suffix.
@@ -139,11 +144,42 @@
 //! ## Commands
 //!
 //! Members of an operator's command: `v`, `typ`, `aud`, `operator`, `kid`, `kver`, `nonce`, `iat`, `body`, with one
-//! schema for each `typ` (`nockvault/grant_create` and its siblings). Reads are signed too, but not chained.
+//! schema for each `typ`. Commands that change something are chained; questions are signed too, but not chained.
 //!
-//! **Two persons.** A command that needs approval is chained as `command` with the result `pending`, and its nonce is
-//! spent. It executes inside the transaction of a `nockvault/approve`, whose body is `{"command":H(PAE of
-//! it),"expires"}` and whose own `iat` is checked.
+//! | `typ` | body | chained |
+//! |---|---|---|
+//! | `nockvault/agent_register` | `register`, a register envelope | yes |
+//! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key; `suspect_from` or null | yes |
+//! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
+//! | `nockvault/role_rotate` | `role` | yes |
+//! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
+//! | `nockvault/secret_rollback` | `name`, `version`: its value becomes a new version, with its end where it has one | yes |
+//! | `nockvault/ca_create` | `name`, `engine`, `wish`: what the engine takes | yes |
+//! | `nockvault/ca_import` | `name`, `engine`, `sealed` | yes |
+//! | `nockvault/ca_certify` | `name`, `engine`, `chain`: PEM, the authority's own certificate first | yes |
+//! | `nockvault/grant_create` | `agent`, `role`, `terms` | yes |
+//! | `nockvault/grant_revoke` | `agent`, `role` | yes |
+//! | `nockvault/lease_revoke` | `scope` | yes |
+//! | `nockvault/lease_forget` | `lease` | yes |
+//! | `nockvault/key_rotate` | `role` (`jwt`), `ahead` in seconds, `withdraw` | yes |
+//! | `nockvault/role_check` | `engine`, `config` | no |
+//! | `nockvault/lease_list` | `agent` or null, `which` (`all`, `live`, `stuck`), `page` | no |
+//! | `nockvault/lease_show` | `lease` | no |
+//! | `nockvault/ca_show` | `name`, `engine` | no |
+//! | `nockvault/agent_list`, `role_list`, `secret_list`, `grant_list` | `page`; the last also `agent` or null | no |
+//! | `nockvault/agent_show`, `role_show`, `secret_versions` | `agent`, `role`, `name` | no |
+//! | `nockvault/audit_read` | `chain`, `from`, `limit` | no |
+//! | `nockvault/status_read` | none | no |
+//!
+//! `scope` names exactly one of: `{"lease"}`; `{"agent"}`; `{"agent","sid"}`, which ends the session too; `{"role"}`;
+//! `{"all":true}`. It means the leases that were issued before the command was carried out. The result's `leases` is
+//! how many; what is many is ended in parts after the answer. `lease_forget` is for a lease that ended and that waits
+//! for its backend, and for no other (`nothing_to_undo`). `page` is `{"after","limit"}`: `after` is the `next` of the
+//! page before, or `""`.
+//!
+//! **Two persons** (to come; no command needs approval yet). A command that needs approval is chained as `command` with
+//! the result `pending`, and its nonce is spent. It executes inside the transaction of a `nockvault/approve`, whose
+//! body is `{"command":H(PAE of it),"expires"}` and whose own `iat` is checked.
 //!
 //! **Secret input**, such as a `kv` value, a database password or a CA key, never stands in a signed payload, because
 //! payloads are chained. It is HPKE-sealed to the certified intake key and travels beside the envelope, whose `body`
@@ -173,7 +209,10 @@
 //! | 16 | commit: nonce, session, lease, use count and entry in one durable transaction; steps 7, 9, 10 (the pin) and 12 are evaluated again inside it, leaving out what step 13 reserved for this very request |
 //! | 17 | answer |
 //!
-//! The intent of step 13 keeps the request. Undone or interrupted, it ends as `deny` with its lease and handle.
+//! The intent of step 13 keeps the request and spends its nonce; it opens no session and appends no entry. Where it
+//! comes to nothing it ends as `deny` with its lease and handle, for the reason that broke it off, or `interrupted`
+//! where a crash did; an `undone` follows. Its use is given back, the pace of its grant is not. Which engines have an
+//! outside effect says `hdr.revocation`: those of `backend`.
 //!
 //! ## Refusals
 //!
@@ -188,6 +227,11 @@
 //!   `google.rpc.ErrorInfo`. A client corrects its clock from that, or from a `DescribeVault` that it challenged, and
 //!   from nothing unsigned. For this alone, certificates are judged at the statement's own `now`, and their `nbf` is
 //!   not below the newest that the client holds.
+//! - What engines add: `engine_unavailable`, the backend could not be reached or did not answer in time, and a later
+//!   try may help; `engine_refused`, it answered and said no, and an operator must look at the role; `interrupted`, the
+//!   vault stopped while it served this request, and what it may have made is undone; `secret_expired`, the value or
+//!   the authority behind the role ends before the life asked for, with the seconds that are left as `limit`;
+//!   `nothing_to_undo`, the lease does not wait for a backend.
 //! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
 //!   lands it is revoked as `undelivered`.
 //!
@@ -214,7 +258,7 @@
 //!
 //! ```text
 //! {"ct","enc","entry","hdr","typ":"nockvault/issued","v":1}
-//! hdr = {"agent","exp","iat","kid","lease","renewable","req","role","sid","vault"}
+//! hdr = {"agent","exp","iat","kid","lease","renewable","req","revocation","role","sid","vault"}
 //!
 //! HPKE (RFC 9180) base mode, DHKEM(X25519,HKDF-SHA256) 0x0020, HKDF-SHA256 0x0001, ChaCha20Poly1305 0x0003
 //! info      = "nockvault-seal-v1" 0x00 || H(PAE of the request) || H(JCS(hdr))            aad = empty
@@ -223,8 +267,17 @@
 //! intake: info = "nockvault-intake-v1" 0x00 || aud || 0x00 || nonce of the command (as text)
 //! ```
 //!
-//! `secret` is a JSON object that its engine shapes (`{"type":"postgres","username","password","host",...}`), with a
-//! published schema. Only the session's key opens it. The signed response is the agent's receipt.
+//! `secret` is a JSON object that its engine shapes (`{"type":"postgres","username","password","host",...}`). The
+//! schemas of what each engine takes and gives stand under `proto/schema/engine/`. Only the session's key opens it. The
+//! signed response is the agent's receipt.
+//!
+//! `hdr.revocation` says how the credential can be made useless before its time:
+//!
+//! | `revocation` | means | engines |
+//! |---|---|---|
+//! | `none` | in no way: the end of the lease bounds for how long it may be kept and used, and no more | `kv` |
+//! | `listed` | it stands in a list that the vault publishes and that verifiers fetch | `jwt`, `ssh`, `x509` |
+//! | `backend` | it is taken away where it lives | `postgres` |
 //!
 //! # 5. Audit entries
 //!
@@ -252,15 +305,17 @@
 //! | agent | `genesis` | agent, register envelope, identity key, 16 random bytes, `by` |
 //! | agent | `session` | request (a `hello`) |
 //! | agent | `issue` | request, `hdr`, `handle`, `grant` (the `seq` of its entry), `sealed` = H(enc, ct) |
-//! | agent | `deny` | request, reason |
+//! | agent | `deny` | request, reason; `lease` and `handle` where something may have been made for it at a backend |
 //! | agent | `deny_summary` | counts by reason, from when to when |
 //! | agent | `renew` | request, lease, and `exp`, for a request may ask for the grant's default |
 //! | agent | `release` | request, and the lease, for a request may name it by `req` |
 //! | agent | `close` | request; it ends the session and every lease of it |
-//! | agent | `revoke`, `expire`, `undelivered` | lease, outcome at the backend |
+//! | agent | `revoke`, `expire`, `undelivered` | lease, outcome; `revoke` also `by` |
+//! | agent | `undone` | lease, outcome (`revoked`, or `absent` where nothing was there), `tries`: how often in vain before |
+//! | agent | `forget` | lease, `by`: an operator gave up on its backend |
 //! | agent | `agent_key` | register envelope; the old key's request, or `by`; the end of the grace |
 //! | agent | `agent_key_end` | `kid`, `by`, `suspect_from` (information; the end is `ts`) |
-//! | agent | `session_end` | `sid`, reason (`idle`, `max`) |
+//! | agent | `session_end` | `sid`, reason (`idle`, `max`, `revoked`); `by` where it is `revoked`, and only there |
 //! | agent | `grant` | role, terms, `by` |
 //! | agent | `ungrant` | role, the `seq` of the grant's entry, `by` |
 //! | agent | *`freeze`, `thaw`* | the effect, with `by` |
@@ -271,13 +326,19 @@
 //! | `_operators` | *`recover`, `restore`* | |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
 //! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version |
+//! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |
 //! | `_vault` | `refused` | counts by reason, the minute |
 //! | `_vault` | *`config`* | |
 //! | `_vault` | *`freeze`* | of everything, with `by` |
 //! | `_vault` | *`recover`, `restore`, `clock_reset`* | |
 //!
-//! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided at
-//! that same instant. The `ts` of an `issue` is not below its `hdr.iat`.
+//! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided
+//! at that same instant. The `ts` of an `issue` is not below its `hdr.iat`.
+//!
+//! The outcome of `revoke`, `expire` and `undelivered` follows from `hdr.revocation`: `none`, `listed`, or `pending`
+//! for `backend`. What is `pending` ends with one `undone` or one `forget`, and so does what a `release`, a `close` or
+//! a `deny` with a lease leaves at a backend. A chain that ends before that is intact; the verifier counts what is
+//! still open.
 //!
 //! A request stands in exactly one entry. What else it causes, and what an operator's command does in an agent's chain,
 //! carries `by` = `{"chain","leaf","seq"}` of the entry that holds it, and not a copy.
@@ -291,9 +352,19 @@
 //! - the agent's key was alive at `ts`;
 //! - each H(PAE of a request) stands there once;
 //! - `seen`: size <= `seq`, and leaf\[size-1\] is the head;
-//! - a lease lives in a legal order;
+//! - a lease lives in a legal order, and its identifier is never used again, that of a denied intent included;
+//! - a `handle` is the one that follows from this agent and the lease; a `deny` has both `lease` and `handle`, or
+//!   neither;
+//! - the outcome of an end is the one that the lease's `hdr.revocation` leaves;
+//! - `undone` and `forget` stand for a lease that has something left at a backend, once;
+//! - a `session_end` has `by` if and only if its reason is `revoked`;
 //! - `nbf <= ts < exp` of the certificate;
-//! - `by` is found in `_operators`, when that chain is given.
+//! - `by` is found in `_operators`, when that chain is given, and names a command that was carried out and means this
+//!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, or a `grant_revoke` of its
+//!   role.
+//!
+//! What it does not: of `_vault` it checks signatures, hashes, order and form, and nothing of what a `swept` or a
+//! `refused` says. That a backend did what an `undone` claims, no chain can prove.
 //!
 //! A false `seen` inside a `deny` is reported as claimed by the agent, not as tampering. An `issue` proves two things
 //! apart: the agent asked, and the vault gave. Neither can be made by the other.
@@ -328,6 +399,13 @@
 //! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
 //! key can add no key and no grant, and revive none. Minted secrets are never stored.
 //!
+//! A lease's row, an intent included, carries a MAC over all of it, bound to its place; so does what a command has left
+//! to take back. These rows stand in no digest: none can be changed or invented, but one can be deleted, or put back as
+//! it was at an earlier time. [`super::threats`] says what comes of that.
+//!
+//! A stored secret is sealed for its use: the AAD's `use` is `kv`, `backend` or `ca`, and `kv@<milliseconds>` for a
+//! value that expires. What was stored for one use does not open for another, and its end cannot be moved.
+//!
 //! # 7. The offline token (engine `jwt`)
 //!
 //! The header is `{"alg":"EdDSA","kid","typ":"nv+jwt"}`, with `"Ed25519"` (RFC 9864) for `alg` where the role says so.
@@ -349,6 +427,25 @@
 //!   the last token that they signed has expired. It may be kept for 300 s. The keys have no `alg`, since one key signs
 //!   under both names; a verifier states which of them it takes.
 //! - `/.well-known/openid-configuration`, where there is an https issuer.
-//! - `/jwt/revoked`, for verifiers that stay offline: a JWS, header `{"alg":"EdDSA","kid","typ":"nv-revoked+jwt"}`, claims
-//!   `{"exp","iat","iss","revoked":[jti, ..]}`, of the tokens that were revoked and have not expired; `exp` is 300 s
-//!   after `iat`.
+//! - `/jwt/revoked`, for verifiers that stay offline: a JWS, header `{"alg":"EdDSA","kid","typ":"nv-revoked+jwt"}`,
+//!   claims `{"exp","iat","iss","revoked":[jti, ..]}`, of the tokens that were revoked and have not expired; `exp` is
+//!   300 s after `iat`.
+//!
+//! `nockvault/key_rotate` puts a new key in the set at once and lets it sign after `ahead` seconds (at most 30 days).
+//! Those before it stay in the set until the last token that they may have signed has expired; with `withdraw`, until
+//! the new one signs. No token outlives the time for which its key is published.
+//!
+//! # 8. Certificates (engines `ssh`, `x509`)
+//!
+//! | | `ssh` | `x509` |
+//! |---|---|---|
+//! | names its lease by | key id = handle | common name = handle |
+//! | serial number | the last 62 bits of the lease, and 1 in place of 0 | the 16 bytes of the lease |
+//! | names its session by | its principals, out of the role's | `spiffe://<trust domain>/agent/<agent>/session/<sid>` where the role has a trust domain, and DNS names that the role allows |
+//! | begins | 60 s before it was signed | the same, within the authority's life |
+//! | ends | with the lease, rounded down to a second | the same: `notAfter` is the last whole second |
+//! | list of the revoked | KRL (OpenSSH `PROTOCOL.krl`), serial numbers alone, not signed | CRL version 2 (RFC 5280), signed, DER; the next within a day |
+//!
+//! A list holds the serial numbers of leases that were released, revoked or undelivered and whose certificate has not
+//! expired; it names no agent. The paths under which lists and authorities are published stand in
+//! [`super::operations`].

@@ -19,11 +19,16 @@
 //! | key, `kid`, `kver` | an Ed25519 key; its thumbprint; its number among its holder's keys, from 1 |
 //! | session, `sid` | one run of an agent, with one fresh key that its secrets are sealed to |
 //! | role | what kind of credential, from which engine |
-//! | engine | what makes a credential: a stored value, a token, a database login |
+//! | engine | what makes a credential: a stored value, a token, a certificate, a database login |
+//! | backend | where an engine's credentials live: a database server |
+//! | authority | a key that signs certificates; a stored secret that is never handed out |
 //! | grant | which agent may have which role, on what terms |
 //! | request | what an agent signs |
 //! | denial | a refusal, out of a closed list, each with its code |
 //! | lease | what was handed out, until it ends |
+//! | intent | a lease before its credential is made at a backend |
+//! | undo | to have a backend take away the credential of a lease that is over |
+//! | sweep | to look at a backend for what no lease answers for |
 //! | handle | the public name of an issued credential at its backend |
 //! | receipt | the vault's signed answer, kept by the agent |
 //! | entry, chain, head | a signed line; the lines of one agent, each over the one before; the newest of them |
