@@ -88,8 +88,8 @@
 //!
 //! A live lease is a row in an index on when it expires. No timer and no memory stands behind it: one loop looks each
 //! second for what is due, and another for what waits for a backend. Each role has its own places for calls, so that a
-//! backend that is slow or gone holds up its own requests and no others. Once an hour, and at the start, the vault lists
-//! what it ever made at each backend, and takes away what no lease answers for.
+//! backend that is slow or gone holds up its own requests and no others. Once an hour, and at the start, the vault
+//! lists what it ever made at each backend, and takes away what no lease answers for.
 //!
 //! # Engines
 //!

@@ -177,5 +177,5 @@
 //! - A failed sync is the end of the process: what the kernel holds can no longer be trusted. It stops, restarts and
 //!   recovers.
 //! - A chain whose row or newest line does not fit at start, or whose deciding rows or leases do not fit when they are
-//!   read, is set aside, loudly. The others go on. What its agent holds at backends is not taken away there while it is
-//!   set aside, because what came of it could not be recorded.
+//!   read, is set aside, loudly. The others go on. Nothing of such a chain can be ended or recorded any more; what its
+//!   agent holds at backends is left to the sweep, once it would have ended.

@@ -428,7 +428,7 @@
 //!   under both names; a verifier states which of them it takes.
 //! - `/.well-known/openid-configuration`, where there is an https issuer.
 //! - `/jwt/revoked`, for verifiers that stay offline: a JWS, header `{"alg":"EdDSA","kid","typ":"nv-revoked+jwt"}`,
-//!   claims `{"exp","iat","iss","revoked":[jti, ..]}`, of the tokens that were revoked and have not expired; `exp` is
+//!   claims `{"exp","iat","iss","revoked":[jti, ..]}`, of the tokens whose lease ended before they expire; `exp` is
 //!   300 s after `iat`.
 //!
 //! `nockvault/key_rotate` puts a new key in the set at once and lets it sign after `ahead` seconds (at most 30 days).
@@ -446,6 +446,6 @@
 //! | ends | with the lease, rounded down to a second | the same: `notAfter` is the last whole second |
 //! | list of the revoked | KRL (OpenSSH `PROTOCOL.krl`), serial numbers alone, not signed | CRL version 2 (RFC 5280), signed, DER; the next within a day |
 //!
-//! A list holds the serial numbers of leases that were released, revoked or undelivered and whose certificate has not
-//! expired; it names no agent. The paths under which lists and authorities are published stand in
-//! [`super::operations`].
+//! A list holds the serial numbers of leases that ended before their certificate expires: released, revoked,
+//! undelivered, or over with their session. It names no agent. The paths under which lists and authorities are
+//! published stand in [`super::operations`].

@@ -75,8 +75,8 @@
 //!
 //! # PostgreSQL
 //!
-//! Version 12 or newer, reached directly: a pooler that shares connections between transactions loses the locks that
-//! the engine holds. The vault's own role needs to be no superuser:
+//! Version 12 or newer, at its primary, reached directly: a pooler that shares connections between transactions loses
+//! the locks that the engine holds. The vault's own role needs to be no superuser:
 //!
 //! ```sql
 //! CREATE ROLE vault_admin LOGIN CREATEROLE PASSWORD '...';
@@ -84,7 +84,9 @@
 //! GRANT orders_read TO vault_admin WITH ADMIN OPTION;      -- each of `grants`
 //! ```
 //!
-//! `vaultctl role create --check` says which of this is missing, as the statement that mends it. A role's file:
+//! From version 16 on only the maker of a role may remove it: keep this one while leases live. Each server has a stored
+//! secret of its own, since a rotation changes one server's password. `vaultctl role create --check` says which of this
+//! is missing, as the statement that mends it. A role's file:
 //!
 //! ```toml
 //! host = "db.example.internal"      # or the directory of a unix socket, /run/postgresql
@@ -176,8 +178,8 @@
 //! | `/x509/crl/NAME` | the certificate revocation list, DER |
 //!
 //! Each is made at most once in five seconds, however many ask, so that what was revoked in the last seconds may be
-//! missing. A list holds the leases that were released, revoked or never delivered, until they would have expired.
-//! Fetch it in short intervals, and keep the old one when the vault does not answer.
+//! missing. A list holds the leases that ended before their credential expires: released, revoked, never delivered, or
+//! over with their session. Fetch it in short intervals, and keep the old one when the vault does not answer.
 //!
 //! # Turning the key for tokens
 //!
@@ -201,7 +203,8 @@
 //!
 //! The sweep runs at the start and then every hour. It lists what this vault ever made at the backend of each role,
 //! takes away what no lease answers for (after an older database was put back, after `--force`, after a row was
-//! deleted), and writes `swept` into `_vault` for each. It touches nothing that does not carry this vault's mark.
+//! deleted, of a chain that is set aside), and writes `swept` into `_vault` for each. It touches nothing that does not
+//! carry this vault's mark.
 //!
 //! # Taking leases back
 //!
@@ -229,7 +232,7 @@
 //! # What to watch
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.
-//! - A quarantined chain. Its agent gets nothing, and what it holds at backends is not taken away.
+//! - A quarantined chain. Its agent gets nothing, and what it holds at backends is left to the sweep.
 //! - Leases that are stuck, and more of them.
 //! - `engine_unavailable` and `engine_refused`: agents go without what a backend should give.
 //! - Refusals by reason in `_vault`: a rise of `unauthenticated` is somebody trying.

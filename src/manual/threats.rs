@@ -9,6 +9,7 @@
 //! 2. The truth of a chain: that what stands there happened, and that what happened stands there.
 //! 3. The bounds of a grant.
 //! 4. That agents with a right to a credential get one.
+//! 5. That a credential ends with its lease, wherever it lives.
 //!
 //! # Adversaries
 //!
@@ -24,6 +25,53 @@
 //! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
 //! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |
 //! | an agent that denies | its own key | to have asked for nothing | its signed request stands in the entry |
+//! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended; what it leaves behind has an owner that the role names |
+//! | an agent that fills in `params` | free text and keys | to reach SQL, a shell, a certificate's fields, another's name | a schema that knows each member; values out of the role's lists; quoting where the engine, and not the caller, writes |
+//! | a backend that is not to be trusted | what the vault sends it | the vault's password, other agents' logins | it is given verifiers and never a minted password; see below for the vault's own |
+//! | a reader of a published list | the list, over HTTP | who there is, and what they hold | serial numbers and times, and no names |
+//!
+//! # What an engine adds
+//!
+//! **The vault's own password at a backend** is a stored secret: sealed at rest for the use `backend`, handed to no
+//! agent and shown by no command. It is in the memory of `vaultd` while connections are pooled, also in buffers of
+//! libraries that wipe nothing; the process forbids core dumps and tracing by others. Whoever has it may do at the
+//! backend what the vault may: make roles with the rights in `grants`, and end sessions. `vaultctl role rotate`
+//! exchanges it for one that no person knows.
+//!
+//! **The key of an authority** is a stored secret of the use `ca`. It leaves the vault in no way, and is opened for
+//! each certificate and each signed list; the library that signs X.509 does not wipe its copy. A thief of
+//! it makes certificates for anybody until those who trust the authority stop, and stands in no trail. An authority
+//! that was imported is as safe as the place where its key was made. An authority made here may sign leaves and no
+//! other authority.
+//!
+//! **A stolen database file or backup** shows names: of agents, operators, roles, hosts, databases and accounts at
+//! backends; the configuration of roles, with an operator's own SQL; handles, serial numbers and times of all leases;
+//! how many bytes a stored secret has. The trail shows each request whole: `params` and `purpose` are no place for a
+//! secret. It shows no stored secret, no password of the vault's own, no authority's key, and nothing of what was ever
+//! minted.
+//!
+//! **Who writes the database** without the root key can change no lease and invent none: the agent's chain is set
+//! aside, the agent gets nothing more, and what it holds at backends is left to the sweep. What he can do is take a row
+//! away, or put one back as it was:
+//!
+//! | he | and then |
+//! |---|---|
+//! | deletes a lease at a backend | its agent can neither renew nor release it; the sweep takes the credential away within the hour |
+//! | deletes an ended lease from a list | the certificate or token is taken again, until it expires |
+//! | deletes what a command has left to take back | the leases it had not yet reached live until they expire; `lease list` shows them |
+//! | puts back a lease as it was when it lived | it looks live, and leaves its list, until it expires again; a second end of one lease stands in the chain then, and a verifier finds it |
+//! | puts back a lease as it was when it waited | it is undone once more, which finds nothing |
+//! | puts back or changes a session | one that ended is taken for open, by its own agent alone; a verifier finds that too |
+//!
+//! **Published lists** name serial numbers. Of SSH certificates these are random. Those of tokens and of X.509
+//! certificates are the lease, whose first half is the millisecond in which it was issued; a CRL also says when it was
+//! revoked. Who watches the lists learns how much is issued and revoked early, and of nobody by whom. Anyone who can
+//! reach the HTTP listener may fetch them. The KRL is not signed; CRL and the list of tokens are.
+//!
+//! **What an operator's role says is believed.** He names the host that the vault connects to, and the stored secret
+//! that it shows there. A server of his own choice that asks for the password in clear text gets it, over `off` and
+//! over a `verify-full` whose authority he brought, and `role check` leaves no entry. Operators can so take any secret
+//! of the use `backend`, one by one, to where it can be read; none of the use `kv` or `ca`.
 //!
 //! # Assumptions
 //!
@@ -42,4 +90,14 @@
 //! - A child of the same user can read what its user can read.
 //! - A signature proves "a holder of kit's key", never "the model".
 //! - A chain file alone does not show that its end was cut off. A head or a receipt kept outside shows it.
-//! - A vault that is stopped, or a host that is taken away, issues nothing.
+//! - A vault that is stopped, or a host that is taken away, issues nothing. It takes nothing away at backends either;
+//!   there only that ends which ends by its own time, as a `VALID UNTIL` keeps new logins out and ends no session.
+//! - A token or a certificate is good until it expires wherever the list is not read. A list is as fresh as the last
+//!   time it was fetched; a session or connection that is open stays open.
+//! - What an agent did at a backend while it might stays done: rows it read, rows it wrote, and objects that
+//!   it made, which have another owner afterwards. A function or view that it left runs with that owner's rights.
+//! - A minted role that owns objects in a database that its role's configuration does not name is locked out and has
+//!   no session, but is not dropped until somebody removes them.
+//! - A backend that says that a credential is gone is believed.
+//! - A request that was on its way to a backend when its role's or its agent's leases were revoked may become a lease
+//!   just after. An ended key and a grant taken back prevent it.
