@@ -159,6 +159,13 @@
 //! before leaves the old count; the key is gone with the process, and the next start makes another. A key that signed
 //! nothing leaves no trace.
 //!
+//! # The turn of the key for tokens
+//!
+//! The key, when it signs, until when those before it are published, and the command are one transaction. A crash before
+//! it leaves all as it was. A crash after it, or a caller that never heard of it, leaves a key that this process does not
+//! know yet: the next start reads it, or the daemon itself within a minute, long before it signs unless it was told to
+//! sign at once.
+//!
 //! # Founding
 //!
 //! The rows and the first entries of a vault are one transaction. A crash before it leaves a database that holds no

@@ -74,6 +74,7 @@ const COLUMNS: &[Column] = &[
     ("STATE", "state", As::Plain),
     ("ISSUED", "issued", As::Time),
     ("EXPIRES", "expires", As::Time),
+    ("REVOCATION", "revocation", As::Plain),
     ("SESSION", "sid", As::Plain),
 ];
 

@@ -13,10 +13,12 @@ use crate::audit::entry::{Body, Entry};
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, SigningKey};
 use crate::entropy::SeededEntropy;
-use crate::id::{ChainName, Nonce, OperatorName};
+use crate::id::{ChainName, Nonce, OperatorName, SecretName};
 use crate::lease::{Lease, State};
 use crate::registry::{Agent, HeldKey};
+use crate::secret::SecretBytes;
 use crate::statement::register::{Holder, Register};
+use crate::statement::secret::SecretUse;
 use crate::time::{ManualClock, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_780_511_400_000);
@@ -187,4 +189,34 @@ async fn a_read_that_takes_too_long_is_not_waited_for() {
     assert!(matches!(slow, Err(Failure::Unavailable(_))), "{slow:?}");
     store.census().await.unwrap();
     let_go.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_of_before_newest_versions_were_rows_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_secs(20)).await;
+    let name: SecretName = "orders-db".parse().unwrap();
+    let old = name.clone();
+    let written = store.write(Weight::Gives, None, move |tx| {
+        for (version, value) in [(1, b"one"), (2, b"two")] {
+            let sealed = tx.shared.ring.seal(&secrets::secret_place(&old, version, "kv"), value, &*tx.shared.entropy);
+            let sql = "INSERT INTO secrets (name, version, since, bytes, sealed) VALUES (?1, ?2, 0, 3, ?3)";
+            tx.conn.execute(sql, rusqlite::params![old.as_str(), version, sealed])?;
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+    let newest = async || store.secret_value(SecretUse::Kv, &name, None).await.unwrap().map(|stored| stored.version);
+    assert_eq!(newest().await, Some(2));
+    let next = name.clone();
+    let added = store.write(Weight::Gives, None, move |tx| {
+        secrets::add_version(tx, &next, 3, (SecretUse::Kv, None), &SecretBytes::from(b"three".to_vec()))
+    });
+    added.await.unwrap();
+    assert_eq!(newest().await, Some(3));
+    // From then on the number holds.
+    let gone =
+        store.write(Weight::Gives, None, |tx| Ok(tx.conn.execute("DELETE FROM secrets WHERE version = 3", [])?));
+    assert_eq!(gone.await.unwrap(), 1);
+    assert_eq!(newest().await, None);
 }
