@@ -70,6 +70,8 @@ limits! {
     commit_deadline_ms = 5000, 50..=60_000;
     /// For how many milliseconds an engine may work at its backend, in one call, before it is given up.
     engine_deadline_ms = 5000, 50..=60_000;
+    /// The longest time until a backend that could not be reached is tried again, in seconds. It begins with about one.
+    backend_retry_s = 30, 1..=3600;
     /// The largest gRPC message from an agent, in bytes. A request's payload has at most 8192.
     agent_message_bytes = 32_768, 16_384..=1_048_576;
     /// The largest gRPC message from an operator, in bytes. Sealed input has at most 1 MiB, a command 65536.

@@ -143,6 +143,7 @@ impl Config {
         vault::Limits {
             rules,
             engine_deadline: Duration::from_millis(limits.engine_deadline_ms),
+            backend_retry: Seconds(limits.backend_retry_s),
             node: self.vault.node.clone(),
             issuer: self.issuer.clone(),
         }

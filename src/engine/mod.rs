@@ -37,7 +37,7 @@ use crate::id::{AgentName, Aud, LeaseId, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::reply::Revocation;
 use crate::statement::secret::SecretUse;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 use ca::CertificateAuthority;
 
@@ -193,6 +193,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn revoke(&self, made: Made<'_>, values: &dyn StoredValues) -> Result<Undone, Denial> {
         let _ = (made, values);
         Ok(Undone::Absent)
+    }
+
+    /// For how long after a mint was given up its credential may still appear at the backend: until then, that
+    /// [`Engine::revoke`] finds nothing proves nothing, and it is called again.
+    fn lingers(&self) -> Seconds {
+        Seconds(60)
     }
 
     /// Looks whether a role of this configuration could be served, and creates nothing. Gives what was found, for

@@ -60,6 +60,8 @@ pub struct Limits {
     pub rules: Rules,
     /// How long one call of an engine to its backend may take.
     pub engine_deadline: Duration,
+    /// The longest time until a backend that could not be reached is tried again.
+    pub backend_retry: Seconds,
     /// This daemon's name, in certificates and in `_vault`.
     pub node: String,
     /// `iss` of tokens: an https address, or none for the vault id.
@@ -186,6 +188,7 @@ impl Vault {
         vault.begin_epoch(start).await?;
         // What an earlier daemon had begun at backends is ended before anything new begins.
         while vault.store.recover(tend::BATCH).await? > 0 {}
+        vault.wake.notify_one();
         vault.renew_token_certs().await?;
         Ok(Arc::new(vault))
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Vault;
 use crate::denial::{Denial, Reason};
-use crate::engine::{Made, Undone};
+use crate::engine::{Engine, Made, Undone};
 use crate::entropy::Entropy;
 use crate::failpoint::failpoint;
 use crate::id::RoleName;
@@ -37,11 +37,6 @@ const UNDER_WAY: usize = 128;
 const BATCH: u64 = 1024;
 /// The longest time until a lease that its backend refuses to end is tried again.
 const REFUSED_MAX: Seconds = Seconds(300);
-/// The longest time until a backend that could not be reached is tried again.
-const PAUSE_MAX: Seconds = Seconds(30);
-/// For how long a statement may still land at a backend after its caller gave up: until then, that nothing is there
-/// proves nothing.
-const LINGERS: Seconds = Seconds(60);
 
 /// What the loop remembers of roles; all of it may be lost.
 #[derive(Debug, Default)]
@@ -67,15 +62,16 @@ impl Pauses {
     }
 }
 
-/// How one try went.
+/// How one try went, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tried {
     Done,
     /// The backend answered, and this lease is tried again later.
     Later,
+    /// It was not begun, or the store could not say so.
+    Unrecorded,
     /// The backend could not be reached.
     Unreachable,
-    /// The store could not say so.
-    Unrecorded,
 }
 
 /// The time to the next try after so many in vain: twice as long each time, up to `max`, of which the half is drawn.
@@ -155,7 +151,8 @@ impl Vault {
                 Tried::Done | Tried::Later => self.pauses.set(role, None),
                 Tried::Unreachable => {
                     let failures = before.failures + 1;
-                    let until = Timestamp(now.0 + backoff(failures, PAUSE_MAX, &*self.entropy));
+                    let until =
+                        Timestamp(self.clock.now().0 + backoff(failures, self.limits.backend_retry, &*self.entropy));
                     self.pauses.set(role, Some(Pause { until, failures }));
                     tracing::warn!(%role, failures, "the backend cannot be reached; what is over there waits");
                     return;
@@ -174,37 +171,39 @@ impl Vault {
         let mut due = due.into_iter();
         let mut worst = Tried::Done;
         loop {
-            while matches!(worst, Tried::Done) && under_way.len() < UNDER_WAY && !stop.is_cancelled() {
+            while worst <= Tried::Later && under_way.len() < UNDER_WAY && !stop.is_cancelled() {
                 let Some(lease) = due.next() else { break };
                 let (vault, calls) = (Arc::clone(self), Arc::clone(calls));
                 under_way.spawn(async move { vault.undo_lease(lease, &calls).await });
             }
             match under_way.join_next().await {
                 None => return worst,
-                Some(Ok(Tried::Done | Tried::Later)) => {}
-                Some(Ok(tried)) => worst = tried,
-                Some(Err(_)) => worst = Tried::Unrecorded,
+                Some(tried) => worst = worst.max(tried.unwrap_or(Tried::Unrecorded)),
+            }
+            if worst == Tried::Unreachable {
+                // Those that wait for their call are not begun: each would wait for its deadline in vain.
+                calls.close();
             }
         }
     }
 
     async fn undo_lease(&self, lease: Lease, calls: &Semaphore) -> Tried {
         let Ok(call) = calls.acquire().await else { return Tried::Unrecorded };
+        failpoint!("undo: begun");
         let revoked = self.revoke_at_backend(&lease).await;
         drop(call);
         failpoint!("undo: revoked");
         let now = self.clock.now();
         let tries = lease.undo.as_ref().map_or(0, |undo| undo.tries);
         let (recorded, tried) = match revoked {
-            Ok(outcome) if unsettled(&lease, outcome, now) => {
-                let retry = lease.ended.unwrap_or(now).plus(LINGERS);
+            Ok((Undone::Absent, settled)) if now < settled => {
                 let fault = "not there yet; what was under way may still land";
-                (self.store.not_undone(&lease.id, fault, retry).await, Tried::Later)
+                (self.store.not_undone(&lease.id, fault, settled).await, Tried::Later)
             }
-            Ok(outcome) => (self.store.undone(&lease.id, outcome).await.map(drop), Tried::Done),
+            Ok((outcome, _)) => (self.store.undone(&lease.id, outcome).await.map(drop), Tried::Done),
             Err(denial) => {
                 let reachable = denial.reason != Reason::EngineUnavailable;
-                let max = if reachable { REFUSED_MAX } else { PAUSE_MAX };
+                let max = if reachable { REFUSED_MAX } else { self.limits.backend_retry };
                 let retry = Timestamp(now.0 + backoff(tries + 1, max, &*self.entropy));
                 let fault = said(&denial);
                 tracing::warn!(lease = %lease.id, role = %lease.role, tries, fault, "a credential could not be taken away");
@@ -212,6 +211,7 @@ impl Vault {
                 (self.store.not_undone(&lease.id, &fault, retry).await, tried)
             }
         };
+        failpoint!("undo: recorded");
         match recorded {
             Ok(()) => tried,
             Err(failure) => {
@@ -221,21 +221,24 @@ impl Vault {
         }
     }
 
-    /// Has the backend take one credential away.
-    async fn revoke_at_backend(&self, lease: &Lease) -> Result<Undone, Denial> {
+    /// Has the backend take one credential away. Beside what it says stands from when on it is to be believed that
+    /// nothing is there.
+    async fn revoke_at_backend(&self, lease: &Lease) -> Result<(Undone, Timestamp), Denial> {
         let role = self.store.role(&lease.role).await.map_err(Failure::denial)?;
         let role = role.ok_or_else(|| Denial::new(Reason::EngineRefused).internal("its role is gone"))?;
         let engine = self.engines.of_kind(&role.engine)?;
         let made = Made { config: &role.config, agent: &lease.agent, lease: &lease.id, handle: &lease.handle };
-        self.in_time(engine.revoke(made, self)).await
+        let undone = self.in_time(engine.revoke(made, self)).await?;
+        Ok((undone, settled(lease, engine)))
     }
 }
 
-/// Whether nothing was found where something may still appear: the mint was given up while it was under way.
-fn unsettled(lease: &Lease, outcome: Undone, now: Timestamp) -> bool {
-    outcome == Undone::Absent
-        && lease.state == State::Abandoned
-        && lease.ended.is_some_and(|ended| now < ended.plus(LINGERS))
+/// From when on nothing more can appear for a lease. A mint that was given up may still be under way.
+fn settled(lease: &Lease, engine: &dyn Engine) -> Timestamp {
+    match lease.ended.filter(|_| lease.state == State::Abandoned) {
+        Some(ended) => ended.plus(engine.lingers()),
+        None => Timestamp::ZERO,
+    }
 }
 
 /// What an operator reads of it.
@@ -266,6 +269,6 @@ mod tests {
         }
         let last: HashSet<_> = waits[100..].iter().collect();
         assert!(last.len() > 90, "the waits are not drawn: {last:?}");
-        assert!(backoff(u64::MAX, PAUSE_MAX, &entropy) <= 30_000);
+        assert!(backoff(u64::MAX, Seconds(30), &entropy) <= 30_000);
     }
 }

@@ -427,7 +427,7 @@ async fn open(
 }
 
 fn limits(rules: Rules, engine_deadline: Duration) -> Limits {
-    Limits { rules, engine_deadline, node: "node1".into(), issuer: None }
+    Limits { rules, engine_deadline, backend_retry: Seconds(30), node: "node1".into(), issuer: None }
 }
 
 /// The call that takes commands of this `typ`.

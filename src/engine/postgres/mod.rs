@@ -50,7 +50,7 @@ use crate::entropy::Entropy;
 use crate::id::SecretName;
 use crate::secret::Secret as Hidden;
 use crate::statement::reply::Revocation;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 use config::{Config, Tls};
 use pool::Pools;
@@ -224,6 +224,11 @@ impl Engine for Postgres {
         let undone = role::remove(&mut session, &config, made.handle, &self.pools, values).await?;
         session.done();
         Ok(undone)
+    }
+
+    /// A revocation waits for a mint that is under way, see [`role`]: what it does not find then never comes.
+    fn lingers(&self) -> Seconds {
+        Seconds(0)
     }
 
     async fn probe(

@@ -47,15 +47,16 @@ pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
 pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Stop> {
     let sql = format!(
         "SELECT {COLUMNS} FROM {TABLES} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
-         ORDER BY l.retry LIMIT ?3"
+         ORDER BY l.retry"
     );
     let mut statement = at.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![role.as_str(), now.0, limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let read = leases::read(row, &at.shared.ring);
-        let aside = |lease: &Lease| at.shared.views.is_aside(&ChainName::from(&lease.agent));
-        found.extend(leases::or_aside(&at.shared.views, row, read)?.filter(|lease| !aside(lease)));
+    let mut rows = statement.query(params![role.as_str(), now.0])?;
+    let (views, mut found) = (&at.shared.views, Vec::new());
+    while (found.len() as u64) < limit
+        && let Some(row) = rows.next()?
+    {
+        let lease = leases::or_aside(views, row, leases::read(row, &at.shared.ring))?;
+        found.extend(lease.filter(|lease| !views.is_aside(&ChainName::from(&lease.agent))));
     }
     Ok(found)
 }
