@@ -11,9 +11,11 @@
 //!
 //! The answer leaves last.
 
-use super::Vault;
+use std::time::Duration;
+
 use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
+use super::{Vault, deadline};
 use crate::authn::{self, SessionBound};
 use crate::authz::{self, Asked, Peer, Permit};
 use crate::base64url::Bytes;
@@ -49,7 +51,7 @@ impl Vault {
             Ok(plan) if plan.hdr.revocation == Revocation::Backend => {
                 return self.issue_at_backend(&asking, peer, plan).await;
             }
-            Ok(plan) => self.mint_and_commit(&asking, peer, plan, false).await,
+            Ok(plan) => self.mint_and_commit(&asking, peer, plan, None).await,
             Err(denial) => Err(denial),
         };
         self.conclude(&asking, decided).await
@@ -58,7 +60,7 @@ impl Vault {
     /// Steps 13 to 16 for a credential that lives at a backend: intent, mint, seal, commit; or the intent is undone.
     async fn issue_at_backend(&self, asking: &Asking<Issue>, peer: Peer, plan: Plan<'_>) -> Outcome {
         let role = &plan.permit.role().name;
-        let _place = match self.backends.enter(role, self.limits.engine_deadline).await {
+        let place = match self.backends.enter(role, self.limits.engine_deadline).await {
             Ok(place) => place,
             Err(denial) => return self.conclude(asking, Err(denial)).await,
         };
@@ -70,12 +72,13 @@ impl Vault {
             handle: &plan.handle,
             until: self.clock.now().plus(self.limits.intent_life()),
         };
+        failpoint!("issue: decided");
         if let Err(failure) = self.store.intend(&intent).await {
             return self.conclude(asking, Err(failure.denial())).await;
         }
         failpoint!("issue: intended");
         let lease = plan.permit.lease().clone();
-        match self.mint_and_commit(asking, peer, plan, true).await {
+        match self.mint_and_commit(asking, peer, plan, Some(place.left)).await {
             Ok((receipt, reply)) => self.conclude(asking, Ok((receipt, reply))).await,
             Err(denial) => self.abandon(asking, &lease, denial).await,
         }
@@ -86,6 +89,7 @@ impl Vault {
         let req = asking.req();
         match self.store.abandon(lease, denial.reason).await {
             Ok(Some(_)) => {
+                failpoint!("issue: abandoned");
                 self.wake.notify_one();
                 self.pen.refuse(denial, req, self.clock.now())
             }
@@ -107,18 +111,20 @@ impl Vault {
         Ok(Plan { permit, engine, handle, hdr, to })
     }
 
+    /// Steps 14 to 16; `intended` is how long a mint that has an intent may take.
     async fn mint_and_commit(
         &self,
         asking: &Asking<Issue>,
         peer: Peer,
         plan: Plan<'_>,
-        intended: bool,
+        intended: Option<Duration>,
     ) -> Result<(Receipt, Reply), Denial> {
         let Plan { permit, engine, handle, mut hdr, to } = plan;
         let issue = asking.body();
         let session_key = issue.seal.sig_pk.as_ref();
         let mint = Mint { permit: &permit, handle: &handle, params: &issue.params, session_key };
-        let minted = self.in_time(engine.mint(mint, self)).await?;
+        let deadline = intended.unwrap_or(self.limits.engine_deadline);
+        let minted = deadline::within(deadline, engine.mint(mint, self)).await?;
         failpoint!("issue: minted");
         let latest = minted.until.map_or(permit.latest(), |until| permit.latest().min(until));
         bound_by(&mut hdr, &minted, issue.ttl)?;
@@ -130,7 +136,7 @@ impl Vault {
             latest,
             handle: &handle,
             sealed: sealed.digest(),
-            intended,
+            intended: intended.is_some(),
         };
         let receipt = Receipt::of(self.store.issue(&issuance).await.map_err(|failure| failure.denial())?);
         failpoint!("issue: committed");

@@ -1,9 +1,9 @@
 //! What an agent does with a lease it holds: `RenewLease` and `ReleaseLease`. Both ask the store, which holds the lease
 //! against its owner inside the transaction: an agent never touches another's.
 
-use super::Vault;
 use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
+use super::{Vault, deadline};
 use crate::authz::{self, Peer};
 use crate::crypto::envelope::Envelope;
 use crate::denial::{Denial, Reason};
@@ -55,8 +55,8 @@ impl Vault {
         let expires = authz::prolong(&lease, grant, peer, renew.ttl, asking.authenticated.at())?;
         let engine = self.engines.of_kind(&role.engine)?;
         let made = Made { config: &role.config, agent: &lease.agent, lease: &lease.id, handle: &lease.handle };
-        let _place = self.backends.enter(&role.name, self.limits.engine_deadline).await?;
-        self.in_time(engine.renew(made, expires, self)).await?;
+        let place = self.backends.enter(&role.name, self.limits.engine_deadline).await?;
+        deadline::within(place.left, engine.renew(made, expires, self)).await?;
         failpoint!("renew: prolonged");
         Ok(Some(expires))
     }
