@@ -5,6 +5,7 @@ use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
 use crate::crypto::envelope::Envelope;
 use crate::denial::Denial;
+use crate::failpoint::failpoint;
 use crate::statement::reply::{Closed, Opened};
 use crate::statement::session::{Close, Hello};
 
@@ -46,6 +47,7 @@ impl Vault {
     async fn decide_close(&self, asking: &Asking<Close>) -> Result<(Receipt, Reply), Denial> {
         asking.bind(None, self)?;
         let (leases, entry) = self.store.close(&asking.authenticated).await.map_err(|failure| failure.denial())?;
+        failpoint!("close: committed");
         self.wake.notify_one();
         let (sid, req) = (asking.authenticated.statement().common.sid.clone(), asking.req());
         let reply: Reply =

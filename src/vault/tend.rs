@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{State, Vault};
 use crate::denial::Denial;
+use crate::failpoint::failpoint;
 use crate::store::{Event, Failure};
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -44,6 +45,9 @@ impl Vault {
             match self.store.end_due(BATCH).await {
                 Ok(due) => {
                     let ended = [due.leases, due.sessions, due.intents, due.revoked, due.nonces];
+                    if due.leases > 0 {
+                        failpoint!("tend: ended");
+                    }
                     if due.leases + due.intents + due.revoked > 0 {
                         self.wake.notify_one();
                     }

@@ -25,6 +25,7 @@ use super::template;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
 use crate::engine::{StoredValues, Undone};
+use crate::failpoint::failpoint;
 use crate::time::Timestamp;
 
 /// How often sessions are looked for, and how long between two looks: 3 seconds in all.
@@ -66,6 +67,7 @@ pub(super) async fn make(session: &mut Session, config: &Config, wanted: &Wanted
     }
     let mark = format!("COMMENT ON ROLE {name} IS {}", escape_literal(wanted.mark));
     work.execute_typed(&mark, &[]).await.map_err(failed)?;
+    failpoint!("postgres: made");
     work.commit().await.map_err(failed)
 }
 
@@ -110,6 +112,7 @@ pub(super) async fn remove(
     let found = match lock_out(session, handle, &doing).await? {
         None => Undone::Absent,
         Some(oid) => {
+            failpoint!("postgres: locked out");
             end_sessions(session, oid, &doing).await?;
             for database in &config.databases {
                 let mut there = pools.session(config, database, values).await?;
@@ -117,6 +120,7 @@ pub(super) async fn remove(
                 there.done();
             }
             clean(session, &statements, &doing).await?;
+            failpoint!("postgres: cleaned");
             // Whoever was past the check of NOLOGIN when it was committed shows only now.
             end_sessions(session, oid, &doing).await?;
             let drop = format!("DROP ROLE IF EXISTS {}", escape_identifier(handle));

@@ -14,6 +14,7 @@ use crate::authn::{Authenticated, Signed};
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hpke::Sealed;
 use crate::denial::{Denial, Reason};
+use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
 use crate::statement::audit_read::AuditRead;
 use crate::statement::command::Command;
@@ -228,6 +229,7 @@ impl Vault {
         };
         match carried {
             Ok(Carried { entry, result: Ok(result) }) => {
+                failpoint!("operate: carried");
                 // What it has ended may have to be undone at a backend.
                 self.wake.notify_one();
                 Ok(Done { entry: Receipt::of(entry), result })

@@ -11,6 +11,7 @@ use crate::base64url;
 use crate::crypto::envelope::Envelope;
 use crate::denial::{Denial, Reason};
 use crate::engine::Engine;
+use crate::failpoint::failpoint;
 use crate::grant::Role;
 use crate::id::{RoleName, SecretName};
 use crate::secret::{Secret, SecretBytes};
@@ -77,6 +78,7 @@ impl Vault {
         // 1. The backend takes the newest version there is. A crash here leaves what was, or a rotation that was broken
         //    off before and is complete now.
         let turn = self.turn(&command.statement().body.role).await.map_err(openly);
+        failpoint!("rotate: settled");
         let order = turn.as_ref().map_err(Clone::clone).map(|turn| {
             Order::RotateRole(command, Successor { name: &turn.name, after: turn.after, value: &turn.value })
         });
@@ -90,6 +92,7 @@ impl Vault {
             Ok(turn) => self.rotated(&turn.role).await.map_err(openly),
             Err(denial) => Err(denial.clone()),
         };
+        failpoint!("rotate: taken");
         let mut result = carried.result.clone();
         result.insert("rotated".to_owned(), taken.is_ok().into());
         if let Err(denial) = taken {
