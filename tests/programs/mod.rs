@@ -87,7 +87,7 @@ impl Vault {
             let config = folder.path().join("vault/vaultd.toml");
             let text = std::fs::read_to_string(&config).expect("init wrote it");
             std::fs::write(&config, change(text)).expect("it is ours");
-            match daemon(folder.path()) {
+            match daemon(folder.path(), None) {
                 Some((daemon, ready)) => return Vault { folder, daemon, ready },
                 // Somebody else took the port in between.
                 None if attempt < 5 => {
@@ -118,7 +118,12 @@ impl Vault {
 
     /// Starts the daemon again.
     pub fn go_on(&mut self) {
-        (self.daemon, self.ready) = daemon(self.path()).expect("vaultd starts again");
+        (self.daemon, self.ready) = daemon(self.path(), None).expect("vaultd starts again");
+    }
+
+    /// Starts the daemon again, to stand still at this step for ever (`src/failpoint.rs`).
+    pub fn go_on_until(&mut self, step: &str) {
+        (self.daemon, self.ready) = daemon(self.path(), Some(step)).expect("vaultd starts again");
     }
 
     /// The daemon's process.
@@ -168,10 +173,11 @@ pub fn fed(command: &mut Command, input: &[u8]) -> Said {
 }
 
 /// Starts the daemon and waits until it says that it is ready.
-fn daemon(folder: &Path) -> Option<(Child, String)> {
+fn daemon(folder: &Path, until: Option<&str>) -> Option<(Child, String)> {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("vaultd.log")).expect("a log");
     let mut command = program(env!("CARGO_BIN_EXE_vaultd"), folder);
     command.args(["--config", "vault/vaultd.toml"]).stdout(Stdio::piped()).stderr(log);
+    command.envs(until.map(|step| ("NOCKVAULT_FAILPOINT", step)));
     let mut child = command.spawn().expect("vaultd starts");
     let mut first = String::new();
     let out = child.stdout.take().expect("it is piped");
