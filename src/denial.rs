@@ -173,7 +173,7 @@ reasons! {
     /// A register statement that proves nothing.
     BadProof = "bad_proof", Request, "the register statement does not prove possession of an acceptable key";
     /// An engine's configuration that does not fit.
-    BadRole = "bad_role", Request, "the role's configuration is not what its engine takes";
+    BadRole = "bad_role", Request, "this configuration is not what the engine takes";
     /// Terms of a grant that contradict themselves.
     BadTerms = "bad_terms", Request, "the grant's terms contradict each other or the vault's limits";
     /// Sealed input that does not open or does not match its digest.

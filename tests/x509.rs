@@ -205,7 +205,7 @@ fn params_that_do_not_fit_are_refused_with_a_clear_text() {
         (role(), json!({ "dns": ["2130706433"] }), "IP address"),
         (role(), json!({ "dns": [long] }), "1 to 253 bytes"),
         (role(), json!({ "dns": vec!["localhost"; 65] }), "at most 64 names"),
-        (role(), json!({ "dns": "localhost" }), "expected a sequence"),
+        (role(), json!({ "dns": "localhost" }), "expected a list"),
         (role(), json!({ "uri": "spiffe://prod.example/agent/root" }), "unknown field"),
         (names_only.clone(), json!({}), "name at least one"),
         (with(role(), json!({ "key": "brought" })), json!({}), "keys that sessions bring"),

@@ -238,7 +238,9 @@ fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
         // Serde's own texts end with what the type wants. Others may end with anything, so they are not passed on.
         let known = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `"];
         match text.rsplit_once(", expected ") {
-            Some((head, wanted)) if known.iter().any(|start| head.starts_with(start)) => format!("expected {wanted}"),
+            Some((head, wanted)) if known.iter().any(|start| head.starts_with(start)) => {
+                format!("expected {}", in_words(wanted))
+            }
             _ if text == "invalid IP address syntax" => {
                 "expected a network in CIDR form, such as 10.0.0.0/8".to_owned()
             }
@@ -251,6 +253,19 @@ fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
     match member_at(bytes, error.column()) {
         path if path.is_empty() => wanted,
         path => format!("{path}: {wanted}"),
+    }
+}
+
+/// What serde wants, as people who write JSON call it.
+fn in_words(wanted: &str) -> &str {
+    match wanted {
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "a map" => "an object",
+        wanted if wanted.starts_with("struct ") => "an object",
+        wanted => wanted,
     }
 }
 
@@ -421,7 +436,7 @@ mod tests {
             assert!(told.starts_with("agent: it is not an agent name: 1 to 63 of"), "{told}");
             assert!(!told.to_lowercase().contains("hunter2"), "{told}");
         }
-        assert_eq!(changed(":1}", ":\"hunter2\"}"), "v: expected u64");
+        assert_eq!(changed(":1}", ":\"hunter2\"}"), "v: expected a whole number");
         assert_eq!(changed(",\"v\":1", ""), "missing field `v`");
         assert_eq!(changed(",\"suite\":\"one\"", ""), "seal: missing field `suite`");
         assert!(changed(",\"v\"", ",\"u\":\"hunter2\",\"v\"").starts_with("u: unknown field `u`, expected"));

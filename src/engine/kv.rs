@@ -83,7 +83,8 @@ impl Engine for Kv {
         let config: Config = members(mint.permit.config(), Reason::BadRole)?;
         let stored = values.stored_value(SecretUse::Kv, &config.secret, config.version).await?;
         let Some(Stored { version, value, expires }) = stored else {
-            return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
+            return Err(Denial::new(Reason::SecretMissing)
+                .internal(format!("no secret {0}; `vaultctl secret put {0}` stores one", config.secret)));
         };
         if expires.is_some_and(|expires| expires <= mint.permit.issued()) {
             return Err(Denial::new(Reason::SecretExpired).limit(0));
@@ -107,7 +108,8 @@ impl Engine for Kv {
     ) -> Result<Map<String, Value>, Denial> {
         let config: Config = members(config, Reason::BadRole)?;
         let Some(stored) = values.stored_value(SecretUse::Kv, &config.secret, config.version).await? else {
-            return Err(Denial::new(Reason::SecretMissing).internal(format!("no secret {}", config.secret)));
+            return Err(Denial::new(Reason::SecretMissing)
+                .internal(format!("no secret {0}; `vaultctl secret put {0}` stores one", config.secret)));
         };
         let found = json!({ "secret": config.secret, "version": stored.version, "expires": stored.expires });
         Ok(found.as_object().cloned().unwrap_or_default())

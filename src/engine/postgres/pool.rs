@@ -174,7 +174,8 @@ pub(super) async fn password(
     let stored = values.stored_value(SecretUse::Backend, &config.password, version).await?;
     stored.ok_or_else(|| {
         let which = version.map(|version| format!(", version {version}")).unwrap_or_default();
-        let why = format!("no secret {}{which} of the use backend", config.password);
+        let name = &config.password;
+        let why = format!("no secret {name}{which}; `vaultctl secret put {name} --use backend` stores one");
         Denial::new(Reason::SecretMissing).internal(why)
     })
 }

@@ -176,7 +176,6 @@ impl Engine for X509 {
         let ends = Timestamp::ZERO.plus(Seconds(authority.life()?.ends));
         found.insert("ca".into(), json!(config.ca));
         found.insert("not_after".into(), json!(ends));
-        found.insert("ends".into(), json!(ends.to_string()));
         Ok(found)
     }
 
@@ -231,7 +230,10 @@ impl CertificateAuthority for X509 {
 async fn stored_authority(name: &SecretName, values: &dyn StoredValues) -> Result<Authority, Denial> {
     match values.stored_value(SecretUse::Ca, name, None).await? {
         Some(stored) => Authority::open(&stored.value),
-        None => Err(Denial::new(Reason::SecretMissing).internal(format!("no certificate authority {name}"))),
+        None => {
+            Err(Denial::new(Reason::SecretMissing)
+                .internal(format!("there is no authority {name}; make or import one")))
+        }
     }
 }
 
