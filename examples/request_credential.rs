@@ -80,7 +80,7 @@ async fn main() -> ExitCode {
 }
 
 /// What the vault says of how the credential can be made useless before its time.
-fn revoked(how: Revocation) -> &'static str {
+fn recall(how: Revocation) -> &'static str {
     match how {
         Revocation::None => "in no way: it is not revocable, and what was read stays known",
         Revocation::Listed => "by a list that verifiers fetch from the vault",
@@ -117,7 +117,7 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     }
     let credential = session.request(&ask).await?;
     eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
-    eprintln!("revoked  {}", revoked(credential.hdr.revocation));
+    eprintln!("recall   {}", recall(credential.hdr.revocation));
     eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);
     if let Some(path) = arguments.receipt {
         std::fs::write(&path, credential.receipt.write()).map_err(Fault::local)?;

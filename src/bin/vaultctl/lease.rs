@@ -127,6 +127,8 @@ impl Revoke {
             say!("gave up on lease {lease}; its credential may still be at its backend");
             return output.one(&done.result);
         }
+        // What waits for a backend already is not what this command waits for.
+        let before = number(&operator.command(StatusRead {}).await?.result, "undoing");
         let done = operator.command(LeaseRevoke { scope: self.scope()? }).await?;
         let leases = done.result.get("leases").and_then(Value::as_u64).unwrap_or_default();
         say!("revoked {leases} {}", if leases == 1 { "lease" } else { "leases" });
@@ -136,7 +138,7 @@ impl Revoke {
         }
         match &self.lease {
             Some(lease) => one_undone(operator, lease).await,
-            None => all_undone(operator).await,
+            None => all_undone(operator, before).await,
         }
     }
 }
@@ -168,19 +170,23 @@ async fn one_undone(operator: &Operator, lease: &LeaseId) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Waits until nothing is left to revoke, and says how far it is.
-async fn all_undone(operator: &Operator) -> anyhow::Result<()> {
+/// Waits until nothing is left to revoke, and no more is left at backends than `before`, and says how far it is.
+async fn all_undone(operator: &Operator, before: u64) -> anyhow::Result<()> {
     let (mut last, mut still) = ((u64::MAX, u64::MAX), 0);
     while still < PATIENCE {
         let status = operator.command(StatusRead {}).await?.result;
-        let left = (number(&status, "revoking"), number(&status, "undoing"));
+        let left = (number(&status, "revoking"), number(&status, "undoing").saturating_sub(before));
         if left == (0, 0) {
+            if last.1 != u64::MAX {
+                say!("their backends have taken all of it away");
+            }
             return Ok(());
         }
         if left == last {
             still += 1;
         } else {
-            say!("left: {} to revoke, {} at their backends", if left.0 > 0 { "some" } else { "none" }, left.1);
+            let more = if left.0 > 0 { "; more are being revoked" } else { "" };
+            say!("{} still to be taken away at their backends{more}", left.1);
             (last, still) = (left, 0);
         }
         tokio::time::sleep(LOOK).await;

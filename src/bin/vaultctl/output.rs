@@ -26,6 +26,8 @@ pub(crate) enum As {
     Time,
     /// Seconds, as `15m`.
     Span,
+    /// As it is, as far as it fits into a list.
+    Brief,
 }
 
 /// A column: its title, the member it shows (with dots into objects), and how.
@@ -46,6 +48,9 @@ const TIMES: &[&str] = &[
     "ends",
     "signs",
     "former_until",
+    "not_before",
+    "not_after",
+    "retry",
 ];
 const SPANS: &[&str] = &["ttl", "max_ttl", "per"];
 
@@ -156,6 +161,12 @@ fn flat(before: String, item: &Map<String, Value>, row: &mut dyn FnMut(String, &
                     row(format!("{path}.{index}"), &Value::String(in_a_line(one)), As::Plain);
                 }
             }
+            // PEM and the like is for a file.
+            Value::String(text) if text.trim_end().contains('\n') => {
+                let (first, lines) = (text.lines().next().unwrap_or_default(), text.lines().count());
+                let more = format!("{first} .. {lines} lines; --field {path} writes them");
+                row(path, &Value::String(more), As::Plain);
+            }
             _ => row(path, value, how(name)),
         }
     }
@@ -175,6 +186,16 @@ fn how(name: &str) -> As {
     }
 }
 
+/// As much of a text as a list has room for.
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(BRIEF) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+const BRIEF: usize = 72;
+
 /// What an agent's own words must not do to a terminal: control it, break its lines, or turn the order of what follows.
 fn disturbs(c: char) -> bool {
     c.is_control()
@@ -191,6 +212,7 @@ fn cell(value: Option<&Value>, how: As) -> String {
             number.as_u64().map_or_else(|| number.to_string(), |s| Seconds(s).to_string())
         }
         (Some(Value::String(text)), _) => text.chars().map(|c| if disturbs(c) { ' ' } else { c }).collect(),
+        (Some(value), As::Brief) => brief(&cell(Some(value), As::Plain)),
         (Some(Value::Array(items)), _) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
             let items: Vec<String> = items.iter().map(|item| cell(Some(item), how)).collect();
             if items.is_empty() { "-".to_owned() } else { items.join(",") }

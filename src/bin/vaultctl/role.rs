@@ -63,7 +63,7 @@ const COLUMNS: &[Column] = &[
     ("ROLE", "role", As::Plain),
     ("ENGINE", "engine", As::Plain),
     ("SINCE", "since", As::Time),
-    ("CONFIG", "config", As::Plain),
+    ("CONFIG", "config", As::Brief),
 ];
 
 impl Role {
