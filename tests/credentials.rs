@@ -18,6 +18,8 @@ mod kv;
 mod postgres;
 #[path = "postgres/server.rs"]
 mod postgres_server;
+#[path = "credentials/readme.rs"]
+mod readme;
 #[path = "credentials/ssh.rs"]
 mod ssh;
 #[path = "ssh/server.rs"]

@@ -147,6 +147,11 @@ impl Server {
         ADMIN_PASSWORD
     }
 
+    /// The password of its superuser `postgres`.
+    pub fn root_password(&self) -> &'static str {
+        SUPERUSER_PASSWORD
+    }
+
     /// The authority of its certificate.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
