@@ -86,19 +86,8 @@
 //!
 //! From version 16 on only the maker of a role may remove it: keep this one while leases live. Each server has a stored
 //! secret of its own, since a rotation changes one server's password. `vaultctl role create --check` says which of this
-//! is missing, as the statement that mends it. A role's file:
-//!
-//! ```toml
-//! host = "db.example.internal"      # or the directory of a unix socket, /run/postgresql
-//! database = "orders"
-//! user = "vault_admin"
-//! password = "orders-admin"         # the stored secret, `vaultctl secret put orders-admin --use backend`
-//! grants = ["orders_read"]
-//! ca = """
-//! -----BEGIN CERTIFICATE-----
-//! ...
-//! """
-//! ```
+//! is missing, as the statement that mends it. `deploy/roles/postgres-readonly.toml` is a role to
+//! begin with.
 //!
 //! | member | left out | what it is |
 //! |---|---|---|
@@ -126,15 +115,8 @@
 //!
 //! # SSH
 //!
-//! `vaultctl ca create NAME --engine ssh`, then a role:
-//!
-//! ```toml
-//! ca = "users"
-//! principals = ["deploy"]
-//! extensions = ["permit-pty"]       # left out: a command can be run, and nothing else
-//! [critical_options]
-//! source_address = ["10.0.0.0/8"]
-//! ```
+//! `vaultctl ca create NAME --engine ssh`, then a role like
+//! `deploy/roles/ssh-deploy.toml`. Without `extensions` a command can be run, and nothing else.
 //!
 //! A host needs three files in `sshd_config`: `TrustedUserCAKeys` with the authority's line, `RevokedKeys` with the
 //! published list, and `AuthorizedPrincipalsFile` where principals are not names of accounts. [`crate::engine::ssh`]
@@ -144,17 +126,10 @@
 //!
 //! # TLS peers
 //!
-//! `vaultctl ca create NAME --engine x509 --set 'subject={"common_name":"mesh"}'`, then a role:
+//! `vaultctl ca create NAME --engine x509 --set subject.common_name=mesh`, then a role like
+//! `deploy/roles/x509-client.toml`.
 //!
-//! ```toml
-//! ca = "mesh"
-//! trust_domain = "prod.example.internal"
-//! usage = ["client"]
-//! dns = ["*.svc.example.internal"]
-//! crl = "http://vault.example.internal:8441/x509/crl/mesh"
-//! ```
-//!
-//! A peer trusts the root that `/x509/ca/NAME` gives, knows its caller by the URI `spiffe://<trust
+//! A peer trusts the root, the last certificate of `/x509/ca/NAME`, knows its caller by the URI `spiffe://<trust
 //! domain>/agent/<agent>/session/<sid>`, and looks at the list only where it is told to. The list is DER; for those
 //! that want PEM: `openssl crl -inform DER -in mesh.crl -out mesh.pem`. A connection that is open stays open. A
 //! certificate never outlives its authority: where a lease would, it is cut, or refused with `secret_expired` where the
