@@ -281,7 +281,11 @@ fn an_agents_compromise_ends_with_one_command() {
     vault.vaultctl(&["revoke", "--lease", lease.trim()]).ok();
     assert_eq!(vault.vaultctl(&["lease", "list"]).ok().lines().count(), 1, "only the head of the table");
     assert_eq!(vault.vaultctl(&["lease", "list", "--all", "--field", "state"]).ok(), "revoked\n");
-    vault.vaultctl(&["agent", "end-key", "kit"]).ok();
+    ask().ok();
+    let ended = vault.vaultctl(&["agent", "end-key", "kit"]);
+    assert!(ended.err.contains("ending every key of agent kit, and every lease"), "{ended:?}");
+    assert!(ended.ok().contains("leases  1"));
+    assert_eq!(vault.vaultctl(&["lease", "list", "--all", "--field", "state"]).ok(), "revoked\nrevoked\n");
     let refused = ask().fails(2);
     assert!(refused.contains("key_retired"), "{refused}");
 }

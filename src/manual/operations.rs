@@ -32,7 +32,7 @@
 //!
 //! | key | what a thief can do | what to do |
 //! |---|---|---|
-//! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key NAME`, which ends every key of it, then register a successor |
+//! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key NAME`, which ends every key and every lease of it, then register a successor |
 //! | an operator's | command, visibly: each command stands in `_operators` under that key | go through its commands there; several operators, and ending an operator's key, are to come |
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
 //! | identity key | certify keys of his own | a new vault, and new cards |

@@ -46,7 +46,7 @@ impl Body for AgentShow {
 }
 
 /// Ends one key of an agent, or every key it has, now and for ever. A stolen key may have brought a successor by itself:
-/// what ends a compromise with one command is to end them all.
+/// what ends a compromise with one command is to end them all. With all its keys, every lease of the agent is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentKeyEnd {

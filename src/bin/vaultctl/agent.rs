@@ -13,7 +13,7 @@ use nockvault::time::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::output::{As, Column, Output};
-use crate::{Common, find, grant};
+use crate::{Common, find, grant, lease};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Agent {
@@ -30,6 +30,9 @@ pub(crate) enum Agent {
         agent: AgentName,
     },
     /// End all keys of an agent, or one of them, now and for ever. What they sign is refused from here on.
+    ///
+    /// With all its keys every lease of the agent is revoked, and it is waited until their backends have taken the
+    /// credentials away.
     EndKey {
         /// The agent.
         agent: AgentName,
@@ -66,10 +69,15 @@ impl Agent {
             Agent::Show { agent } => output.one(&operator.command(AgentShow { agent }).await?.result),
             Agent::EndKey { agent, kid, suspect_from } => {
                 match &kid {
-                    Some(kid) => say!("ending key {kid} of agent {agent}; its other keys stay as they are"),
-                    None => say!("ending every key of agent {agent}"),
+                    Some(kid) => {
+                        say!("ending key {kid} of agent {agent}; its other keys and its leases stay as they are")
+                    }
+                    None => say!("ending every key of agent {agent}, and every lease"),
                 }
-                output.one(&operator.command(AgentKeyEnd { agent, kid, suspect_from }).await?.result)
+                let waiting = lease::waiting(&operator).await?;
+                let done = operator.command(AgentKeyEnd { agent, kid, suspect_from }).await?.result;
+                output.one(&done)?;
+                lease::undone(&operator, &done, waiting).await
             }
         }
     }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agent::pages;
 use crate::output::{As, Column, Output};
-use crate::{Common, find};
+use crate::{Common, find, lease};
 
 /// Let an agent have a role, on terms.
 ///
@@ -126,6 +126,7 @@ fn for_people(item: &mut Map<String, Value>) {
 impl Revoke {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let operator = find::connect(common).await?;
+        let waiting = lease::waiting(&operator).await?;
         let done = match (self.lease, self.agent, self.role) {
             (Some(lease), _, _) => {
                 let done = operator.command(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await?;
@@ -139,7 +140,8 @@ impl Revoke {
             }
             _ => anyhow::bail!("name an agent and a role, or a lease with --lease"),
         };
-        output.one(&done.result)
+        output.one(&done.result)?;
+        lease::undone(&operator, &done.result, waiting).await
     }
 }
 

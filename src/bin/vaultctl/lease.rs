@@ -36,7 +36,7 @@ pub(crate) enum Lease {
     /// Revoke leases, and wait until their backends have taken the credentials away.
     ///
     /// For example: vaultctl lease revoke --agent kit. An agent whose key may be in wrong hands gets new leases as long
-    /// as its key and its grants live: end those first, with vaultctl agent end-key.
+    /// as its key and its grants live: vaultctl agent end-key ends its keys and revokes its leases.
     Revoke(Revoke),
 }
 
@@ -127,8 +127,7 @@ impl Revoke {
             say!("gave up on lease {lease}; its credential may still be at its backend");
             return output.one(&done.result);
         }
-        // What waits for a backend already is not what this command waits for.
-        let before = number(&operator.command(StatusRead {}).await?.result, "undoing");
+        let before = waiting(operator).await?;
         let done = operator.command(LeaseRevoke { scope: self.scope()? }).await?;
         let leases = done.result.get("leases").and_then(Value::as_u64).unwrap_or_default();
         say!("revoked {leases} {}", if leases == 1 { "lease" } else { "leases" });
@@ -141,6 +140,16 @@ impl Revoke {
             None => all_undone(operator, before).await,
         }
     }
+}
+
+/// How many leases wait for a backend before a command: it does not wait for these.
+pub(crate) async fn waiting(operator: &Operator) -> anyhow::Result<u64> {
+    Ok(number(&operator.command(StatusRead {}).await?.result, "undoing"))
+}
+
+/// Waits for the backends of what a command took back, where that was anything.
+pub(crate) async fn undone(operator: &Operator, done: &Map<String, Value>, before: u64) -> anyhow::Result<()> {
+    if number(done, "leases") > 0 { all_undone(operator, before).await } else { Ok(()) }
 }
 
 /// How often it is looked.

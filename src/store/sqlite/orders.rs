@@ -277,11 +277,15 @@ fn keys_to_end(held: &Held, kid: Option<&Kid>) -> Result<Vec<(i64, HeldKey)>, St
     Ok(keys.into_iter().map(|(id, key)| (id, key.clone())).collect())
 }
 
+/// Ends one key, or all of them and with them what was issued: what is left of a thief ends by this one command.
 fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
     let mut held = agent(tx, &body.agent)?;
     let keys = keys_to_end(&held, body.kid.as_ref())?;
     let kids: Vec<&Kid> = keys.iter().map(|(_, key)| &key.kid).collect();
-    let result = json!({ "agent": body.agent, "kids": kids, "seq": held.chain.head.size });
+    let before = tx.now.max(tx.newest);
+    let issued = body.kid.is_none().then(|| Scope::Agent(body.agent.clone()));
+    let leases = issued.as_ref().map_or(Ok(0), |scope| takebacks::count(tx, scope, before))?;
+    let result = json!({ "agent": body.agent, "kids": kids, "leases": leases, "seq": held.chain.head.size });
     let (entry, result, by) = command(tx, wish, &result)?;
     for (id, mut key) in keys {
         let (by, kid, suspect_from) = (by.clone(), key.kid.clone(), body.suspect_from);
@@ -290,6 +294,11 @@ fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
         tx.write_key(&mut held, id, key)?;
     }
     tx.keep(held);
+    if let Some(scope) = &issued
+        && takebacks::take_back(tx, scope, before, &by, AT_ONCE)? >= AT_ONCE
+    {
+        takebacks::later(tx, scope, before, &by)?;
+    }
     Ok((entry, result))
 }
 
