@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::hostile::{self, Takes};
 use crate::postgres_server::{ADMIN, Server};
-use crate::stage::{Stage, handle, issue, life, refused, role_file, text};
+use crate::stage::{Stage, ask, handle, issue, life, refused, role_file, text};
 
 const ROLE: &str = "orders-login";
 
@@ -42,7 +42,9 @@ async fn a_database_login_lives_and_dies_with_its_lease() {
     lives.push((bench.revoked(&kit, "role", of_role).await, "revoke pending"));
     lives.push((bench.expired(&kit).await, "expire pending"));
     lives.push((bench.closed(&kit).await, "close"));
+    lives.push((bench.unanswered(&kit).await, "release"));
     bench.rotated(&kit).await;
+    bench.cut_off().await;
     hostile::refused(&bench.stage, ROLE, &Takes { texts: &[], lists: &[] }).await;
 
     let chain = bench.stage.verified("kit");
@@ -176,6 +178,35 @@ impl Bench {
         assert_eq!(self.stage.ended(&credential.hdr.lease)["state"], "released");
         self.gone(&credential, open).await;
         credential
+    }
+
+    /// The answer was lost, and the agent gives back what its request may have made.
+    async fn unanswered(&self, kit: &Agent) -> Credential {
+        let session = kit.session("lost").unwrap();
+        let credential = issue(&session, ROLE, 0).await;
+        let open = self.login(&credential).await.unwrap();
+        let lease = session.release_unanswered(credential.request.digest()).await.unwrap();
+        assert_eq!(lease, credential.hdr.lease);
+        self.stage.ended(&lease);
+        self.gone(&credential, open).await;
+        credential
+    }
+
+    /// An agent that is not trusted any more: its grant and then its key are taken away, and its logins with them.
+    async fn cut_off(&self) {
+        let ada = self.stage.agent("ada", &[ROLE]).await;
+        let session = ada.session("last").unwrap();
+        for command in [&["revoke", "ada", ROLE][..], &["agent", "end-key", "ada"]] {
+            self.stage.ctl(&["grant", "ada", ROLE, "--ttl", "1m"]);
+            let credential = issue(&session, ROLE, 0).await;
+            let open = self.login(&credential).await.unwrap();
+            self.stage.ctl(command).ok();
+            assert_eq!(self.stage.ended(&credential.hdr.lease)["state"], "revoked", "{command:?}");
+            self.gone(&credential, open).await;
+        }
+        let fault = session.request(&ask(ROLE, 0)).await.expect_err("its key has ended");
+        assert_eq!(fault.reason(), Some(Reason::KeyRetired), "{fault}");
+        self.stage.verified("ada");
     }
 
     /// The vault's own password is exchanged: what an operator typed opens nothing any more, and minting goes on.
