@@ -508,6 +508,16 @@ fn hostile_params_are_refused_each_with_a_clear_text() {
 }
 
 #[test]
+fn the_key_of_the_authority_is_no_sessions_key() {
+    let bench = Bench::new();
+    let denial =
+        minted(&bench, &leave(role(), Seconds(60)), "nv_kit_0", json!({ "public_key": bench.line().trim_end() }));
+    let denial = denial.unwrap_err();
+    assert_eq!(denial.reason, Reason::ParamsRefused);
+    assert!(denial.detail.contains("has a role already"), "{denial}");
+}
+
+#[test]
 fn the_role_says_whose_key_it_is() {
     let bench = Bench::new();
     let (_, line) = bench.own_key("session");

@@ -185,6 +185,15 @@ fn a_request_that_proves_nothing_is_refused() {
 }
 
 #[test]
+fn the_public_request_of_an_authority_is_no_sessions_key() {
+    let bench = Bench::new();
+    let permit = leave(role(), LIFE, SystemClock.now());
+    let denial = bench.mint(&permit, json!({ "csr": bench.shown()["request"] })).unwrap_err();
+    assert_eq!(denial.reason, Reason::ParamsRefused);
+    assert!(denial.detail.contains("has a role already"), "{denial}");
+}
+
+#[test]
 fn params_that_do_not_fit_are_refused_with_a_clear_text() {
     let bench = Bench::new();
     let long = "a".repeat(1 << 20);

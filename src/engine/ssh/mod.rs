@@ -158,7 +158,14 @@ impl Engine for Ssh {
         let wanted = config.wanted(&params)?;
         let (authority, _) = stored_authority(&config.ca, values).await?;
         let (public, private) = match wanted.key {
-            Some(brought) => (brought, None),
+            Some(brought) => {
+                let of_session = mint.session_key.is_some_and(|key| key.to_bytes() == brought.0);
+                if of_session || authority.key().public_key().key_data().ed25519() == Some(&brought) {
+                    let detail = "public_key: this key has a role already; a certificate wants one of its own";
+                    return Err(Denial::new(Reason::ParamsRefused).detail(detail));
+                }
+                (brought, None)
+            }
             None => {
                 let (public, private) = key::made(self.entropy.as_ref(), mint.handle)?;
                 (public, Some(private))

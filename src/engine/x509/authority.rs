@@ -242,6 +242,13 @@ impl Authority {
         key_identifier(&own).ok_or_else(|| internal("the certificate has no key identifier"))
     }
 
+    /// Whether this is the key of a certificate of the chain. The request of an authority, which is public, would
+    /// otherwise pass for a session's.
+    pub(super) fn has_key(&self, key: &impl PublicKeyData) -> bool {
+        let info = key.subject_public_key_info();
+        self.chain.iter().any(|der| parsed(der).is_ok_and(|one| one.public_key().raw == info))
+    }
+
     /// When the whole chain is good.
     pub(super) fn life(&self) -> Result<Life, Denial> {
         let mut life = Life { begins: 0, ends: u64::MAX };

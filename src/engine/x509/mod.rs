@@ -18,7 +18,8 @@
 //! asks for another.
 //!
 //! # Revocation
-//! A lease that ends before its time stands in the list of its authority until it would have expired. A TLS server looks
+//! A lease that ends before its time stands in the list of its authority until a while after it would
+//! have expired. A TLS server looks
 //! at the list only where it is told to, and a connection that is open stays open: grants of this engine should be
 //! minutes long.
 //!
@@ -135,6 +136,14 @@ impl Engine for X509 {
         let (agent, sid) = (mint.permit.agent(), mint.permit.sid());
         let spiffe_id = config.trust_domain.as_ref().map(|domain| names::spiffe_id(domain, agent, sid)).transpose();
         let spiffe_id = spiffe_id.map_err(|why| Denial::new(Reason::ParamsRefused).detail(why))?;
+
+        let used = |key: &SubjectPublicKeyInfo| {
+            authority.has_key(key) || mint.session_key.is_some_and(|own| own.to_bytes() == *key.der_bytes())
+        };
+        if wanted.key.as_ref().is_some_and(used) {
+            let detail = "csr: this key has a role already; a certificate wants one of its own";
+            return Err(Denial::new(Reason::ParamsRefused).detail(detail));
+        }
 
         let leaf = Leaf { config: &config, mint: &mint, spiffe_id: spiffe_id.as_deref(), dns: &wanted.dns };
         let (certificate, private_key) = match &wanted.key {
