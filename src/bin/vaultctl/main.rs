@@ -137,7 +137,8 @@ fn main() -> ExitCode {
 }
 
 fn failed(why: &anyhow::Error) -> ExitCode {
-    say!("vaultctl: {why:#}");
+    // What others said, a server behind the vault among them, may stand in it.
+    say!("vaultctl: {}", output::calm(&format!("{why:#}")));
     match why.downcast_ref::<Fault>() {
         Some(Fault::Refused(_)) => ExitCode::from(2),
         _ => ExitCode::from(1),

@@ -202,6 +202,11 @@ fn disturbs(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Words that may come from elsewhere, for a terminal. Lines stay lines.
+pub(crate) fn calm(text: &str) -> String {
+    text.chars().map(|c| if c != '\n' && disturbs(c) { ' ' } else { c }).collect()
+}
+
 fn cell(value: Option<&Value>, how: As) -> String {
     match (value, how) {
         (None | Some(Value::Null), _) => "-".to_owned(),
@@ -265,6 +270,11 @@ mod tests {
                       keys.1      kid=l since=2026-06-03T18:30:00.123Z\n\
                       ttl         15m\n";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn what_others_said_does_not_command_the_terminal() {
+        assert_eq!(calm("a\u{1b}[2J\r\u{202e}b\nc"), "a [2J  b\nc");
     }
 
     #[test]
