@@ -1,6 +1,9 @@
 //! Claims that a role adds to its tokens. A text among them may hold `{{agent}}`, `{{session}}`, `{{role}}` and
-//! `{{lease}}`, which become the names that the vault itself has verified; nothing of what an agent merely says can get
-//! into a claim. They are replaced within a JSON text that was read before, so that no name can end it.
+//! `{{lease}}`, which become names that the vault has checked. They are replaced within a JSON text that was read before,
+//! so that no name can end it. **The session's name is the agent's own choice**, as long as it has the form of one: a
+//! verifier that decides by a claim decides by `{{agent}}` or `{{role}}`, and by `{{session}}` only where the grant
+//! restricts the names of sessions. Names hold `-` and `.`, so that `{{agent}}-{{session}}` has more than one reading;
+//! no name of an agent or session holds `/` or `:`.
 //!
 //! What the vault says itself is not for a role to say: a claim of [`RESERVED`] is refused when the role is made, and so
 //! are an unknown word between braces and claims beyond the bounds.
