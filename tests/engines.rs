@@ -11,7 +11,7 @@ use nockvault::crypto::hash::Digest;
 use nockvault::crypto::hpke::{SUITE, SealSecretKey};
 use nockvault::crypto::signature::{PublicKey, Signature, SigningKey};
 use nockvault::denial::{Denial, Reason};
-use nockvault::engine::ca::Ended;
+use nockvault::engine::ca::{Ended, LINGERS};
 use nockvault::engine::jwt::{Jwt, TokenKey, TokenKeys};
 use nockvault::engine::kv::Kv;
 use nockvault::engine::{Engine, Mint, Minted, Stored, StoredValues};
@@ -329,7 +329,9 @@ fn the_list_of_revoked_tokens_is_signed_short_lived_and_holds_what_would_still_b
         ended: NOW.minus(Seconds(5)),
         expires,
     };
-    let list = [ended(1, NOW.plus(Seconds(1))), ended(2, NOW), ended(3, NOW.plus(Seconds(900)))];
+    // Whose clock is behind would still take the first.
+    let list =
+        [ended(1, NOW.minus(Seconds(LINGERS.0 - 1))), ended(2, NOW.minus(LINGERS)), ended(3, NOW.plus(Seconds(900)))];
     let (header, claims) = read(&engine.revoked(&list, NOW).unwrap(), &engine.jwks(NOW)).unwrap();
     assert_eq!((&header["typ"], &header["alg"]), (&json!("nv-revoked+jwt"), &json!("EdDSA")));
     let wanted = json!({

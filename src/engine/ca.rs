@@ -9,7 +9,12 @@ use crate::denial::Denial;
 use crate::entropy::Entropy;
 use crate::id::{LeaseId, SecretName};
 use crate::secret::SecretBytes;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
+
+/// For how long past its own end a credential that was taken back still stands in the lists. Those who rely on it have
+/// clocks of their own, which may be behind, or give some leeway: what was taken back must not come alive for them in
+/// its last minutes (RFC 5280 section 3.3).
+pub const LINGERS: Seconds = Seconds(600);
 
 /// A lease that ended before its time, and whose credential would still be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

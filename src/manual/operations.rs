@@ -96,7 +96,7 @@
 //! | `ca` | | PEM of the authorities; needed by `verify-full`, and handed to agents |
 //! | `grants` | none | roles that a minted role becomes a member of |
 //! | `connections` | 4 | how many a minted role may have at once |
-//! | `owner` | `user` | who gets what a minted role leaves behind |
+//! | `owner` | nobody | who gets what a minted role leaves behind |
 //! | `databases` | none | further databases to clean up in at a revocation |
 //! | `creation`, `renewal`, `revocation` | one `CREATE ROLE`; one `ALTER ROLE`; `REASSIGN OWNED` and `DROP OWNED` | statements of your own, with `{{name}}` and the like, which come quoted |
 //!
@@ -106,9 +106,11 @@
 //! moves `VALID UNTIL`, which alone ends no session.
 //!
 //! **Who may create things.** A function or a view runs, in part, with the rights of its owner, and `owner` is its
-//! owner afterwards. Left out, that is the vault's own role: a `SECURITY DEFINER` function that an agent left behind
-//! then acts as the vault for whoever calls it. Let minted roles create nothing (before version 15: `REVOKE CREATE ON
-//! SCHEMA public FROM PUBLIC`), or name as `owner` a role that may do nothing else and that nobody logs in as.
+//! owner afterwards. So the vault's own role is refused there, and `role check` refuses one that may make roles: a
+//! `SECURITY DEFINER` function that an agent left behind would act as the vault for whoever calls it. Let minted roles
+//! create nothing (before version 15: `REVOKE CREATE ON SCHEMA public FROM PUBLIC`), or name as `owner` a role that may
+//! do no more than the agents and that nobody logs in as. Without `owner`, a minted role that owns something is locked
+//! out and stays, as does its lease, stuck, until a person has given away or dropped what it made; the fault says how.
 //!
 //! What a minted role owns in a database that is not among `database` and `databases` keeps it from being dropped. It
 //! is locked out and its sessions are ended all the same; the lease shows as stuck, with the server's words.
@@ -154,7 +156,8 @@
 //!
 //! Each is made at most once in five seconds, however many ask, so that what was revoked in the last seconds may be
 //! missing. A list holds the leases that ended before their credential expires: released, revoked, never delivered, or
-//! over with their session. Fetch it in short intervals, and keep the old one when the vault does not answer.
+//! over with their session; and for ten minutes after that, for those whose clocks are behind or who give some leeway.
+//! Fetch it in short intervals, and keep the old one when the vault does not answer.
 //!
 //! # Turning the key for tokens
 //!

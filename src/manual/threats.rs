@@ -95,7 +95,7 @@
 //! - A token or a certificate is good until it expires wherever the list is not read. A list is as fresh as the last
 //!   time it was fetched; a session or connection that is open stays open.
 //! - What an agent did at a backend while it might stays done: rows it read, rows it wrote, and objects that
-//!   it made, which have another owner afterwards. A function or view that it left runs with that owner's rights.
+//!   it made, which have another owner afterwards. A function or view that it left runs with that owner's rights; the vault's own role is never that owner.
 //! - A minted role that owns objects in a database that its role's configuration does not name is locked out and has
 //!   no session, but is not dropped until somebody removes them.
 //! - A backend that says that a credential is gone is believed.

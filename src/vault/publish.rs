@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::Vault;
 use crate::denial::{Denial, Reason};
-use crate::engine::ca::{Document, Published};
+use crate::engine::ca::{Document, LINGERS, Published};
 use crate::id::{RoleName, SecretName};
 use crate::statement::command::Page;
 use crate::statement::secret::SecretUse;
@@ -35,7 +35,7 @@ pub(super) struct Publications {
 
 /// What is made anew when it is no longer fresh, by one task at a time. Clones share it.
 #[derive(Debug)]
-struct Kept<T>(Arc<Mutex<Option<Made<T>>>>);
+pub(super) struct Kept<T>(Arc<Mutex<Option<Made<T>>>>);
 
 #[derive(Debug)]
 struct Made<T> {
@@ -58,7 +58,7 @@ impl<T> Clone for Kept<T> {
 impl<T: Send + Sync + 'static> Kept<T> {
     /// What is there, or what `make` gives. It runs in a task of its own: whoever asks and goes away again does not
     /// break it off, so that the next one need not begin anew.
-    async fn fresh<F, M>(&self, vault: &Arc<Vault>, make: F) -> Result<Arc<T>, Denial>
+    pub(super) async fn fresh<F, M>(&self, vault: &Arc<Vault>, make: F) -> Result<Arc<T>, Denial>
     where
         F: FnOnce(Arc<Vault>, Timestamp) -> M + Send + 'static,
         M: Future<Output = Result<T, Denial>> + Send,
@@ -70,14 +70,20 @@ impl<T: Send + Sync + 'static> Kept<T> {
             if let Some(made) = kept.as_ref().filter(|made| made.at <= now && now < made.at.plus(FRESH)) {
                 return made.what.clone();
             }
-            let what = make(vault, now).await.map(Arc::new);
+            let what = make(Arc::clone(&vault), now).await.map(Arc::new);
             if let Err(denial) = &what {
                 tracing::warn!(reason = denial.reason.code(), why = %denial.internal, "a document cannot be published");
             }
-            *kept = Some(Made { at: now, what: what.clone() });
+            // One that took longer to make than it is fresh would be made anew for each who waited.
+            *kept = Some(Made { at: vault.clock.now(), what: what.clone() });
             what
         });
         task.await.unwrap_or_else(|_| Err(Denial::new(Reason::Internal).internal("a task that makes a document died")))
+    }
+
+    /// Has it made anew for the next who asks.
+    pub(super) async fn forget(&self) {
+        *self.0.lock().await = None;
     }
 }
 
@@ -138,7 +144,7 @@ impl Vault {
         let stored = stored.ok_or_else(missing)?;
         let ended = match document {
             Document::Authority => Vec::new(),
-            Document::Revoked => self.store.listed(&roles, now).await.map_err(Failure::denial)?,
+            Document::Revoked => self.store.listed(&roles, now.minus(LINGERS)).await.map_err(Failure::denial)?,
         };
         // A long list takes its time to be signed, and holds up nobody.
         let signed = tokio::task::spawn_blocking(move || {

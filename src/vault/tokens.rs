@@ -11,11 +11,12 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::answer::Outcome;
-use super::publish::FRESH;
+use super::publish::Kept;
 use super::{Vault, keys};
 use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
+use crate::engine::ca::LINGERS;
 use crate::engine::jwt::{self, Jwt, TokenKeys};
 use crate::id::RoleName;
 use crate::statement::command::Page;
@@ -36,7 +37,7 @@ pub(super) struct Tokens {
     certs: RwLock<Vec<Embedded>>,
     /// When the keys were read; held while a rotation is under way.
     read: Mutex<Timestamp>,
-    revoked: Mutex<Option<(Timestamp, Arc<str>)>>,
+    revoked: Kept<String>,
 }
 
 impl Tokens {
@@ -50,7 +51,7 @@ impl Tokens {
         let keys = TokenKeys::new(Vec::new());
         let jwt = Jwt::new(keys.clone(), issuer);
         let read = Mutex::new(now);
-        let tokens = Tokens { jwt, keys, first, certs: RwLock::default(), read, revoked: Mutex::default() };
+        let tokens = Tokens { jwt, keys, first, certs: RwLock::default(), read, revoked: Kept::default() };
         tokens.read(store).await?;
         Ok(tokens)
     }
@@ -114,7 +115,7 @@ impl Vault {
         let outcome = self.carry(command, order).await;
         // A crash before this leaves the new key to the next start.
         self.read_token_keys(&mut read).await;
-        *self.tokens.revoked.lock().await = None;
+        self.tokens.revoked.forget().await;
         Ok(outcome)
     }
 
@@ -161,20 +162,15 @@ impl Vault {
     ///
     /// # Errors
     /// Where the store cannot be read now.
-    pub async fn revoked_tokens(&self) -> Result<Arc<str>, Denial> {
-        let now = self.clock.now();
-        // One at a time: who comes meanwhile takes what this one makes.
-        let mut made = self.tokens.revoked.lock().await;
-        if let Some((at, list)) = &*made
-            && *at <= now
-            && now < at.plus(FRESH)
-        {
-            return Ok(Arc::clone(list));
-        }
-        let ended = self.store.listed(&self.token_roles().await?, now).await.map_err(Failure::denial)?;
-        let list: Arc<str> = self.tokens.jwt.revoked(&ended, now)?.into();
-        *made = Some((now, Arc::clone(&list)));
-        Ok(list)
+    pub async fn revoked_tokens(self: &Arc<Vault>) -> Result<Arc<String>, Denial> {
+        let make = |vault: Arc<Vault>, now: Timestamp| async move {
+            let listed = vault.store.listed(&vault.token_roles().await?, now.minus(LINGERS)).await;
+            let (ended, jwt) = (listed.map_err(Failure::denial)?, vault.tokens.engine());
+            // A long list takes its time to be signed, and holds up nobody.
+            let signed = tokio::task::spawn_blocking(move || jwt.revoked(&ended, now));
+            signed.await.unwrap_or_else(|_| Err(Reason::Internal.into()))
+        };
+        self.tokens.revoked.fresh(self, make).await
     }
 
     async fn token_roles(&self) -> Result<Vec<RoleName>, Denial> {

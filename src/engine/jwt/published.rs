@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Alg, Jwt};
 use crate::denial::{Denial, Reason};
-use crate::engine::ca::Ended;
+use crate::engine::ca::{Ended, LINGERS};
 use crate::time::{Seconds, Timestamp};
 
 /// Where the discovery document stands below the issuer.
@@ -48,12 +48,13 @@ impl Jwt {
         })
     }
 
-    /// The signed list of the tokens of these leases, as far as they would still be good.
+    /// The signed list of the tokens of these leases, as far as they would still be good, be it by a clock that is behind.
     ///
     /// # Errors
     /// [`Reason::EngineUnavailable`] where no key may sign.
     pub fn revoked(&self, ended: &[Ended], now: Timestamp) -> Result<String, Denial> {
-        let revoked: Vec<&str> = ended.iter().filter(|one| now < one.expires).map(|one| one.lease.as_str()).collect();
+        let revoked: Vec<&str> =
+            ended.iter().filter(|one| now < one.expires.plus(LINGERS)).map(|one| one.lease.as_str()).collect();
         let claims = json!({
             "exp": now.plus(REVOKED_TTL).whole_seconds(),
             "iat": now.whole_seconds(),

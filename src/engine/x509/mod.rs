@@ -40,6 +40,7 @@ mod role;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rcgen::{PublicKeyData as _, SubjectPublicKeyInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
