@@ -31,7 +31,7 @@ fn salted(password: &[u8], salt: &[u8; 16], iterations: u32) -> Zeroizing<[u8; 3
     // The key is taken in once: that is half of the work.
     let keyed = Hmac::<Sha256>::new_from_slice(password).expect("HMAC takes a key of any length");
     for _ in 1..iterations {
-        *last = keyed.clone().chain_update(&*last).finalize().into_bytes().into();
+        *last = keyed.clone().chain_update(*last).finalize().into_bytes().into();
         sum.iter_mut().zip(last.iter()).for_each(|(sum, byte)| *sum ^= byte);
     }
     sum
