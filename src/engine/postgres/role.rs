@@ -114,9 +114,6 @@ pub(super) async fn remove(
         Some(oid) => {
             failpoint!("postgres: locked out");
             end_sessions(session, oid, &doing).await?;
-            if config.owner.is_none() && config.revocation.is_none() {
-                owns_nothing(session, oid, handle).await?;
-            }
             for database in &config.databases {
                 let mut there = pools.session(config, database, values).await?;
                 clean(&mut there, &statements, &format!("{doing} from {database}")).await?;
@@ -167,27 +164,6 @@ async fn end_sessions(session: &mut Session, oid: u32, doing: &str) -> Result<()
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     Err(Denial::new(Reason::EngineUnavailable).internal(format!("{doing}: its sessions do not end")))
-}
-
-/// Refuses to go on where the role owns objects, in whatever database, and nobody is to have them. Default rights and
-/// user mappings are its own too, but nothing that another could have: they go with its rights.
-async fn owns_nothing(session: &mut Session, oid: u32, handle: &str) -> Result<(), Denial> {
-    let look = "SELECT count(*), coalesce(string_agg(DISTINCT d.datname, ', '), 'all') \
-                FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid \
-                WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND s.deptype = 'o' \
-                AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)";
-    let failed = |why: tokio_postgres::Error| denial(&why, "looking at what the role owns");
-    let row = session.client().query_typed(look, &[(&oid, Type::OID)]).await.map_err(failed)?;
-    let Some(row) = row.first() else { return Ok(()) };
-    let (owned, databases): (i64, String) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
-    if owned == 0 {
-        return Ok(());
-    }
-    Err(Denial::new(Reason::EngineRefused).internal(format!(
-        "{handle} is locked out and owns objects: {owned} (databases: {databases}), and no owner is named who gets them: \
-         look at them there, REASSIGN OWNED BY \"{handle}\" TO somebody with no more rights, or DROP OWNED BY \
-         \"{handle}\"; a role of the vault with owner does so by itself"
-    )))
 }
 
 async fn clean(session: &mut Session, statements: &[String], doing: &str) -> Result<(), Denial> {

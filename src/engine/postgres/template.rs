@@ -9,7 +9,7 @@
 //! | `{{password}}` | the SCRAM-SHA-256 verifier of its password, as a text: `'SCRAM-SHA-256$..'` |
 //! | `{{expiration}}` | when it ends, as a text with the time zone: `'2026-06-03T18:30:00.123Z'` |
 //! | `{{connections}}` | how many connections it may have, as a number |
-//! | `{{owner}}` | who gets what it leaves behind, where the role names somebody, as an identifier |
+//! | `{{owner}}` | who gets what it leaves behind, as an identifier |
 //!
 //! Each text is one statement; the server refuses two in one. They run in one transaction, with a `search_path` of
 //! `pg_catalog`, so that other objects are named with their schema.
@@ -23,8 +23,6 @@ const CREATION: &[&str] = &["CREATE ROLE {{name}} LOGIN INHERIT CONNECTION LIMIT
                              PASSWORD {{password}} VALID UNTIL {{expiration}}"];
 const RENEWAL: &[&str] = &["ALTER ROLE {{name}} VALID UNTIL {{expiration}}"];
 const REVOCATION: &[&str] = &["REASSIGN OWNED BY {{name}} TO {{owner}}", "DROP OWNED BY {{name}}"];
-/// Where nobody gets what is left, for a role that owns nothing: its rights go.
-const REVOCATION_OF_RIGHTS: &[&str] = &["DROP OWNED BY {{name}}"];
 
 const STATEMENTS_MAX: usize = 32;
 const STATEMENT_BYTES: usize = 8192;
@@ -65,10 +63,12 @@ pub(super) fn renewal(config: &Config, handle: &str, expires: Timestamp) -> Resu
 
 /// The statements that clean up after `handle`.
 pub(super) fn revocation(config: &Config, handle: &str) -> Result<Vec<String>, String> {
-    let mut blanks = vec![("name", escape_identifier(handle)), ("name_literal", escape_literal(handle))];
-    blanks.extend(config.owner.iter().map(|owner| ("owner", escape_identifier(owner))));
-    let usual = if config.owner.is_some() { REVOCATION } else { REVOCATION_OF_RIGHTS };
-    fill_all(config.revocation.as_deref(), usual, &blanks)
+    let blanks = [
+        ("name", escape_identifier(handle)),
+        ("name_literal", escape_literal(handle)),
+        ("owner", escape_identifier(config.owner())),
+    ];
+    fill_all(config.revocation.as_deref(), REVOCATION, &blanks)
 }
 
 /// Checks the statements that an operator gave.
