@@ -2,8 +2,9 @@
 //!
 //! A process may end between any two instructions, and a disk may lose what was not synced. So each write of more than
 //! one step has an order in which every prefix is safe, and recovery runs the same code as the ordinary path. Beside
-//! each step in the source stands a comment that says what a crash at that place leaves; this page gathers them. Tests
-//! stop a real daemon at named steps (`src/failpoint.rs`), kill it there and look at what is left.
+//! each step in the source stands a comment that says what a crash at that place leaves; this page gathers them.
+//! `tests/killed.rs` stops a real daemon at named steps (`src/failpoint.rs`), kills it there, with the backend up and
+//! with it down, and looks at what is left after the next start.
 //!
 //! # The life of a lease
 //!
@@ -53,7 +54,8 @@
 //!
 //! Where the backend refuses or does not answer in time, where the commit finds that a grant or a key is gone
 //! meanwhile, the same `deny` is written at once. What came to nothing may still be under way to the backend: until a
-//! call can no longer land there, that nothing is found proves nothing, and the lease goes on waiting.
+//! call can no longer land there (`Engine::lingers`), that nothing is found proves nothing, and the lease goes on
+//! waiting.
 //!
 //! A daemon that lives, but whose request was dropped in the middle, leaves an intent too. It is taken to be broken off
 //! after twice the time that its steps may take, and ends the same way.
@@ -141,15 +143,11 @@
 //! Each connection tries the newest version, and where the backend refuses it, the one before. A further version is
 //! stored only after the backend has taken the newest, so that the good one is always among these two.
 //!
-//! # Authorities, stored secrets, the key for tokens
+//! # Authorities and stored secrets
 //!
 //! An authority is made in memory and committed together with its command. A crash before leaves nothing: the name is
 //! free, and nobody has seen the key. To import or to certify one is the same; a new version is stored only behind the
 //! version that it was made from. So it is with `secret put` and `secret rollback`.
-//!
-//! A new key for tokens is committed with its command, with when it signs and until when those before it are published.
-//! Memory is read anew afterwards, and at each start: a crash in between changes nothing that a verifier sees, because
-//! the key is published long before it signs.
 //!
 //! Published lists are made from the leases' rows whenever somebody asks. A crash loses none.
 //!
@@ -161,10 +159,10 @@
 //!
 //! # The turn of the key for tokens
 //!
-//! The key, when it signs, until when those before it are published, and the command are one transaction. A crash before
-//! it leaves all as it was. A crash after it, or a caller that never heard of it, leaves a key that this process does not
-//! know yet: the next start reads it, or the daemon itself within a minute, long before it signs unless it was told to
-//! sign at once.
+//! The key, when it signs, until when those before it are published, and the command are one transaction. A crash
+//! before it leaves all as it was. A crash after it, or a caller that never heard of it, leaves a key that this process
+//! does not know yet: the next start reads it, or the daemon itself within a minute, long before it signs unless it was
+//! told to sign at once.
 //!
 //! # Founding
 //!

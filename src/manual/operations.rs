@@ -169,8 +169,8 @@
 //! # Leases that do not end
 //!
 //! A lease is over for its agent at once, whatever its backend does. What its backend still holds is tried without end:
-//! a backend that cannot be reached, every half minute at the latest, by one lease at a time; a lease that the backend
-//! refuses to end, every five minutes at the latest. Nothing is dropped.
+//! a backend that cannot be reached, after `backend_retry_s` at the latest (half a minute), by one lease at a time; a
+//! lease that the backend refuses to end, every five minutes at the latest. Nothing is dropped.
 //!
 //! - `vaultctl lease list --stuck` lists what waits: lease, role, handle, how often it was tried, when it is tried
 //!   next, and the backend's own words. `vaultctl lease show LEASE` shows one.

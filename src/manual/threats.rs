@@ -39,10 +39,10 @@
 //! exchanges it for one that no person knows.
 //!
 //! **The key of an authority** is a stored secret of the use `ca`. It leaves the vault in no way, and is opened for
-//! each certificate and each signed list; the library that signs X.509 does not wipe its copy. A thief of
-//! it makes certificates for anybody until those who trust the authority stop, and stands in no trail. An authority
-//! that was imported is as safe as the place where its key was made. An authority made here may sign leaves and no
-//! other authority.
+//! each certificate and each signed list; the library that signs X.509 does not wipe its copy. A thief of it makes
+//! certificates for anybody until those who trust the authority stop, and stands in no trail. An authority that was
+//! imported is as safe as the place where its key was made. An X.509 authority made here may sign leaves and no other
+//! authority.
 //!
 //! **A stolen database file or backup** shows names: of agents, operators, roles, hosts, databases and accounts at
 //! backends; the configuration of roles, with an operator's own SQL; handles, serial numbers and times of all leases;
@@ -61,7 +61,7 @@
 //! | deletes what a command has left to take back | the leases it had not yet reached live until they expire; `lease list` shows them |
 //! | puts back a lease as it was when it lived | it looks live, and leaves its list, until it expires again; a second end of one lease stands in the chain then, and a verifier finds it |
 //! | puts back a lease as it was when it waited | it is undone once more, which finds nothing |
-//! | puts back or changes a session | one that ended is taken for open, by its own agent alone; a verifier finds that too |
+//! | puts back or changes a session | one that ended is taken for open, or one lasts longer, by its own agent alone; a verifier finds the first |
 //!
 //! **Published lists** name serial numbers. Of SSH certificates these are random. Those of tokens and of X.509
 //! certificates are the lease, whose first half is the millisecond in which it was issued; a CRL also says when it was

@@ -83,11 +83,11 @@ impl Vault {
             Order::RotateRole(command, Successor { name: &turn.name, after: turn.after, value: &turn.value })
         });
         // 2. The next version is stored together with the command's entry, if none was stored since step 1: two versions
-        //    that no backend has taken would lock the vault out, and another daemon may be at it too. A crash here leaves a version that no backend has
-        //    taken; the one before it is still good.
+        //    that no backend has taken would lock the vault out, and another daemon may be at it too. A crash here leaves
+        //    a version that no backend has taken; the one before it is still good.
         let carried = self.carried(command, order).await?;
-        // 3. The backend takes it. A crash here leaves one of the two good; the next call to the backend finds out
-        //    which, and completes it.
+        // 3. The backend takes it. A crash here leaves one of the two good, and the engine is let in by it; the next
+        //    rotation completes this one first.
         let taken = match &turn {
             Ok(turn) => self.rotated(&turn.role).await.map_err(openly),
             Err(denial) => Err(denial.clone()),
@@ -96,7 +96,7 @@ impl Vault {
         let mut result = carried.result.clone();
         result.insert("rotated".to_owned(), taken.is_ok().into());
         if let Err(denial) = taken {
-            let reason = format!("{denial}; it will be completed by the next call to the backend");
+            let reason = format!("{denial}; the password before it is still good; rotate again to complete it");
             result.insert("reason".to_owned(), reason.into());
         }
         Ok(self.executed(command, carried.entry, result))
