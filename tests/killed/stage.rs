@@ -1,6 +1,8 @@
 //! What the tests stand on: the real daemon with a real PostgreSQL behind it, an agent, an operator, and what must be
 //! true whenever nothing is under way.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::{Arc, Mutex};
@@ -92,8 +94,19 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new() -> Stage {
+        Stage::with(&[("backend_retry_s = 30", "backend_retry_s = 1")]).await
+    }
+
+    /// With these lines of its configuration in place of those.
+    pub(crate) async fn with(lines: &[(&str, &str)]) -> Stage {
         let server = Server::start().await;
-        let vault = Vault::start_with(|config| config.replace("backend_retry_s = 30", "backend_retry_s = 1"));
+        let vault = Vault::start_with(|mut config| {
+            for (line, instead) in lines {
+                assert!(config.contains(line), "the configuration has no {line}");
+                config = config.replace(line, instead);
+            }
+            config
+        });
         let card = Card::read(&std::fs::read_to_string(vault.card()).unwrap()).unwrap();
         let operator_key = keyfile::read_secret(&vault.path().join(".config/nockvault/prod/ada.ed25519")).unwrap();
         let signer = Arc::new(Recorder { held: Held::new(enrol(&vault, "kit")), signed: Mutex::default() });
@@ -119,14 +132,24 @@ impl Stage {
 
     /// A role of its own at the server, and a grant of it to kit.
     pub(crate) async fn role(&mut self, max_uses: Option<u64>) -> RoleName {
-        self.roles += 1;
-        let role: RoleName = format!("orders/{}", self.roles).parse().unwrap();
+        self.role_by(self.server.port(), max_uses).await
+    }
+
+    /// The same, where the vault reaches the server by another port.
+    pub(crate) async fn role_by(&mut self, port: u16, max_uses: Option<u64>) -> RoleName {
         let config = json!({
-            "host": "localhost", "port": self.server.port(), "database": "orders", "user": ADMIN,
-            "password": "orders/admin", "ca": self.server.ca_pem(), "grants": ["orders_read"],
+            "host": "localhost", "port": port, "database": "orders", "user": ADMIN, "password": "orders/admin",
+            "ca": self.server.ca_pem(), "grants": ["orders_read"],
         });
+        self.role_of("postgres", config, max_uses).await
+    }
+
+    /// A role of an engine, and a grant of it to kit.
+    pub(crate) async fn role_of(&mut self, engine: &str, config: Value, max_uses: Option<u64>) -> RoleName {
+        self.roles += 1;
+        let role: RoleName = format!("{engine}/{}", self.roles).parse().unwrap();
         let config = config.as_object().unwrap().clone();
-        self.command(RoleCreate { role: role.clone(), engine: "postgres".into(), config }).await;
+        self.command(RoleCreate { role: role.clone(), engine: engine.into(), config }).await;
         self.grant("kit", &role, max_uses).await;
         role
     }
@@ -291,7 +314,8 @@ impl Stage {
 
     /// The roles at the server are those of the live leases.
     async fn roles_are_of_live_leases(&self) {
-        let live = self.leases(Which::Live).await;
+        let mut live = self.leases(Which::Live).await;
+        live.retain(|lease| lease["revocation"] == "backend");
         let now = SystemClock.now();
         for lease in &live {
             let expires = lease["expires"].as_u64().unwrap();
@@ -301,6 +325,11 @@ impl Stage {
         let rows = self.server.sql("SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'nv_')").await;
         let roles: BTreeSet<String> = rows.into_iter().flatten().collect();
         assert_eq!(roles, handles, "left the roles at the server, right those of the live leases");
+    }
+
+    /// The entries of a chain.
+    pub(crate) async fn entries(&self, chain: &ChainName) -> Vec<Value> {
+        entries(&self.whole(chain).await)
     }
 
     async fn whole(&self, chain: &ChainName) -> Vec<u8> {
@@ -332,11 +361,7 @@ impl Stage {
         let report =
             verify(lines.as_slice(), &Pins { operators: commands.map(Arc::new), heads, ..pins(&own) }).unwrap();
         assert_eq!(report.verdict, Verdict::Intact, "{report}");
-        lines
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect()
+        entries(&lines)
     }
 
     /// Each lease of the chain has a row in the same state, and what ended of it is undone.
@@ -351,17 +376,13 @@ impl Stage {
             let row = rows.get(id).unwrap_or_else(|| panic!("the lease {id} is lost: {story:?}"));
             let state = row["state"].as_str().unwrap();
             let words: Vec<&str> = story.iter().map(|word| word.split(' ').next().unwrap()).collect();
-            let fits = match state {
-                "live" => words[0] == "issue" && words[1..].iter().all(|word| *word == "renew"),
-                "abandoned" => words == ["deny", "undone"],
-                _ => {
-                    let ends = ["release", "close", "revoke", "expire", "undelivered"];
-                    let renewed = &words[1..words.len() - 2];
-                    words[0] == "issue"
-                        && renewed.iter().all(|word| *word == "renew")
-                        && ends.contains(&words[words.len() - 2])
-                        && ["undone", "forget"].contains(&words[words.len() - 1])
-                }
+            let at_backend = row["revocation"] == "backend";
+            let fits = match (state, words.as_slice()) {
+                ("live", ["issue", lives @ ..]) => lives.iter().all(|word| *word == "renew"),
+                ("abandoned", words) => words == ["deny", "undone"],
+                (_, ["issue", lives @ .., end, "undone" | "forget"]) if at_backend => is_life(lives, end),
+                (_, ["issue", lives @ .., end]) if !at_backend => is_life(lives, end),
+                _ => false,
             };
             assert!(fits, "{state}: {story:?}");
         }
@@ -381,6 +402,17 @@ fn enrol(vault: &Vault, name: &str) -> SigningKey {
     vault.vaultctl(&["keygen", "--agent", name]).ok();
     vault.vaultctl(&["agent", "register", &format!("{name}.register")]).ok();
     keyfile::read_secret(&vault.path().join(format!("{name}.ed25519"))).unwrap()
+}
+
+/// Renewals, and one end.
+fn is_life(lives: &[&str], end: &str) -> bool {
+    let ends = ["release", "close", "revoke", "expire", "undelivered"];
+    lives.iter().all(|word| *word == "renew") && ends.contains(&end)
+}
+
+fn entries(lines: &[u8]) -> Vec<Value> {
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 pub(crate) fn kit() -> AgentName {
