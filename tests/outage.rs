@@ -161,7 +161,7 @@ async fn cut_off(way: Way) {
     let before = pace(&session, &others).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(session.request(&ask(&orders).ttl(Seconds(2))).await.unwrap());
+        held.push(session.request(&ask(&orders).ttl(Seconds(4))).await.unwrap());
     }
     let inside = login(&stage, &held[0]).await;
 
@@ -200,7 +200,7 @@ async fn a_server_that_is_stopped_for_longer_than_its_leases_live_finds_them_rev
     let session = stage.session();
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(session.request(&ask(&orders).ttl(Seconds(2))).await.unwrap());
+        held.push(session.request(&ask(&orders).ttl(Seconds(4))).await.unwrap());
     }
     stage.server.stop();
     let fault = session.request(&ask(&orders)).await.unwrap_err();
@@ -223,7 +223,7 @@ async fn a_server_that_is_stopped_for_longer_than_its_leases_live_finds_them_rev
 async fn what_an_operator_gave_up_on_is_swept_when_the_backend_is_back() {
     let mut stage = Stage::with(LINES).await;
     let orders = stage.role(None).await;
-    let credential = stage.session().request(&ask(&orders).ttl(Seconds(1))).await.unwrap();
+    let credential = stage.session().request(&ask(&orders).ttl(Seconds(3))).await.unwrap();
     let (id, handle) = (credential.hdr.lease.to_string(), handle(&credential));
     let refused = stage.vault.vaultctl(&["lease", "revoke", &id, "--force"]).fails(2);
     assert!(refused.contains("nothing_to_undo"), "{refused}");

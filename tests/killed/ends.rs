@@ -38,7 +38,7 @@ fn lost<T: std::fmt::Debug>(step: &str, answer: Result<T, Fault>) {
 /// The server bears a role for longer than its lease: the lease ends when it would have.
 async fn renewal_prolonged(stage: &mut Stage, backend: Backend) {
     let step = "renew: prolonged";
-    let (role, session, credential) = lease(stage, step, 3).await;
+    let (role, session, credential) = lease(stage, step, 5).await;
     let id = credential.hdr.lease.clone();
     lost(step, stage.kill_at(step, backend, async move { session.renew(&id, Seconds(600)).await }).await);
     assert_eq!(expires(stage, &credential).await, credential.hdr.exp);
@@ -119,7 +119,7 @@ async fn ungranted(stage: &mut Stage, backend: Backend) {
 
 async fn expired(stage: &mut Stage, backend: Backend) {
     let step = "tend: ended";
-    let (role, ..) = lease(stage, step, 1).await;
+    let (role, ..) = lease(stage, step, 2).await;
     stage.kill_at(step, backend, async {}).await;
     stage.back(backend, true).await;
     stage.settle().await;

@@ -84,6 +84,8 @@ pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) card: Card,
     operator_key: SigningKey,
+    /// Asks the questions; a connection that broke with the daemon comes about anew.
+    operator: Operator,
     signer: Arc<Recorder>,
     /// The agents, `kit` first.
     agents: Vec<Agent>,
@@ -112,7 +114,9 @@ impl Stage {
         let signer = Arc::new(Recorder { held: Held::new(enrol(&vault, "kit")), signed: Mutex::default() });
         let identity = Identity { name: kit(), signer: Arc::clone(&signer) as Arc<dyn Signer>, kver: 1 };
         let kit = Agent::connect(&card, identity).await.unwrap();
-        let stage = Stage { vault, server, card, operator_key, signer, agents: vec![kit], log_from: 0, roles: 0 };
+        let operator = ada(&card, &operator_key).await;
+        let stage =
+            Stage { operator, vault, server, card, operator_key, signer, agents: vec![kit], log_from: 0, roles: 0 };
         let password = SecretBytes::from(stage.server.admin_password().as_bytes().to_vec());
         let name = "orders/admin".parse().unwrap();
         stage.operator().await.put_secret(&name, &password, SecretUse::Backend, None).await.unwrap();
@@ -121,13 +125,13 @@ impl Stage {
 
     // --- the operator
 
+    /// The operator, over a connection of its own.
     pub(crate) async fn operator(&self) -> Operator {
-        let key = SigningKey::from_seed(&self.operator_key.seed());
-        Operator::connect(&self.card, Identity::held("ada".parse().unwrap(), key, 1)).await.unwrap()
+        ada(&self.card, &self.operator_key).await
     }
 
     pub(crate) async fn command<O: Order>(&self, order: O) -> Map<String, Value> {
-        self.operator().await.command(order).await.unwrap().result
+        self.operator.command(order).await.unwrap().result
     }
 
     /// A role of its own at the server, and a grant of it to kit.
@@ -289,7 +293,7 @@ impl Stage {
         let begin = Instant::now();
         while !come(self).await {
             assert!(begin.elapsed() < PATIENCE, "{otherwise}:\n{}", self.last_words());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -333,12 +337,11 @@ impl Stage {
     }
 
     async fn whole(&self, chain: &ChainName) -> Vec<u8> {
-        let operator = self.operator().await;
         let mut lines = Vec::new();
         let mut from = 0;
         loop {
             let read = AuditRead { chain: chain.clone(), from, limit: Page::MAX };
-            let (part, _) = operator.read_audit(read).await.unwrap();
+            let (part, _) = self.operator.read_audit(read).await.unwrap();
             if part.is_empty() {
                 return lines;
             }
@@ -395,6 +398,11 @@ impl Stage {
         found.retain(|(_, (of, _))| of == role.as_str());
         found.into_iter().map(|(_, (_, story))| story).collect()
     }
+}
+
+async fn ada(card: &Card, key: &SigningKey) -> Operator {
+    let key = SigningKey::from_seed(&key.seed());
+    Operator::connect(card, Identity::held("ada".parse().unwrap(), key, 1)).await.unwrap()
 }
 
 /// Registers an agent. Gives its key.
