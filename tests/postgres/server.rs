@@ -231,6 +231,7 @@ const SETTINGS: &[&str] = &[
     "full_page_writes=off",
     "shared_buffers=16MB",
     "max_connections=60",
+    "max_prepared_transactions=8",
     "log_statement=all",
     "log_connections=on",
     "autovacuum=off",

@@ -120,14 +120,18 @@ impl Own {
 
 async fn missing_for_owner(session: &mut Session, config: &Config) -> Result<Option<String>, Denial> {
     let Some(owner) = &config.owner else { return Ok(None) };
-    let look = "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $1";
+    let look = "SELECT pg_has_role(oid, 'USAGE'), rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls \
+                OR pg_has_role(oid, current_user, 'MEMBER') FROM pg_roles WHERE rolname = $1";
     let failed = |why: tokio_postgres::Error| denial(&why, "looking at the owner");
     let rows = session.client().query_typed(look, &[(owner, Type::NAME)]).await.map_err(failed)?;
     let Some(row) = rows.first() else {
         return Ok(Some(format!("the role {owner}, named as owner, does not exist")));
     };
-    let may: bool = row.try_get(0).map_err(failed)?;
+    let (may, mighty): (bool, bool) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
     let user = &config.user;
+    if mighty {
+        return Ok(Some(format!("{owner} may do too much to be owner: what agents made would run with its rights")));
+    }
     Ok((!may).then(|| format!("{user} may not give objects to {owner}: GRANT {owner} TO {user}")))
 }
 

@@ -64,13 +64,14 @@ pub(super) struct Config {
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 10000))]
     pub(super) connections: u16,
-    /// Who gets the objects that a minted role leaves behind. Left out, it is `user`; another role is one that `user`
-    /// is a member of.
+    /// Who gets the objects that a minted role leaves behind. Left out, they are dropped with it. What an agent made runs
+    /// with the rights of its owner: this is a role that may do little, that `user` is a member of, and never `user`.
     #[schemars(length(min = 1, max = 63))]
     pub(super) owner: Option<String>,
-    /// Further databases of the server in which minted roles may own objects or hold rights of their own: a revocation
-    /// cleans up in these too. What is owned in a database that is not named keeps the role from being dropped; it is
-    /// locked out all the same, and its revocation stays visible as stuck. None where it is left out.
+    /// Further databases of the server in which a revocation runs its statements. Those in which a minted role owns
+    /// objects or holds rights of its own are found and need not be named. Where `user` cannot enter one of them, the
+    /// role is not dropped; it is locked out all the same, and its revocation stays visible as stuck. None where it is
+    /// left out.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub(super) databases: Vec<String>,
@@ -82,8 +83,9 @@ pub(super) struct Config {
     /// `{{name}}` and `{{name_literal}}`.
     pub(super) renewal: Option<Vec<String>>,
     /// The statements that clean up after a role that is locked out and has no session left, before it is dropped, in
-    /// place of `REASSIGN OWNED` and `DROP OWNED`. They run in `database` and each of `databases`, and may run again.
-    /// They may use `{{name}}`, `{{name_literal}}` and `{{owner}}`.
+    /// place of `REASSIGN OWNED` to `owner` and `DROP OWNED`. They run in `database`, each of `databases` and where else
+    /// something of it is, and may run again. They may use `{{name}}`, `{{name_literal}}` and, where it is named,
+    /// `{{owner}}`.
     pub(super) revocation: Option<Vec<String>>,
 }
 
@@ -111,11 +113,6 @@ impl Config {
     /// How the way is protected, after the defaults.
     pub(super) fn tls(&self) -> Tls {
         self.tls.unwrap_or(if self.is_socket() { Tls::Off } else { Tls::VerifyFull })
-    }
-
-    /// Who gets what a role leaves behind.
-    pub(super) fn owner(&self) -> &str {
-        self.owner.as_deref().unwrap_or(&self.user)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -148,6 +145,9 @@ impl Config {
         }
         if self.grants.contains(&self.user) {
             return Err("grants names the vault's own role; a minted role would be as mighty as the vault".into());
+        }
+        if self.owner.as_ref() == Some(&self.user) {
+            return Err("owner names the vault's own role; what an agent made would run with the vault's rights".into());
         }
         if self.databases.contains(&self.database) {
             return Err("databases names further databases; leave the one of database out".into());

@@ -68,6 +68,18 @@ pub(super) fn denial(error: &Error, doing: &str) -> Denial {
     Denial::new(reason).internal(format!("{doing}: {}", said(error)))
 }
 
+/// The same for the removal of a role: what is in the way of this one says nothing of the server.
+pub(super) fn in_the_way(error: &Error, doing: &str) -> Denial {
+    let denial = denial(error, doing);
+    if is_in_the_way(error) { Denial { reason: Reason::EngineRefused, ..denial } } else { denial }
+}
+
+/// Whether something at the server holds what is asked for: a lock, a row, a deadlock, the time of a statement.
+pub(super) fn is_in_the_way(error: &Error) -> bool {
+    let code = error.code().map(SqlState::code);
+    code.is_some_and(|code| code.starts_with("40") || matches!(code, "55P03" | "57014" | "XX000"))
+}
+
 /// Whether a later try may go better without anybody doing something about the role.
 fn is_passing(error: &Error) -> bool {
     let Some(code) = error.code().map(SqlState::code) else {

@@ -6,14 +6,22 @@
 //! shows it. A comment on the role names vault and lease, so that several vaults can share a server.
 //!
 //! `VALID UNTIL` only keeps new logins out. A revocation locks the role out first and commits that, then ends its
-//! sessions, gives its objects to the owner and drops it; see [`role`]. The vault's own role needs to be no superuser:
+//! sessions, drops its objects or gives them to the owner, and drops it; see [`role`]. A function or a view that an agent
+//! made runs with the rights of whoever owns it: name an owner only where objects must outlive their lease, and one that
+//! may do little. The vault's own role needs to be no superuser:
 //!
 //! ```sql
 //! CREATE ROLE vault_admin LOGIN CREATEROLE PASSWORD '...';
 //! GRANT pg_signal_backend TO vault_admin;                  -- to end sessions
 //! GRANT orders_read TO vault_admin WITH ADMIN OPTION;      -- each of `grants`
-//! GRANT CREATE ON SCHEMA app TO vault_admin;               -- where minted roles may make functions, types or the like
+//! GRANT leftovers TO vault_admin;                          -- the `owner`, where one is named,
+//! GRANT CREATE ON SCHEMA app TO leftovers;                 -- and where it may get what minted roles made
 //! ```
+//!
+//! A member of a group may act as the group: one that may create objects lets an agent leave some behind that are not its
+//! role's, and that no revocation finds. Minted roles can take up all connections of the server, and the vault then
+//! comes late to end them: from PostgreSQL 16 on, set `reserved_connections` and `GRANT pg_use_reserved_connections TO
+//! vault_admin`; before, keep `max_connections` above what `connections` and the leases of an agent come to.
 //!
 //! Connect to the server itself: a pooler that shares connections between transactions loses the locks that this engine
 //! holds. Made for PostgreSQL 12 and later.

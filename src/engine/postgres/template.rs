@@ -9,7 +9,7 @@
 //! | `{{password}}` | the SCRAM-SHA-256 verifier of its password, as a text: `'SCRAM-SHA-256$..'` |
 //! | `{{expiration}}` | when it ends, as a text with the time zone: `'2026-06-03T18:30:00.123Z'` |
 //! | `{{connections}}` | how many connections it may have, as a number |
-//! | `{{owner}}` | who gets what it leaves behind, as an identifier |
+//! | `{{owner}}` | who gets what it leaves behind, as an identifier; where `owner` is named |
 //!
 //! Each text is one statement; the server refuses two in one. They run in one transaction, with a `search_path` of
 //! `pg_catalog`, so that other objects are named with their schema.
@@ -22,7 +22,8 @@ use crate::time::Timestamp;
 const CREATION: &[&str] = &["CREATE ROLE {{name}} LOGIN INHERIT CONNECTION LIMIT {{connections}} \
                              PASSWORD {{password}} VALID UNTIL {{expiration}}"];
 const RENEWAL: &[&str] = &["ALTER ROLE {{name}} VALID UNTIL {{expiration}}"];
-const REVOCATION: &[&str] = &["REASSIGN OWNED BY {{name}} TO {{owner}}", "DROP OWNED BY {{name}}"];
+const REVOCATION: &[&str] = &["DROP OWNED BY {{name}}"];
+const REVOCATION_TO_OWNER: &[&str] = &["REASSIGN OWNED BY {{name}} TO {{owner}}", "DROP OWNED BY {{name}}"];
 
 const STATEMENTS_MAX: usize = 32;
 const STATEMENT_BYTES: usize = 8192;
@@ -63,12 +64,10 @@ pub(super) fn renewal(config: &Config, handle: &str, expires: Timestamp) -> Resu
 
 /// The statements that clean up after `handle`.
 pub(super) fn revocation(config: &Config, handle: &str) -> Result<Vec<String>, String> {
-    let blanks = [
-        ("name", escape_identifier(handle)),
-        ("name_literal", escape_literal(handle)),
-        ("owner", escape_identifier(config.owner())),
-    ];
-    fill_all(config.revocation.as_deref(), REVOCATION, &blanks)
+    let mut blanks = vec![("name", escape_identifier(handle)), ("name_literal", escape_literal(handle))];
+    blanks.extend(config.owner.iter().map(|owner| ("owner", escape_identifier(owner))));
+    let usual = if config.owner.is_some() { REVOCATION_TO_OWNER } else { REVOCATION };
+    fill_all(config.revocation.as_deref(), usual, &blanks)
 }
 
 /// Checks the statements that an operator gave.
@@ -100,11 +99,44 @@ fn shape(statement: &str) -> Result<(), String> {
     if statement.trim().is_empty() || statement.len() > STATEMENT_BYTES || statement.contains('\0') {
         return Err(format!("a statement has 1 to {STATEMENT_BYTES} bytes and no NUL"));
     }
-    let first: String = statement.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
+    let first: String = without_comments(statement).chars().take_while(char::is_ascii_alphabetic).collect();
     if TRANSACTION_WORDS.contains(&first.to_ascii_lowercase().as_str()) {
         return Err(format!("{first} would end the transaction in which the vault runs these statements"));
     }
     Ok(())
+}
+
+/// The statement from its first word on.
+fn without_comments(statement: &str) -> &str {
+    let mut rest = statement.trim_start_matches(|character: char| character.is_whitespace() || character == ';');
+    loop {
+        let after = if rest.starts_with("--") {
+            rest.split_once('\n').map_or("", |(_, after)| after)
+        } else if rest.starts_with("/*") {
+            after_comment(rest)
+        } else {
+            return rest;
+        };
+        rest = after.trim_start_matches(|character: char| character.is_whitespace() || character == ';');
+    }
+}
+
+/// What follows a comment of the form `/* .. */`, which may hold others.
+fn after_comment(text: &str) -> &str {
+    let (mut depth, mut rest) = (0_u32, text);
+    while let Some(at) = rest.find(['/', '*']) {
+        let mark = rest.get(at..at + 2).unwrap_or_default();
+        depth = match mark {
+            "/*" => depth + 1,
+            "*/" => depth - 1,
+            _ => depth,
+        };
+        rest = &rest[at + if matches!(mark, "/*" | "*/") { 2 } else { 1 }..];
+        if depth == 0 {
+            return rest;
+        }
+    }
+    ""
 }
 
 fn fill_all(given: Option<&[String]>, usual: &[&str], blanks: &Blanks<'_>) -> Result<Vec<String>, String> {
