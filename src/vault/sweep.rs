@@ -24,7 +24,12 @@ impl Vault {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = turn.tick() => self.sweep().await,
+                _ = turn.tick() => {}
+            }
+            // Backends that are gone do not keep the daemon from its end; what is not swept is swept the next time.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.sweep() => {}
             }
         }
     }
