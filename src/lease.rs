@@ -148,12 +148,13 @@ impl Lease {
         self.state == State::Live && now < self.expires
     }
 
-    /// Ends it at `at`. What lives at a backend is to be undone there, from now on.
-    pub fn end(&mut self, state: State, at: Timestamp) {
+    /// Ends it at `at`. What lives at a backend is to be undone there from `now` on: a chain may be ahead of the clock,
+    /// and its backend does not wait for that.
+    pub fn end(&mut self, state: State, at: Timestamp, now: Timestamp) {
         debug_assert!(self.state.leads_to(state) && state.ended(), "{:?} does not lead to {state:?}", self.state);
         self.state = state;
         self.ended = Some(at);
-        self.undo = (self.revocation == Revocation::Backend).then(|| Undo::at(at));
+        self.undo = (self.revocation == Revocation::Backend).then(|| Undo::at(now));
     }
 
     /// What the entry that ends it says of the backend.

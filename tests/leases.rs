@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "leases/hostile.rs"]
+mod hostile;
 #[path = "leases/revoked.rs"]
 mod revoked;
 #[path = "leases/swept.rs"]

@@ -82,7 +82,7 @@ pub(super) fn abandon(tx: &mut Tx<'_>, id: &LeaseId, reason: Reason) -> Result<O
     let request: Embedded =
         serde_json::from_str(&request).map_err(|why| Stop::Broken(format!("the intent {id} has no request: {why}")))?;
     let mut held = tx.hold(&ChainName::from(&lease.agent))?;
-    lease.end(State::Abandoned, tx.stamp(&held));
+    lease.end(State::Abandoned, tx.stamp(&held), tx.now);
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
     // The use is given back; that it was paced is not, so that a backend that is down is not asked without measure.

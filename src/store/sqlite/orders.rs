@@ -363,7 +363,7 @@ fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
     match scope {
         Scope::Lease(id) => {
             let lease = leases::by_id(tx.conn, &tx.shared.ring, id)?.ok_or_else(|| not_found("no such lease"))?;
-            if lease.state != State::Live {
+            if lease.state.ended() {
                 return Err(Reason::LeaseEnded.into());
             }
         }
@@ -377,7 +377,7 @@ fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
     if let Scope::Session(name, sid) = scope {
         revoke_session(tx, name, sid, &by)?;
     }
-    if takebacks::take_back(tx, scope, before, &by, AT_ONCE)? >= AT_ONCE {
+    if takebacks::take_back(tx, scope, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, scope, before)? {
         takebacks::later(tx, scope, before, &by)?;
     }
     Ok((entry, result))

@@ -121,7 +121,7 @@ pub(super) fn bind(
 
 /// Ends a lease, with the count of those that live. Gives what its entry says of the backend.
 pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
-    lease.end(state, tx.stamp(held));
+    lease.end(state, tx.stamp(held), tx.now);
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
     Ok(lease.outcome().to_owned())

@@ -1,6 +1,7 @@
 //! Revocation of many leases by one command. The command stands in `_operators` at once; what it takes back is ended in
 //! parts, each a transaction of its own, so that requests are not kept waiting behind it. What is left of it is a row, so
-//! that a crash in between leaves the rest to the next start.
+//! that a crash in between leaves the rest to the next start. An intent of the scope is such a rest: what it becomes was
+//! asked for before the command, and is taken back as soon as it is there.
 
 use rusqlite::{Connection, Row, ToSql, params};
 
@@ -94,6 +95,25 @@ pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &
     Ok(ended)
 }
 
+/// Whether an intent of a scope may yet become a lease.
+pub(super) fn under_way(tx: &Tx<'_>, scope: &Scope, before: Timestamp) -> Result<bool, Stop> {
+    let (condition, values) = condition(tx.conn, scope)?;
+    let sql = format!(
+        "SELECT l.id, c.name FROM leases l INDEXED BY leases_intended JOIN chains c ON c.id = l.chain
+         WHERE l.state = 'intended' AND l.issued <= ?1 AND {condition}"
+    );
+    let mut all: Vec<&dyn ToSql> = vec![&before.0];
+    all.extend(values.iter().map(AsRef::as_ref));
+    let mut statement = tx.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(all.as_slice())?;
+    while let Some(row) = rows.next()? {
+        if named(tx, row)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The lease of a row and its chain, unless that is set aside.
 fn named(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<Option<(LeaseId, ChainName)>> {
     let views = &tx.shared.views;
@@ -111,12 +131,12 @@ pub(super) fn later(tx: &Tx<'_>, scope: &Scope, before: Timestamp, by: &By) -> R
     Ok(())
 }
 
-/// The oldest command of which something is left; one that is none of ours is dropped.
-fn oldest(tx: &Tx<'_>) -> Result<Option<Takeback>, Stop> {
-    let sql = "SELECT id, scope, before, by, mac FROM takebacks ORDER BY id LIMIT 1";
+/// The oldest command after this one of which something is left; one that is none of ours is dropped.
+fn next(tx: &Tx<'_>, after: i64) -> Result<Option<Takeback>, Stop> {
+    let sql = "SELECT id, scope, before, by, mac FROM takebacks WHERE id > ?1 ORDER BY id LIMIT 1";
     loop {
         let mut statement = tx.conn.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([after])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let id: i64 = row.get(0)?;
         let read: rusqlite::Result<Option<Takeback>> = (|| {
@@ -137,10 +157,15 @@ fn oldest(tx: &Tx<'_>) -> Result<Option<Takeback>, Stop> {
 
 /// Ends a part of what commands have left. Gives how many leases.
 pub(super) fn go_on(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
-    let Some(Takeback { id, scope, before, by }) = oldest(tx)? else { return Ok(0) };
-    let ended = take_back(tx, &scope, before, &by, limit)?;
-    if ended < limit {
-        tx.conn.prepare_cached("DELETE FROM takebacks WHERE id = ?1")?.execute([id])?;
+    let (mut ended, mut after) = (0, i64::MIN);
+    while ended < limit
+        && let Some(Takeback { id, scope, before, by }) = next(tx, after)?
+    {
+        let part = take_back(tx, &scope, before, &by, limit - ended)?;
+        if part < limit - ended && !under_way(tx, &scope, before)? {
+            tx.conn.prepare_cached("DELETE FROM takebacks WHERE id = ?1")?.execute([id])?;
+        }
+        (ended, after) = (ended + part, id);
     }
     Ok(ended)
 }

@@ -1,0 +1,66 @@
+//! Ends that somebody or something works against: a command that comes while a mint is under way, a clock that is set
+//! back.
+
+use std::time::Duration;
+
+use nockvault::lease::State;
+use nockvault::statement::lease::{LeaseRevoke, Scope};
+use nockvault::statement::status::StatusRead;
+use nockvault::time::{Seconds, Timestamp};
+use serde_json::json;
+
+use super::world;
+
+/// What was asked for before the command is taken back, also where its backend is still making it.
+#[tokio::test]
+async fn a_command_reaches_what_is_under_way() {
+    let scopes: [fn() -> Scope; 3] =
+        [|| Scope::All, || Scope::Agent("kit".parse().unwrap()), || Scope::Role("far".parse().unwrap())];
+    for scope in scopes {
+        let (vault, kit) = world().await;
+        vault.far.takes(Duration::from_millis(400));
+        let sent = async { vault.issued(&kit.issue("far")).await };
+        let commanded = async {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            vault.order(LeaseRevoke { scope: scope() }).await;
+            assert_eq!(vault.order(StatusRead {}).await["revoking"], json!(1), "{:?}", scope());
+        };
+        let (issued, ()) = tokio::join!(sent, commanded);
+        vault.far.takes(Duration::ZERO);
+        vault.vault().tend_once().await;
+        assert_eq!(vault.lease(&issued.hdr.lease).await.state, State::Revoked, "{:?}", scope());
+        assert_eq!(vault.order(StatusRead {}).await["revoking"], json!(0));
+        vault.vault().undo_once().await;
+        assert!(vault.far.handles().is_empty());
+        vault.verify_all().await;
+    }
+}
+
+#[tokio::test]
+async fn one_lease_is_taken_back_while_it_is_under_way() {
+    let (vault, kit) = world().await;
+    vault.far.takes(Duration::from_millis(400));
+    let sent = async { vault.issued(&kit.issue("far")).await };
+    let commanded = async {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let id = vault.all_leases().await.remove(0).id;
+        vault.order(LeaseRevoke { scope: Scope::Lease(id) }).await;
+    };
+    let (issued, ()) = tokio::join!(sent, commanded);
+    vault.vault().tend_once().await;
+    assert_eq!(vault.lease(&issued.hdr.lease).await.state, State::Revoked);
+}
+
+/// An entry is never older than the one before it; a backend is told at once.
+#[tokio::test]
+async fn a_clock_that_was_set_back_delays_no_revocation() {
+    let (vault, mut kit) = world().await;
+    let issued = kit.get(&vault, "far").await;
+    let now = vault.clock_now();
+    vault.clock.set(Timestamp(now.0 - 3_600_000));
+    vault.order(LeaseRevoke { scope: Scope::Lease(issued.hdr.lease) }).await;
+    vault.vault().undo_once().await;
+    assert!(vault.far.handles().is_empty(), "its backend waits until the clock has caught up");
+    vault.clock.set(now.plus(Seconds(1)));
+    vault.verify_all().await;
+}
