@@ -246,3 +246,30 @@ async fn a_chain_that_is_not_there_is_a_fault_and_no_denial() {
     let issued = world.issue(&kit, "s1").await;
     assert!(matches!(issued, Err(Failure::Unavailable(_))), "{issued:?}");
 }
+
+/// What makes a database of the newest version look like one of the first, which had no MACs on leases.
+const PUT_BACK: &str = "
+DROP TABLE takebacks; DROP TABLE token_keys; DROP TABLE newest;
+ALTER TABLE secrets DROP COLUMN used; ALTER TABLE secrets DROP COLUMN expires;
+DROP INDEX leases_live_by_role; DROP INDEX leases_intended; DROP INDEX leases_undo; DROP INDEX leases_listed;
+ALTER TABLE leases DROP COLUMN revocation; ALTER TABLE leases DROP COLUMN ended; ALTER TABLE leases DROP COLUMN retry;
+ALTER TABLE leases DROP COLUMN tries; ALTER TABLE leases DROP COLUMN fault; ALTER TABLE leases DROP COLUMN request;
+ALTER TABLE leases DROP COLUMN mac;
+PRAGMA user_version = 1;";
+
+#[tokio::test]
+async fn a_version_that_is_put_back_has_no_forged_lease_covered() {
+    let mut world = World::new().await;
+    let kit = world.granted("kit").await;
+    world.issue(&kit, "s1").await.unwrap();
+    let intruder = world.intruder();
+    world.shut();
+    intruder.execute("UPDATE leases SET expires = expires * 2, latest = latest * 2", []).unwrap();
+    intruder.execute_batch(PUT_BACK).unwrap();
+    drop(intruder);
+    let opened = super::world::open(world.folder.path(), world.rules, &world.clock, &world.entropy);
+    match opened {
+        Err(nockvault::store::sqlite::OpenFault::Broken(why)) => assert!(why.contains("version 1"), "{why}"),
+        opened => panic!("forged leases were taken for old ones: {:?}", opened.map(|_| ())),
+    }
+}

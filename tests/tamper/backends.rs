@@ -5,6 +5,7 @@ use nockvault::audit::verify::report::Fault;
 use nockvault::id::{LeaseId, handle};
 use nockvault::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use nockvault::statement::reply::Revocation;
+use nockvault::statement::role::RoleCreate;
 
 use crate::cases::{Case, then, with_operators};
 use crate::world::World;
@@ -18,6 +19,20 @@ pub(crate) const BACKENDS: &[Case] = &[
         then(|world| {
             let lease = world.obtain_at_backend();
             undone(world, &lease);
+        })
+    }),
+    ("undone in no way there is", Fault::Lease, || {
+        then(|world| {
+            let lease = world.obtain_at_backend();
+            world.release(&lease);
+            world.put(entry::Undone { lease, outcome: "pending".into(), tries: 0 });
+        })
+    }),
+    ("said to leave nothing at its backend", Fault::Header, || {
+        with_operators(|world| {
+            let role = world.next_issue().hdr.role;
+            world.command(RoleCreate { role, engine: "postgres".into(), config: Default::default() });
+            world.obtain();
         })
     }),
     ("undone twice", Fault::Lease, || {

@@ -14,6 +14,7 @@ use crate::id::{AgentName, Aud, Kid, LeaseId, handle};
 use crate::statement::issue::Issue;
 use crate::statement::lease::{Release, Renew};
 use crate::statement::register::Holder;
+use crate::statement::reply::Hdr;
 use crate::statement::rotate_key::RotateKey;
 use crate::statement::session::{Close, Hello};
 use crate::time::Timestamp;
@@ -99,6 +100,9 @@ impl AgentTrail {
             }
             Body::Expire(expire) => self.leases.expire(expire, ts, &self.sessions),
             Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease, Some(&undelivered.outcome)).map(drop),
+            Body::Undone(undone) if !["revoked", "absent"].contains(&undone.outcome.as_str()) => {
+                Err(Fault::Lease.found(format!("{:?} is not how a credential goes from its backend", undone.outcome)))
+            }
             Body::Undone(undone) => self.leases.undone(&undone.lease),
             Body::Forget(forget) => {
                 self.leases.undone(&forget.lease)?;
@@ -172,6 +176,7 @@ impl AgentTrail {
             );
         }
         self.named_as_it_is(&hdr.lease, &issue.handle)?;
+        self.leaves_what_its_engine_leaves(hdr)?;
         self.sessions.open(&common.sid, &asked.body.seal)?;
         self.leases.issue(issue, &asked.body, place.ts, &mut self.grants)
     }
@@ -198,6 +203,19 @@ impl AgentTrail {
             Ok(())
         } else {
             Err(Fault::Header.found(format!("{named:?} is not the public name of the lease {lease} of this agent")))
+        }
+    }
+
+    /// That nothing is to be done when a credential ends is not for the vault to say where it lives at a backend.
+    fn leaves_what_its_engine_leaves(&self, hdr: &Hdr) -> Result<(), Finding> {
+        match self.commands.as_ref().and_then(|commands| commands.revocation_of(&hdr.role)) {
+            Some(left) if left != hdr.revocation => Err(Fault::Header.found(format!(
+                "what was issued says of its revocation {:?}, where the engine of {} has {:?}",
+                hdr.revocation.as_str(),
+                hdr.role,
+                left.as_str()
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -19,7 +19,13 @@ use crate::statement::agent::{AgentKeyEnd, AgentRegister};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::Holder;
+use crate::statement::reply::Revocation;
+use crate::statement::role::RoleCreate;
 use crate::time::Timestamp;
+
+/// What engines whose credentials do not end by themselves leave to be done.
+const LEFT_BY: [(&str, Revocation); 3] =
+    [("postgres", Revocation::Backend), ("ssh", Revocation::Listed), ("x509", Revocation::Listed)];
 
 /// A command as it stands in `_operators`.
 #[derive(Clone, Debug)]
@@ -66,6 +72,16 @@ impl Commands {
                 && named.and_then(Value::as_str) == Some(agent.as_str())
         };
         self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
+    }
+
+    /// What a role's engine leaves to be done when a credential of it ends; nothing is known of engines that are not ours.
+    pub(super) fn revocation_of(&self, role: &RoleName) -> Option<Revocation> {
+        let made = |given: &&Given| {
+            let named = given.body.get("role").and_then(Value::as_str);
+            given.typ == RoleCreate::TYP && !given.denied && named == Some(role.as_str())
+        };
+        let engine = self.given.values().find(made)?.body.get("engine")?.as_str()?;
+        LEFT_BY.iter().find(|(known, _)| *known == engine).map(|(_, left)| *left)
     }
 
     /// Whether the entry that `by` names holds a command for this very effect on this agent.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::super::{Founding, KeptKey, VaultKeys};
+use super::chains::{self, Found};
 use super::files::Files;
 use super::rows;
-use super::schema::{self, Access};
+use super::schema::{self, Access, VERSION};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{Facts, OperatorFacts, VaultFacts};
@@ -173,10 +174,29 @@ pub(super) fn ring(conn: &Connection, root: &RootKey) -> Result<Ring, OpenFault>
 /// The vault's own facts, out of a row that verifies. Whether it is the newest one is for the chain's row to say.
 pub(super) fn vault(conn: &Connection, ring: &Ring) -> Result<VaultFacts, OpenFault> {
     let chain = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
-    let row = rows::Reading::new(conn, ring).vault(chain)?;
+    let row = rows::Reading::new(conn, ring).vault(chain, VERSION)?;
     let (name, aud, epochs, floor) =
         row.ok_or_else(|| OpenFault::Broken("the vault's own row is forged".to_owned()))?;
     Ok(VaultFacts { name, aud, epochs, floor })
+}
+
+/// Has the vault's own row say that a database of version `from` is now of version `to`. So only a database that was of
+/// that version is brought on from it.
+pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usize) -> Result<(), OpenFault> {
+    let broken = || OpenFault::Broken(format!("it is said to be of version {from}, and the vault's own row is not"));
+    let id = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
+    let mut reading = rows::Reading::new(conn, ring);
+    let (name, aud, epochs, floor) = reading.vault(id, from)?.ok_or_else(broken)?;
+    let Found::Row(mut chain) = chains::find(conn, &name, &ChainName::vault())? else { return Err(broken()) };
+    if !chain.verify(ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
+        return Err(broken());
+    }
+    let row = rows::vault(id, (&name, &aud, epochs, floor), to);
+    let mac = row.mac(ring);
+    conn.execute("UPDATE vault SET mac = ?2 WHERE chain = ?1", params![id, mac.to_bytes()])?;
+    reading.macs.put(&row, mac);
+    chain.deciders = reading.macs.digest();
+    Ok(chain.write(conn, ring)?)
 }
 
 /// The vault's keys.

@@ -101,9 +101,18 @@ impl Macs {
     }
 }
 
-/// The row of a vault's own facts.
-pub(super) fn vault(chain: ChainId, name: &VaultName, aud: &Aud, epochs: u64, floor: Timestamp) -> Covered {
+/// What the row of a vault's own facts says.
+pub(super) type VaultRow = (VaultName, Aud, u64, Timestamp);
+
+/// The row of a vault's own facts in a database of this version. It covers the version too, since the fourth: a database
+/// that is said to be older than it is would have its rows covered anew, whoever wrote them.
+pub(super) fn vault(
+    chain: ChainId,
+    (name, aud, epochs, floor): (&VaultName, &Aud, u64, Timestamp),
+    version: usize,
+) -> Covered {
     let packed = Packed::default().text(name.as_str()).text(aud.as_str()).number(epochs).number(floor.0);
+    let packed = if version < 4 { packed } else { packed.number(version as u64) };
     Covered::new("vault", chain.to_string(), packed)
 }
 
@@ -252,12 +261,13 @@ impl<'a> Reading<'a> {
         Ok(values)
     }
 
-    pub(super) fn vault(&mut self, chain: ChainId) -> rusqlite::Result<Option<(VaultName, Aud, u64, Timestamp)>> {
+    /// The vault's own facts, in a database of this version.
+    pub(super) fn vault(&mut self, chain: ChainId, version: usize) -> rusqlite::Result<Option<VaultRow>> {
         let sql = "SELECT mac, name, aud, epochs, iat_floor FROM vault WHERE chain = ?1";
         let read = |row: &Row<'_>| {
             let (Some(name), Some(aud)) = (parsed(row, 1)?, parsed(row, 2)?) else { return Ok(None) };
             let (epochs, floor) = (row.get(3)?, time(row, 4)?);
-            let covered = vault(chain, &name, &aud, epochs, floor);
+            let covered = vault(chain, (&name, &aud, epochs, floor), version);
             Ok(Some(((name, aud, epochs, floor), covered)))
         };
         Ok(self.rows("vault", sql, chain, read)?.pop())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{OpenFault, leases};
+use super::{OpenFault, founding, leases};
 use crate::seal::at_rest::Ring;
 
 /// Marks the file as a NockVault store: "NkVt".
@@ -17,7 +17,16 @@ const APPLICATION_ID: i64 = 0x4e6b_5674;
 /// A step from one version to the next: the tables, and then what SQL cannot do.
 type Step = (&'static str, fn(&Connection, &Ring) -> rusqlite::Result<()>);
 
-const MIGRATIONS: &[Step] = &[(FIRST, |_, _| Ok(())), (SECOND, leases::cover_all), (TOKENS, |_, _| Ok(()))];
+const MIGRATIONS: &[Step] = &[
+    (FIRST, |_, _| Ok(())),
+    (SECOND, leases::cover_all),
+    (TOKENS, |_, _| Ok(())),
+    // From here on the vault's own row covers the version.
+    ("", |_, _| Ok(())),
+];
+
+/// The version of this program's databases.
+pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Times are milliseconds, digests and MACs blobs. `mac` stands in the rows that decide; see [`super::rows`].
 const FIRST: &str = "
@@ -298,19 +307,27 @@ pub(super) fn version(conn: &Connection) -> Result<usize, OpenFault> {
     if number(conn, "application_id")? != APPLICATION_ID {
         return Err(OpenFault::NotOurs);
     }
-    let (found, known) = (number(conn, "user_version")?, MIGRATIONS.len() as i64);
+    let (found, known) = (number(conn, "user_version")?, VERSION as i64);
     if found < 1 || found > known {
         return Err(OpenFault::UnknownSchema { found, known });
     }
     Ok(found as usize)
 }
 
-/// Brings a database at version `done` to this program's. A crash between two migrations leaves the version of the first; the next start goes on from there.
+/// Brings a database at version `done` to this program's. A crash between two migrations leaves the version of the first;
+/// the next start goes on from there. The version that a file names is believed where the vault's own row agrees.
+///
+/// # Errors
+/// [`OpenFault::Broken`] where it does not.
 pub(super) fn migrate(conn: &mut Connection, ring: &Ring, done: usize) -> Result<(), OpenFault> {
     for (index, (sql, rest)) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
         rest(&transaction, ring)?;
+        // Where nothing is founded yet, there is no such row.
+        if done > 0 {
+            founding::cover_version(&transaction, ring, index, index + 1)?;
+        }
         transaction.pragma_update(None, "user_version", index as i64 + 1)?;
         transaction.commit()?;
     }

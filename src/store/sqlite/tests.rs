@@ -220,3 +220,40 @@ async fn a_secret_of_before_newest_versions_were_rows_goes_on() {
     assert_eq!(gone.await.unwrap(), 1);
     assert_eq!(newest().await, None);
 }
+
+/// What takes the tables back to those of the first version, which had no MACs on leases.
+const FIRST: &str = "
+DROP TABLE takebacks; DROP TABLE token_keys; DROP TABLE newest;
+ALTER TABLE secrets DROP COLUMN used; ALTER TABLE secrets DROP COLUMN expires;
+DROP INDEX leases_live_by_role; DROP INDEX leases_intended; DROP INDEX leases_undo; DROP INDEX leases_listed;
+ALTER TABLE leases DROP COLUMN revocation; ALTER TABLE leases DROP COLUMN ended; ALTER TABLE leases DROP COLUMN retry;
+ALTER TABLE leases DROP COLUMN tries; ALTER TABLE leases DROP COLUMN fault; ALTER TABLE leases DROP COLUMN request;
+ALTER TABLE leases DROP COLUMN mac;
+PRAGMA user_version = 1;";
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_on_and_keeps_its_leases() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = store(folder.path(), Duration::from_secs(20)).await;
+    let lease = LeaseId::new(NOW.0, [7; 10]);
+    let made = lease.clone();
+    first.write(Weight::Gives, None, move |tx| with_lease(tx, &made)).await.unwrap();
+    drop(first);
+
+    let (data, entropy) = (folder.path().join("data"), Arc::new(SeededEntropy::new(9)));
+    let root = RootKey::generate(&*entropy);
+    let mut conn = schema::connect(&data.join("vault.db"), Access::Write).unwrap();
+    let ring = founding::ring(&conn, &root).unwrap();
+    conn.execute_batch(FIRST).unwrap();
+    founding::cover_version(&conn, &ring, schema::VERSION, 1).unwrap();
+    // It is what its own row says, and nothing else.
+    assert!(matches!(founding::cover_version(&conn, &ring, 4, 5), Err(OpenFault::Broken(_))));
+    assert_eq!(schema::version(&conn).unwrap(), 1);
+    schema::migrate(&mut conn, &ring, 1).unwrap();
+    drop(conn);
+
+    let clock = Arc::new(ManualClock::at(NOW));
+    let (store, _) = Sqlite::open(&data, &root, NO_REQUESTS, clock, entropy).unwrap();
+    assert_eq!(store.lease(&lease).await.unwrap().unwrap().state, State::Live);
+    assert!(store.census().await.unwrap().quarantined.is_empty());
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::rows::{self, ChainId, Covered};
+use super::schema::VERSION;
 use super::stop::{Stop, is_constraint};
 use super::views::{AgentFacts, Facts, Held, OperatorFacts, VaultFacts, View};
 use super::{Shared, chains};
@@ -236,7 +237,7 @@ impl Tx<'_> {
     /// Writes the vault's own row.
     pub(super) fn put_vault(&mut self, held: &mut Held, facts: VaultFacts) -> Result<(), Stop> {
         let chain = held.chain.id;
-        let mac = self.cover(held, &rows::vault(chain, &facts.name, &facts.aud, facts.epochs, facts.floor));
+        let mac = self.cover(held, &rows::vault(chain, (&facts.name, &facts.aud, facts.epochs, facts.floor), VERSION));
         let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                    ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, mac = ?6";
         let (name, aud) = (facts.name.as_str(), facts.aud.as_str());

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use super::Shared;
 use super::chains::{self, Chain, Found};
 use super::rows::{Macs, Reading, TokenKeyFacts};
+use super::schema::VERSION;
 use super::stop::Stop;
 use crate::denial::Reason;
 use crate::grant::{Role, Uses};
@@ -241,7 +242,7 @@ pub(super) fn read(conn: &Connection, shared: &Shared, chain: &Chain) -> rusqlit
     let mut deciding = Reading::new(conn, &shared.ring);
     let mut using = Reading::new(conn, &shared.ring);
     let facts = if chain.name == ChainName::vault() {
-        let row = deciding.vault(chain.id)?;
+        let row = deciding.vault(chain.id, VERSION)?;
         row.map(|(name, aud, epochs, floor)| Facts::Vault(VaultFacts { name, aud, epochs, floor }))
     } else if chain.name == ChainName::operators() {
         Some(Facts::Operators(operators(&mut deciding, chain)?))
