@@ -2,7 +2,8 @@
 
 use nockvault::audit::entry;
 use nockvault::audit::verify::report::Fault;
-use nockvault::id::{LeaseId, handle};
+use nockvault::id::{LeaseId, RoleName, handle};
+use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use nockvault::statement::reply::Revocation;
 use nockvault::statement::role::RoleCreate;
@@ -30,9 +31,11 @@ pub(crate) const BACKENDS: &[Case] = &[
     }),
     ("said to leave nothing at its backend", Fault::Header, || {
         with_operators(|world| {
-            let role = world.next_issue().hdr.role;
-            world.command(RoleCreate { role, engine: "postgres".into(), config: Default::default() });
-            world.obtain();
+            let role: RoleName = "orders-write".parse().unwrap();
+            world.command(RoleCreate { role: role.clone(), engine: "postgres".into(), config: Default::default() });
+            let mut issue = world.issue(world.ask(Issue { role: role.clone(), ..world.wish() }));
+            issue.hdr.role = role;
+            world.put(issue);
         })
     }),
     ("undone twice", Fault::Lease, || {
