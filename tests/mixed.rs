@@ -28,7 +28,7 @@ use support::far::Temper;
 use support::{Harness, call, rules, terms};
 
 /// How many runs, and how many steps each has.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 const STEPS: u64 = 70;
 const ROLES: [&str; 3] = ["far", "birds", "token"];
 
