@@ -7,8 +7,12 @@
 mod programs;
 mod support;
 
+#[path = "canary/backends.rs"]
+mod backends;
 #[path = "canary/needles.rs"]
 mod needles;
+#[path = "postgres/server.rs"]
+mod server;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
