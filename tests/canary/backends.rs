@@ -131,7 +131,8 @@ async fn the_secrets_of_engines_are_seen_nowhere_but_by_their_sessions() {
     let mut server = Server::start().await;
     let verifier = postgres_protocol::password::scram_sha_256(CANARY.as_bytes());
     server.sql(&format!("ALTER ROLE {ADMIN} PASSWORD '{verifier}'")).await;
-    server.sql("ALTER SYSTEM SET log_min_error_statement = 'debug5'; SELECT pg_reload_conf()").await;
+    server.sql("ALTER SYSTEM SET log_min_error_statement = 'debug5'").await;
+    server.sql("SELECT pg_reload_conf()").await;
     search.secret("the vault's password at the server", CANARY.as_bytes());
     search.secret("a wrong password", WRONG.as_bytes());
 
