@@ -72,19 +72,21 @@ async fn others(stage: &mut Stage) -> [RoleName; 2] {
     [notes, tokens]
 }
 
-/// Asks 32 times at once for a role whose backend is gone: each is told so within the deadline, and meanwhile others
-/// are served as before.
+/// Asks 32 times for a role whose backend is gone: each is told so within the deadline, and meanwhile others are served
+/// as before.
 async fn nobody_else_waits(session: &Session, gone: &RoleName, others: &[RoleName], before: Duration, way: Way) {
     let asked: Vec<_> = (0..32)
-        .map(|_| {
+        .map(|turn| {
             let (session, ask) = (session.clone(), ask(gone));
             tokio::spawn(async move {
+                // One after the other, so that some come when all places are taken, and one comes free in their time.
+                tokio::time::sleep(Duration::from_millis(10 * turn)).await;
                 let begin = Instant::now();
                 (session.request(&ask).await, begin.elapsed())
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let during = pace(session, others).await;
     if way == Way::Silent {
         assert!(asked.iter().any(|one| !one.is_finished()), "nobody waited for the backend meanwhile");
