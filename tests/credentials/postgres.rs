@@ -116,7 +116,7 @@ impl Bench {
     async fn gone(&self, credential: &Credential, open: Client) {
         assert!(!self.logins().await.contains(&text(credential, "username").to_owned()), "the role is still there");
         assert!(open.simple_query("SELECT 1").await.is_err(), "its session goes on");
-        let why = self.login(credential).await.err().expect("its login is refused");
+        let why = self.login(credential).await.expect_err("its login is refused");
         assert_eq!(why.code(), Some(&tokio_postgres::error::SqlState::INVALID_PASSWORD), "{why}");
     }
 

@@ -99,7 +99,6 @@ impl Walk {
         let Said { code, out, err } = self.shell(&refused(&script));
         let words = format!("{out}{err}");
         assert_eq!(code, 0, "{heading}:\n{script}\n{words}");
-        println!("{words}");
         words
     }
 

@@ -1555,7 +1555,8 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowAgent"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends one key of an agent, or with `kid` null every key it has, now. No request they signed is accepted afterwards.
+        /// Ends one key of an agent, now, or with `kid` null every key and every lease it has. No request they signed is accepted
+        /// afterwards.
         /// Statement: `nockvault/agent_key_end`.
         ///
         /// Refused: NOT_FOUND, also where nothing is left to end.
@@ -2265,7 +2266,8 @@ pub mod operator_service_server {
             tonic::Response<super::ShowAgentResponse>,
             tonic::Status,
         >;
-        /// Ends one key of an agent, or with `kid` null every key it has, now. No request they signed is accepted afterwards.
+        /// Ends one key of an agent, now, or with `kid` null every key and every lease it has. No request they signed is accepted
+        /// afterwards.
         /// Statement: `nockvault/agent_key_end`.
         ///
         /// Refused: NOT_FOUND, also where nothing is left to end.
