@@ -102,13 +102,15 @@
 //!
 //! | step | a crash here leaves | called again |
 //! |---|---|---|
+//! | 0. the vault's role is made a member of it | the role as it was | it locks it out |
 //! | 1. locked out (`NOLOGIN`), committed | a role that cannot log in, perhaps with sessions | it ends them |
-//! | 2. its sessions are ended | a role without sessions, perhaps with objects | it gives them away |
-//! | 3. what it owned is reassigned, its rights are dropped, in each database named | a role with nothing | it drops it |
+//! | 2. its sessions are ended | a role without sessions, perhaps with memberships, prepared transactions and objects | it takes them away |
+//! | 3. what it owned is dropped or reassigned, its rights are dropped, in each database where there is something | a role with nothing | it drops it |
 //! | 4. dropped | no role | `absent` |
 //!
 //! Minting and removing exclude each other by a lock at the server, under the role's name: a creation that is still on
-//! its way when its caller has given up either is there when the removal looks, or never comes.
+//! its way when its caller has given up either is there when the removal looks, or never comes. Whoever may log in may
+//! also take that lock: it is needed to say that a role is not there, and never to take one away.
 //!
 //! # Revocation of many
 //!

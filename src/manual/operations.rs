@@ -96,24 +96,28 @@
 //! | `ca` | | PEM of the authorities; needed by `verify-full`, and handed to agents |
 //! | `grants` | none | roles that a minted role becomes a member of |
 //! | `connections` | 4 | how many a minted role may have at once |
-//! | `owner` | nobody | who gets what a minted role leaves behind |
-//! | `databases` | none | further databases to clean up in at a revocation |
-//! | `creation`, `renewal`, `revocation` | one `CREATE ROLE`; one `ALTER ROLE`; `REASSIGN OWNED` and `DROP OWNED` | statements of your own, with `{{name}}` and the like, which come quoted |
+//! | `owner` | none | who gets what a minted role leaves behind; without one it is dropped |
+//! | `databases` | none | further databases to clean up in at a revocation, besides those where something is found |
+//! | `creation`, `renewal`, `revocation` | one `CREATE ROLE`; one `ALTER ROLE`; `DROP OWNED`, after `REASSIGN OWNED` where there is an `owner` | statements of your own, with `{{name}}` and the like, which come quoted |
 //!
 //! A minted role is named by its handle, so that the server's log names agent and lease; a comment on it names the
 //! vault. It logs in by SCRAM with a password that the server never sees, until it expires. At the end the vault takes
-//! its right to log in, ends its sessions in every database, gives what it owns to `owner`, and drops it. A renewal
+//! its right to log in, ends its sessions in every database, drops what it owns or gives it to `owner`, and drops it. A renewal
 //! moves `VALID UNTIL`, which alone ends no session.
 //!
 //! **Who may create things.** A function or a view runs, in part, with the rights of its owner, and `owner` is its
-//! owner afterwards. So the vault's own role is refused there, and `role check` refuses one that may make roles: a
-//! `SECURITY DEFINER` function that an agent left behind would act as the vault for whoever calls it. Let minted roles
-//! create nothing (before version 15: `REVOKE CREATE ON SCHEMA public FROM PUBLIC`), or name as `owner` a role that may
-//! do no more than the agents and that nobody logs in as. Without `owner`, a minted role that owns something is locked
-//! out and stays, as does its lease, stuck, until a person has given away or dropped what it made; the fault says how.
+//! owner afterwards: name a role that may do nothing else and that nobody logs in as. The vault's own role is refused.
+//! A member of a group may also act as the group: what an agent makes as a group in `grants` is the group's, and stays
+//! after every lease. Let no group in `grants` create anything that others run (before version 15 also: `REVOKE CREATE
+//! ON SCHEMA public FROM PUBLIC`).
 //!
-//! What a minted role owns in a database that is not among `database` and `databases` keeps it from being dropped. It
-//! is locked out and its sessions are ended all the same; the lease shows as stuck, with the server's words.
+//! What a minted role owns in a database that the vault may not enter, or that others have built upon, keeps it from
+//! being dropped. It is locked out, its sessions are ended and its memberships taken all the same; the lease shows as
+//! stuck, with the server's words.
+//!
+//! **Connections.** Minted roles can take up all connections of the server, and the vault then comes late to end them.
+//! From version 16 on, set `reserved_connections` and `GRANT pg_use_reserved_connections TO vault_admin`; before, keep
+//! `max_connections` above what `connections` and the leases of an agent come to.
 //!
 //! # SSH
 //!

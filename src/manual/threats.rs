@@ -25,7 +25,7 @@
 //! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
 //! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |
 //! | an agent that denies | its own key | to have asked for nothing | its signed request stands in the entry |
-//! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended; what it leaves behind has an owner that the role names |
+//! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended, whatever it holds; what it leaves behind is dropped, or has an owner that the role names |
 //! | an agent that fills in `params` | free text and keys | to reach SQL, a shell, a certificate's fields, another's name | a schema that knows each member; values out of the role's lists; quoting where the engine, and not the caller, writes |
 //! | a backend that is not to be trusted | what the vault sends it | the vault's password, other agents' logins | it is given verifiers and never a minted password; see below for the vault's own |
 //! | a reader of a published list | the list, over HTTP | who there is, and what they hold | serial numbers and times, and no names |
@@ -95,9 +95,12 @@
 //! - A token or a certificate is good until it expires wherever the list is not read. A list is as fresh as the last
 //!   time it was fetched; a session or connection that is open stays open.
 //! - What an agent did at a backend while it might stays done: rows it read, rows it wrote, and objects that
-//!   it made, which have another owner afterwards. A function or view that it left runs with that owner's rights; the vault's own role is never that owner.
-//! - A minted role that owns objects in a database that its role's configuration does not name is locked out and has
-//!   no session, but is not dropped until somebody removes them.
+//!   it made as a group that it was a member of, or that the role's `owner` got. A function or view among these runs
+//!   with that owner's rights; the vault's own role is never that owner.
+//! - A minted role that owns objects in a database that the vault may not enter, or on which others built theirs, is
+//!   locked out and has no session and no membership, but is not dropped until somebody removes them.
+//! - A login at a backend can exhaust that backend: its connections, its locks, its disk. While it does, the vault may
+//!   come late to end it; the lease shows as stuck.
 //! - A backend that says that a credential is gone is believed.
 //! - A request that was on its way to a backend when its role's or its agent's leases were revoked may become a lease
-//!   just after. An ended key and a grant taken back prevent it.
+//!   just after, and is then revoked within a second or two. An ended key and a grant taken back prevent it.
