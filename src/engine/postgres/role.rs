@@ -40,7 +40,7 @@ const LOCK_OUTS: u32 = 10;
 /// answer counts against this one role and is not taken for an outage.
 const PATIENCE: &str = "SET lock_timeout TO '1500ms'";
 /// The same while whoever holds the lock can be ended.
-const HASTE: &str = "SET lock_timeout TO '100ms'";
+const HASTE: &str = "SET lock_timeout TO '200ms'";
 const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1";
 
 /// What is to be made.
