@@ -134,7 +134,7 @@ async fn a_backend_that_went_away_is_let_in_by_either_and_catches_up() {
     let told = vault.order(rotate()).await;
     assert_eq!((&told["rotated"], &told["version"]), (&json!(false), &json!(2)));
     let reason = told["reason"].as_str().unwrap();
-    assert!(reason.contains("connection refused") && reason.contains("will be completed"), "{reason}");
+    assert!(reason.contains("connection refused") && reason.contains("rotate again to complete it"), "{reason}");
     assert_eq!(vault.backend.password(), b"first");
 
     // While it is away no further version is added, for then nobody would be let in.

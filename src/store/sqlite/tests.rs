@@ -253,7 +253,8 @@ async fn a_database_of_the_first_version_is_brought_on_and_keeps_its_leases() {
     drop(conn);
 
     let clock = Arc::new(ManualClock::at(NOW));
-    let (store, _) = Sqlite::open(&data, &root, NO_REQUESTS, clock, entropy).unwrap();
+    let rules = Rules { deadline: Duration::from_secs(20), ..NO_REQUESTS };
+    let (store, _) = Sqlite::open(&data, &root, rules, clock, entropy).unwrap();
     assert_eq!(store.lease(&lease).await.unwrap().unwrap().state, State::Live);
     assert!(store.census().await.unwrap().quarantined.is_empty());
 }
