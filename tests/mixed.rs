@@ -131,10 +131,10 @@ impl Run {
     }
 
     async fn with_a_session(&mut self, who: usize) {
-        if self.dice.below(3) == 0 {
-            if let Some(closed) = self.ask::<_, Closed>(who, Rpc::CloseSession, Close {}).await {
-                self.agents[who].keep(closed.entry);
-            }
+        if self.dice.below(3) == 0
+            && let Some(closed) = self.ask::<_, Closed>(who, Rpc::CloseSession, Close {}).await
+        {
+            self.agents[who].keep(closed.entry);
         }
         self.sessions += 1;
         self.agents[who].new_session(&format!("s{}", self.sessions));
