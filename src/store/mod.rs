@@ -177,19 +177,13 @@ pub struct Intent<'a> {
     pub until: Timestamp,
 }
 
-/// What of a role waits to be undone at its backend.
+/// A role of which something waits to be undone at its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The role.
     pub role: RoleName,
-    /// How many leases.
-    pub leases: u64,
-    /// Since when the oldest of them is over.
-    pub since: Timestamp,
-    /// When the next of them is due.
+    /// When the next of it is due.
     pub retry: Timestamp,
-    /// How often one of them was tried at the most.
-    pub tries: u64,
 }
 
 /// A credential that no lease answers for, found at a backend and taken away.
@@ -526,7 +520,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- what is to be undone at backends
 
-    /// The roles of which something waits.
+    /// The roles of which something waits, however much of each.
     async fn backlog(&self) -> Result<Vec<Backlog>, Failure>;
     /// The leases of a role that are to be tried at `now`, longest due first.
     async fn to_undo(&self, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Failure>;

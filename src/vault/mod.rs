@@ -133,6 +133,8 @@ pub struct Vault {
     pauses: Pauses,
     /// Wakes what undoes leases at backends.
     wake: tokio::sync::Notify,
+    /// Wakes what tends the vault.
+    commanded: tokio::sync::Notify,
     state: AtomicU8,
 }
 
@@ -182,6 +184,7 @@ impl Vault {
             backends: Backends::default(),
             pauses: Pauses::default(),
             wake: tokio::sync::Notify::new(),
+            commanded: tokio::sync::Notify::new(),
             state: AtomicU8::new(State::Serving as u8),
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };

@@ -12,8 +12,8 @@ use crate::failpoint::failpoint;
 use crate::store::{Event, Failure};
 
 const BEAT: Duration = Duration::from_secs(1);
-/// How much one transaction ends at the most, so that requests are not kept waiting behind it.
-pub(super) const BATCH: u64 = 200;
+/// How much one transaction ends at the most, so that requests are not kept waiting behind it: some milliseconds.
+pub(super) const BATCH: u64 = 50;
 
 impl Vault {
     /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, and sweeps them.
@@ -29,6 +29,7 @@ impl Vault {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = beat.tick() => {}
+                () = self.commanded.notified() => {}
             }
             self.tend_once().await;
         }

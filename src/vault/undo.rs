@@ -22,6 +22,7 @@ use crate::denial::{Denial, Reason};
 use crate::engine::{Engine, Made, Undone};
 use crate::entropy::Entropy;
 use crate::failpoint::failpoint;
+use crate::grant::Role;
 use crate::id::RoleName;
 use crate::lease::{Lease, State};
 use crate::store::Failure;
@@ -74,6 +75,13 @@ enum Tried {
     Unreachable,
 }
 
+/// The way to one role's backend.
+struct Way {
+    /// The role, if it is still there.
+    role: Option<Arc<Role>>,
+    calls: Semaphore,
+}
+
 /// The time to the next try after so many in vain: twice as long each time, up to `max`, of which the half is drawn.
 fn backoff(failures: u64, max: Seconds, entropy: &dyn Entropy) -> u64 {
     let whole = 1000_u64.saturating_mul(1 << failures.min(20)).min(max.0 * 1000);
@@ -86,16 +94,24 @@ impl Vault {
     pub async fn undo(self: Arc<Self>, stop: CancellationToken) {
         let mut working: HashSet<RoleName> = HashSet::new();
         let mut workers: JoinSet<RoleName> = JoinSet::new();
+        // Something came due of a role that was being worked off; its worker may have looked just before.
+        let mut missed = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(BEAT) => {}
-                Some(done) = workers.join_next(), if !workers.is_empty() => match done {
-                    Ok(role) => drop(working.remove(&role)),
-                    // A worker that panicked took no lease with it; what it left is found again.
-                    Err(_) => working.clear(),
-                },
+                Some(done) = workers.join_next(), if !workers.is_empty() => {
+                    match done {
+                        Ok(role) => drop(working.remove(&role)),
+                        // A worker that panicked took no lease with it; what it left is found again.
+                        Err(_) => working.clear(),
+                    }
+                    // What a worker leaves cannot be worked off now, and is looked at again with the next beat.
+                    if !std::mem::take(&mut missed) {
+                        continue;
+                    }
+                }
             }
             for role in self.due_roles().await {
                 if working.insert(role.clone()) {
@@ -104,6 +120,8 @@ impl Vault {
                         vault.undo_role(&role, &stop).await;
                         role
                     });
+                } else {
+                    missed = true;
                 }
             }
         }
@@ -134,7 +152,10 @@ impl Vault {
 
     /// Works off what is due of one role.
     async fn undo_role(self: &Arc<Self>, role: &RoleName, stop: &CancellationToken) {
-        let calls = Arc::new(Semaphore::new(CALLS));
+        let way = match self.store.role(role).await {
+            Ok(role) => Arc::new(Way { role, calls: Semaphore::new(CALLS) }),
+            Err(failure) => return unread(role, &failure),
+        };
         loop {
             let now = self.clock.now();
             let before = self.pauses.of(role);
@@ -142,12 +163,9 @@ impl Vault {
             let due = match self.store.to_undo(role, now, limit).await {
                 Ok(due) if due.is_empty() => return,
                 Ok(due) => due,
-                Err(failure) => {
-                    tracing::warn!(%role, why = %failure, "what is to be undone could not be read");
-                    return;
-                }
+                Err(failure) => return unread(role, &failure),
             };
-            match self.undo_all(due, &calls, stop).await {
+            match self.undo_all(due, &way, stop).await {
                 Tried::Done | Tried::Later => self.pauses.set(role, None),
                 Tried::Unreachable => {
                     let failures = before.failures + 1;
@@ -166,15 +184,15 @@ impl Vault {
     }
 
     /// Undoes these, so many at once. Stops beginning more once the backend cannot be reached.
-    async fn undo_all(self: &Arc<Self>, due: Vec<Lease>, calls: &Arc<Semaphore>, stop: &CancellationToken) -> Tried {
+    async fn undo_all(self: &Arc<Self>, due: Vec<Lease>, way: &Arc<Way>, stop: &CancellationToken) -> Tried {
         let mut under_way: JoinSet<Tried> = JoinSet::new();
         let mut due = due.into_iter();
         let mut worst = Tried::Done;
         loop {
             while worst <= Tried::Later && under_way.len() < UNDER_WAY && !stop.is_cancelled() {
                 let Some(lease) = due.next() else { break };
-                let (vault, calls) = (Arc::clone(self), Arc::clone(calls));
-                under_way.spawn(async move { vault.undo_lease(lease, &calls).await });
+                let (vault, way) = (Arc::clone(self), Arc::clone(way));
+                under_way.spawn(async move { vault.undo_lease(lease, &way).await });
             }
             match under_way.join_next().await {
                 None => return worst,
@@ -182,15 +200,15 @@ impl Vault {
             }
             if worst == Tried::Unreachable {
                 // Those that wait for their call are not begun: each would wait for its deadline in vain.
-                calls.close();
+                way.calls.close();
             }
         }
     }
 
-    async fn undo_lease(&self, lease: Lease, calls: &Semaphore) -> Tried {
-        let Ok(call) = calls.acquire().await else { return Tried::Unrecorded };
+    async fn undo_lease(&self, lease: Lease, way: &Way) -> Tried {
+        let Ok(call) = way.calls.acquire().await else { return Tried::Unrecorded };
         failpoint!("undo: begun");
-        let revoked = self.revoke_at_backend(&lease).await;
+        let revoked = self.revoke_at_backend(&lease, way.role.as_deref()).await;
         drop(call);
         failpoint!("undo: revoked");
         let now = self.clock.now();
@@ -223,14 +241,17 @@ impl Vault {
 
     /// Has the backend take one credential away. Beside what it says stands from when on it is to be believed that
     /// nothing is there.
-    async fn revoke_at_backend(&self, lease: &Lease) -> Result<(Undone, Timestamp), Denial> {
-        let role = self.store.role(&lease.role).await.map_err(Failure::denial)?;
+    async fn revoke_at_backend(&self, lease: &Lease, role: Option<&Role>) -> Result<(Undone, Timestamp), Denial> {
         let role = role.ok_or_else(|| Denial::new(Reason::EngineRefused).internal("its role is gone"))?;
         let engine = self.engines.of_kind(&role.engine)?;
         let made = Made { config: &role.config, agent: &lease.agent, lease: &lease.id, handle: &lease.handle };
         let undone = self.in_time(engine.revoke(made, self)).await?;
         Ok((undone, settled(lease, engine)))
     }
+}
+
+fn unread(role: &RoleName, failure: &Failure) {
+    tracing::warn!(%role, why = %failure, "what is to be undone could not be read");
 }
 
 /// From when on nothing more can appear for a lease. A mint that was given up may still be under way.

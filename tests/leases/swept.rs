@@ -4,6 +4,7 @@ use nockvault::id::{ChainName, LeaseId, handle};
 use nockvault::statement::lease::LeaseForget;
 
 use super::support::far::Temper;
+use super::support::{Harness, terms};
 use super::{kinds, world};
 
 #[tokio::test]
@@ -62,6 +63,15 @@ async fn what_waits_for_its_backend_is_left_to_its_lease() {
     assert!(!kinds(&vault.entries(&ChainName::vault()).await).contains(&"swept"));
 }
 
+/// Damages the chain of kit, which is found when the vault starts.
+async fn quarantine_kit(vault: &mut Harness) {
+    vault.shut();
+    let last = "UPDATE lines SET leaf = zeroblob(32) WHERE at = (SELECT MAX(l.at) FROM lines l JOIN chains c
+                ON l.at >> 32 = c.id WHERE c.name = 'kit')";
+    assert_eq!(vault.database().execute(last, []).unwrap(), 1);
+    vault.reopen().await;
+}
+
 /// Nothing of a chain that is set aside can be ended in the store; its credentials end at their backend all the same.
 #[tokio::test]
 async fn what_a_quarantined_chain_had_is_taken_away_when_its_time_is_over() {
@@ -69,11 +79,7 @@ async fn what_a_quarantined_chain_had_is_taken_away_when_its_time_is_over() {
     let (ended, live) = (kit.get(&vault, "far").await, kit.get(&vault, "far").await);
     vault.far.temper(Temper::Away);
     kit.release(&vault, &ended.hdr.lease).await;
-    vault.shut();
-    let last = "UPDATE lines SET leaf = zeroblob(32) WHERE at = (SELECT MAX(l.at) FROM lines l JOIN chains c
-                ON l.at >> 32 = c.id WHERE c.name = 'kit')";
-    assert_eq!(vault.database().execute(last, []).unwrap(), 1);
-    vault.reopen().await;
+    quarantine_kit(&mut vault).await;
     vault.far.temper(Temper::Well);
     vault.vault().tend_once().await;
     vault.vault().undo_once().await;
@@ -84,4 +90,21 @@ async fn what_a_quarantined_chain_had_is_taken_away_when_its_time_is_over() {
     vault.vault().sweep().await;
     assert!(vault.far.handles().is_empty());
     assert_eq!(kinds(&vault.entries(&ChainName::vault()).await).iter().filter(|kind| **kind == "swept").count(), 2);
+}
+
+/// While a backend is away, one lease is tried from time to time. The oldest may be one that nobody can record.
+#[tokio::test]
+async fn what_a_quarantined_chain_had_keeps_nothing_waiting() {
+    let (mut vault, mut kit) = world().await;
+    let mut ada = vault.agent("ada").await;
+    vault.grant(&ada.name, "far", terms()).await;
+    let (first, second) = (kit.get(&vault, "far").await, ada.get(&vault, "far").await);
+    vault.far.temper(Temper::Away);
+    kit.release(&vault, &first.hdr.lease).await;
+    quarantine_kit(&mut vault).await;
+    ada.release(&vault, &second.hdr.lease).await;
+    vault.vault().undo_once().await;
+    vault.far.temper(Temper::Well);
+    vault.after(60).await;
+    assert!(vault.lease(&second.hdr.lease).await.undo.is_none(), "it waits behind what is not tried");
 }

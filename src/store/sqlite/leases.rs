@@ -88,6 +88,9 @@ pub(super) const COLUMNS: &str = "l.id, c.name, l.sid, l.role, l.seq, l.req, l.h
 /// The tables that they are of.
 pub(super) const TABLES: &str = "leases l JOIN chains c ON c.id = l.chain";
 
+/// The same, by the index of what waits for its backend.
+pub(super) const TABLES_UNDO: &str = "leases l INDEXED BY leases_undo JOIN chains c ON c.id = l.chain";
+
 /// What a lease's MAC covers. Who can write the database and has not the root key can so make no lease live longer, end
 /// unseen, or wait for its backend for ever.
 fn covered(chain: ChainId, lease: &Lease, request: Option<&str>) -> Covered {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion};
 use super::chains;
-use super::leases::{self, COLUMNS, TABLES};
+use super::leases::{self, COLUMNS, TABLES, TABLES_UNDO};
 use super::reader::Instant;
 use super::rows::{maybe_time, parsed, time};
 use super::stop::Stop;
@@ -165,11 +165,15 @@ pub(super) fn leases(
         None => None,
     };
     let condition = if chain.is_some() { "l.chain = ?2 AND" } else { "?2 IS NULL AND" };
-    // Those that wait for their backends are few, and stand in an index of their own.
-    let waits = if which == Which::Stuck { "l.retry IS NOT NULL AND l.state != 'intended' AND" } else { "" };
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {waits} {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3");
+    // Those that wait for their backends are few beside all that ever were, and stand in an index of their own. Left to
+    // itself, the database would rather go through all than sort these.
+    let (tables, waits, most) = match which {
+        Which::Stuck => (TABLES_UNDO, "l.retry IS NOT NULL AND l.state != 'intended' AND", limit(page) + 1),
+        Which::All | Which::Live => (TABLES, "", LOOKED_AT + 1),
+    };
+    let sql = format!("SELECT {COLUMNS} FROM {tables} WHERE {waits} {condition} l.id < ?1 ORDER BY l.id DESC LIMIT ?3");
     let mut statement = at.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![before, chain, LOOKED_AT + 1])?;
+    let mut rows = statement.query(params![before, chain, most])?;
     let (mut items, mut seen, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {
         if items.len() as u64 == limit(page) || seen == LOOKED_AT {

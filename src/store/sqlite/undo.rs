@@ -19,23 +19,16 @@ use crate::time::{Seconds, Timestamp};
 /// The condition of a lease that is over and not undone; the index of it is `leases_undo`.
 const WAITS: &str = "retry IS NOT NULL AND state != 'intended'";
 
-/// The roles with something to undo, how much, and since when the oldest of it is over.
+/// The roles with something to undo, and when the next of it is due: one step down the index a role, however much
+/// waits, since every request that ends something asks.
 pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
-    let next = format!("SELECT role FROM leases WHERE {WAITS} AND role > ?1 ORDER BY role LIMIT 1");
-    let count = format!("SELECT COUNT(*), MIN(ended), MIN(retry), MAX(tries) FROM leases WHERE {WAITS} AND role = ?1");
+    let next = format!("SELECT role, retry FROM leases WHERE {WAITS} AND role > ?1 ORDER BY role, retry LIMIT 1");
     let (mut found, mut after) = (Vec::new(), String::new());
-    while let Some(role) =
-        at.conn.prepare_cached(&next)?.query_row([&after], |row| row.get::<_, String>(0)).optional()?
-    {
-        let read = |row: &rusqlite::Row<'_>| {
-            let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<u64>>(column)?.map(Timestamp));
-            Ok((row.get(0)?, time(1)?, time(2)?, row.get(3)?))
-        };
-        let (leases, since, retry, tries) = at.conn.prepare_cached(&count)?.query_row([&role], read)?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+    while let Some((role, retry)) = at.conn.prepare_cached(&next)?.query_row([&after], read).optional()? {
         // A role's name that none of ours has is of a row that none of ours wrote; what reads the row finds it out.
         if let Ok(role) = role.parse() {
-            let (since, retry) = (since.unwrap_or_default(), retry.unwrap_or_default());
-            found.push(Backlog { role, leases, since, retry, tries });
+            found.push(Backlog { role, retry: Timestamp(u64::try_from(retry).unwrap_or(0)) });
         }
         after = role;
     }

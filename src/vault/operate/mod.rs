@@ -230,8 +230,9 @@ impl Vault {
         match carried {
             Ok(Carried { entry, result: Ok(result) }) => {
                 failpoint!("operate: carried");
-                // What it has ended may have to be undone at a backend.
+                // What it has ended may have to be undone at a backend, and more may be left to end.
                 self.wake.notify_one();
+                self.commanded.notify_one();
                 Ok(Done { entry: Receipt::of(entry), result })
             }
             Ok(Carried { result: Err(denial), .. }) => Err(self.pen.refuse(denial, req, self.clock.now())),
