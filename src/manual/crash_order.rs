@@ -116,12 +116,13 @@
 //!
 //! | step | durable afterwards | a crash here leaves |
 //! |---|---|---|
-//! | 1. commit: the command, its first 100 leases, and a row that says what is left | all of it, or nothing | before: nothing, and the command may be given again |
+//! | 1. commit: the command, its first 100 leases, and a row that says what is left, intents of the scope among it | all of it, or nothing | before: nothing, and the command may be given again |
 //! | 2. the rest in parts of 200, each a commit | a part | the row, from which the next start goes on |
 //! | 3. the last part; the row goes with it | nothing is left | |
 //!
-//! What was issued after the command is not meant by it, however long the rest takes. Each lease then waits for its
-//! backend on its own.
+//! What was asked for after the command is not meant by it, however long the rest takes; an intent that was there is
+//! taken back as soon as it is a lease. Each lease then waits for its backend on its own. `agent end-key` ends all keys
+//! in the first commit, and the leases the same way.
 //!
 //! # Sweep
 //!

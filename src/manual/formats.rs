@@ -149,7 +149,7 @@
 //! | `typ` | body | chained |
 //! |---|---|---|
 //! | `nockvault/agent_register` | `register`, a register envelope | yes |
-//! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key; `suspect_from` or null | yes |
+//! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key, and then every lease is revoked too; `suspect_from` or null | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
 //! | `nockvault/role_rotate` | `role` | yes |
 //! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
@@ -172,10 +172,10 @@
 //! | `nockvault/status_read` | none | no |
 //!
 //! `scope` names exactly one of: `{"lease"}`; `{"agent"}`; `{"agent","sid"}`, which ends the session too; `{"role"}`;
-//! `{"all":true}`. It means the leases that were issued before the command was carried out. The result's `leases` is
-//! how many; what is many is ended in parts after the answer. `lease_forget` is for a lease that ended and that waits
-//! for its backend, and for no other (`nothing_to_undo`). `page` is `{"after","limit"}`: `after` is the `next` of the
-//! page before, or `""`.
+//! `{"all":true}`. It means the leases that were issued before the command was carried out, and what becomes of intents
+//! that were there. The result's `leases` is how many live; what is many is ended in parts after the answer.
+//! `lease_forget` is for a lease that ended and that waits for its backend, and for no other (`nothing_to_undo`).
+//! `page` is `{"after","limit"}`: `after` is the `next` of the page before, or `""`.
 //!
 //! **Two persons** (to come; no command needs approval yet). A command that needs approval is chained as `command` with
 //! the result `pending`, and its nonce is spent. It executes inside the transaction of a `nockvault/approve`, whose
@@ -356,12 +356,15 @@
 //! - a `handle` is the one that follows from this agent and the lease; a `deny` has both `lease` and `handle`, or
 //!   neither;
 //! - the outcome of an end is the one that the lease's `hdr.revocation` leaves;
-//! - `undone` and `forget` stand for a lease that has something left at a backend, once;
+//! - `undone` and `forget` stand for a lease that has something left at a backend, once; the outcome of `undone` is one
+//!   of its two words;
+//! - with `_operators`, `hdr.revocation` is what the engine of the role leaves, as far as the verifier knows that
+//!   engine;
 //! - a `session_end` has `by` if and only if its reason is `revoked`;
 //! - `nbf <= ts < exp` of the certificate;
 //! - `by` is found in `_operators`, when that chain is given, and names a command that was carried out and means this
-//!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, or a `grant_revoke` of its
-//!   role.
+//!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, a `grant_revoke` of its role,
+//!   or an `agent_key_end` of this agent.
 //!
 //! What it does not: of `_vault` it checks signatures, hashes, order and form, and nothing of what a `swept` or a
 //! `refused` says. That a backend did what an `undone` claims, no chain can prove.
@@ -447,5 +450,6 @@
 //! | list of the revoked | KRL (OpenSSH `PROTOCOL.krl`), serial numbers alone, not signed | CRL version 2 (RFC 5280), signed, DER; the next within a day |
 //!
 //! A list holds the serial numbers of leases that ended before their certificate expires: released, revoked,
-//! undelivered, or over with their session. It names no agent. The paths under which lists and authorities are
-//! published stand in [`super::operations`].
+//! undelivered, or over with their session. They stay in it until ten minutes after that, for clocks that are behind;
+//! so they do in the list of tokens. It names no agent. The paths under which lists and authorities are published stand
+//! in [`super::operations`].

@@ -102,8 +102,8 @@
 //!
 //! A minted role is named by its handle, so that the server's log names agent and lease; a comment on it names the
 //! vault. It logs in by SCRAM with a password that the server never sees, until it expires. At the end the vault takes
-//! its right to log in, ends its sessions in every database, drops what it owns or gives it to `owner`, and drops it. A renewal
-//! moves `VALID UNTIL`, which alone ends no session.
+//! its right to log in, ends its sessions in every database, drops what it owns or gives it to `owner`, and drops it. A
+//! renewal moves `VALID UNTIL`, which alone ends no session.
 //!
 //! **Who may create things.** A function or a view runs, in part, with the rights of its owner, and `owner` is its
 //! owner afterwards: name a role that may do nothing else and that nobody logs in as. The vault's own role is refused.
@@ -192,10 +192,10 @@
 //!
 //! `vaultctl lease revoke` takes one lease, or `--agent NAME`, `--agent NAME --session SID`, `--role ROLE`, `--all`. It
 //! answers when the command is durable, ends what is many in parts, shows how much is left, and waits for the backends
-//! unless `--no-wait` is said. What it means is what was issued before it. An agent whose key and grant live gets new
-//! leases at once, and a request that was on its way to a backend may become a lease just after: for an agent in wrong
-//! hands, end its keys first (`vaultctl agent end-key NAME`), then revoke; for a role, take its grants back (`vaultctl
-//! revoke AGENT ROLE`), which takes their leases along. `vaultctl agent end-key` alone ends no lease.
+//! unless `--no-wait` is said. What it means is what was asked for before it, a request included that was on its way to
+//! a backend. An agent whose key and grant live gets new leases at once: for an agent in wrong hands, `vaultctl agent
+//! end-key NAME` ends every key and every lease; for a role, `vaultctl revoke AGENT ROLE` takes a grant back, and its
+//! leases along.
 //!
 //! # Limits
 //!

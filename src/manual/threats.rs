@@ -52,7 +52,7 @@
 //!
 //! **Who writes the database** without the root key can change no lease and invent none: the agent's chain is set
 //! aside, the agent gets nothing more, and what it holds at backends is left to the sweep. What he can do is take a row
-//! away, or put one back as it was:
+//! away, or put one back as it was (`SECURITY.md` has what was there before rows were covered):
 //!
 //! | he | and then |
 //! |---|---|
