@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use super::certificate::{self, Life, certify_key};
+use super::certificate::{self, BadCert, Life, certify_key};
 use super::entry::{self, Body, Origin};
 use super::line::Draft;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::{Digest, leaf};
-use crate::crypto::signature::SigningKey;
+use crate::crypto::signature::{PublicKey, SigningKey};
 use crate::id::{Aud, ChainName, Kid, VaultName};
 use crate::statement::cert::KeyRole;
 use crate::statement::reply::EntryRef;
@@ -71,6 +71,52 @@ impl AuditKey {
 impl fmt::Debug for AuditKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AuditKey({})", self.kid())
+    }
+}
+
+/// The key that signs checkpoints. It is kept at rest, unlike audit keys: a checkpoint is worth something because others
+/// have it, whatever becomes of its key.
+pub struct CheckpointKey {
+    key: SigningKey,
+    cert: Embedded,
+    life: Life,
+}
+
+impl CheckpointKey {
+    /// The key of this certificate, which `identity` gave it.
+    ///
+    /// # Errors
+    /// [`BadCert`]; [`BadCert::Key`] also where the certificate is of another key.
+    pub fn new(key: SigningKey, cert: Embedded, identity: &PublicKey) -> Result<CheckpointKey, BadCert> {
+        let (opened, public) = certificate::open_signer(&cert, KeyRole::Checkpoint, identity)?;
+        if public != key.public() {
+            return Err(BadCert::Key);
+        }
+        Ok(CheckpointKey { life: certificate::life(&opened), key, cert })
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub fn cert(&self) -> &Embedded {
+        &self.cert
+    }
+
+    /// When it signs.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.life
+    }
+}
+
+impl fmt::Debug for CheckpointKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckpointKey({})", self.key.kid())
     }
 }
 
@@ -136,7 +182,7 @@ pub enum NotAppended {
 }
 
 /// Makes the next line, without LF, and the head that follows. The key's certificate goes with it where the entry before
-/// was signed by another.
+/// was signed by another, and with every checkpoint.
 ///
 /// # Errors
 /// [`NotAppended`].
@@ -145,11 +191,16 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
     let Some(chain) = chain.filter(|chain| body.belongs_in(chain)) else {
         return Err(NotAppended::OtherChain(body.kind()));
     };
-    let ts = head.stamp(key, now.max(body.not_before()));
+    let ts = match body {
+        // What was written under the wrong clock stays behind it.
+        Body::ClockReset(_) => now.max(key.nbf()),
+        _ => head.stamp(key, now.max(body.not_before())),
+    };
     if ts >= key.exp() {
         return Err(NotAppended::KeyOver(key.exp()));
     }
-    let cert = (head.kid.as_ref() != Some(&key.kid)).then_some(&key.cert);
+    let begins = head.kid.as_ref() != Some(&key.kid) || matches!(body, Body::Checkpoint(_));
+    let cert = begins.then_some(&key.cert);
     let draft = Draft { body, cert, origin: &head.origin, prev: head.leaf, seq: head.size, ts };
     let line = draft.sign(&key.key);
     let limit = entry::admission(&chain).max_bytes;
@@ -165,7 +216,6 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
 mod tests {
     use super::*;
     use crate::audit::entry::{Entry, Epoch, Expire, Stop, Unreadable};
-    use crate::crypto::signature::PublicKey;
     use crate::entropy::SeededEntropy;
     use crate::id::LeaseId;
 

@@ -88,8 +88,8 @@ macro_rules! bodies {
             /// The body of this kind in a chain of this name.
             pub(super) fn parse(chain: &ChainName, kind: &str, body: Value) -> Result<Body, Unreadable> {
                 let malformed = |why: serde_json::Error| Unreadable::Malformed(format!("body: {why}"));
-                match (family(chain), kind) {
-                    $($((Family::$family, $kind) => {
+                match kind {
+                    $($($kind if Family::$family.belongs_in(chain) => {
                         serde_json::from_value::<$name>(body).map(Body::$name).map_err(malformed)
                     })*)*
                     _ => Err(Unreadable::NotUnderstood(format!("the kind {:?}", short(kind)))),
@@ -104,6 +104,25 @@ macro_rules! bodies {
 }
 
 bodies! {
+    /// Every chain.
+    Every {
+        /// The vault vouches for all that stands before this entry, in a form that others can keep: a C2SP signed note of
+        /// the chain's size and Merkle root. Its line always carries the audit key's certificate, so that a reader can
+        /// begin behind it; it never follows another.
+        Checkpoint = "checkpoint" {
+            /// The certificate of the checkpoint key.
+            cert: Embedded,
+            /// The signed note; its size is the `seq` of this entry.
+            note: String,
+            /// The roots of the complete subtrees at that size, largest first: what a reader goes on from.
+            tree: Vec<Digest>,
+        }
+        /// An operator said that the clock had been ahead. The one entry whose `ts` may lie before the entry before it.
+        ClockReset = "clock_reset" {
+            /// The command.
+            by: By,
+        }
+    }
     /// An agent's chain.
     Agent {
         /// The agent is registered, with its first key. The first entry of its chain.
@@ -326,6 +345,20 @@ bodies! {
             /// Its version.
             version: String,
         }
+        /// The daemon's limits, where they differ from those that stood here last.
+        Config = "config" {
+            /// The limits by name, each in its unit.
+            limits: BTreeMap<String, u64>,
+        }
+        /// The daemon before did not end in order; what this one found and mended.
+        Recover = "recover" {
+            /// Intents that were broken off; each has an entry in its agent's chain.
+            interrupted: u64,
+            /// Chains that do not verify and were set aside.
+            quarantined: Vec<ChainName>,
+            /// The `ts` of the newest entry at that time.
+            since: Timestamp,
+        }
         /// A daemon ended in order.
         Stop = "stop" {}
         /// A new audit key took over.
@@ -377,7 +410,7 @@ impl Body {
     /// Whether a chain of this name may hold it.
     #[must_use]
     pub fn belongs_in(&self, chain: &ChainName) -> bool {
-        self.family() == family(chain)
+        self.family().belongs_in(chain)
     }
 
     /// The earliest `ts` it can stand under: an issuance is not recorded before its own `iat`.
@@ -387,6 +420,12 @@ impl Body {
             Body::Issue(issue) => issue.hdr.iat,
             _ => Timestamp::ZERO,
         }
+    }
+}
+
+impl Family {
+    fn belongs_in(self, chain: &ChainName) -> bool {
+        self == Family::Every || self == family(chain)
     }
 }
 

@@ -9,7 +9,10 @@
 //!
 //! Stores share the verbs, these guarantees and one test suite, not SQL; [`sqlite`] is the one there is.
 
+mod changes;
 pub mod sqlite;
+
+pub use changes::Changes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -446,6 +449,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Whether the store has met a fault after which nothing that the disk says can be trusted: every verb answers
     /// [`Failure::Unavailable`], and the daemon stops, starts again and recovers.
     fn failed(&self) -> bool;
+    /// A subscription to commits: which chains have grown.
+    fn changes(&self) -> Changes;
 
     // --- reads for requests
 

@@ -164,7 +164,7 @@ impl<'a> Verifier<'a> {
         self.check_key(&frame)?;
         self.check_pins(&frame, leaf)?;
         let (ts, entry) = (frame.ts(), frame.entry());
-        self.check_time(ts, entry.is_ok())?;
+        self.check_time(ts, entry.as_ref().is_ok_and(|entry| !matches!(entry.body, Body::ClockReset(_))))?;
         match entry {
             Ok(entry) => self.understand(&entry, leaf)?,
             Err(Unreadable::NotUnderstood(what)) => {
@@ -264,10 +264,10 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    fn check_time(&self, ts: Timestamp, understood: bool) -> Result<(), Finding> {
+    fn check_time(&self, ts: Timestamp, holds: bool) -> Result<(), Finding> {
         match self.to {
-            // A `clock_reset` is the one entry where time may fall, and it is not understood yet.
-            Some(before) if ts < before && understood => {
+            // A `clock_reset` is the one entry where time may fall; what is not understood may be like it.
+            Some(before) if ts < before && holds => {
                 Err(Fault::Time.found(format!("it is of {ts}, before the entry before it, which is of {before}")))
             }
             _ => Ok(()),
@@ -338,6 +338,7 @@ impl<'a> Verifier<'a> {
                 }
                 Err(finding) => Err(finding),
             },
+            (Some(_), Body::Checkpoint(_) | Body::ClockReset(_)) => Ok(()),
             (Some(Trail::Agent(trail)), _) => trail.judge(entry, place),
             (Some(Trail::Operators(trail)), Body::Command(command)) => {
                 trail.command(command, entry.seq, leaf, entry.ts)

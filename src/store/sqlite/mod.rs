@@ -56,6 +56,7 @@ use self::ticket::{Left, Ticket};
 use self::tx::Tx;
 use self::views::Views;
 use self::writer::{Condition, Queue, Verb, Waiting, Weight, Writer};
+use super::changes::Announcer;
 use super::{Failure, Founding, Rules, VaultKeys};
 use crate::crypto::signature::PublicKey;
 use crate::entropy::Entropy;
@@ -135,6 +136,7 @@ struct Shared {
     identity: PublicKey,
     views: Views,
     condition: Condition,
+    announcer: Announcer,
 }
 
 impl Shared {
@@ -157,6 +159,7 @@ impl Shared {
             identity,
             views: Views::default(),
             condition: Condition::default(),
+            announcer: Announcer::default(),
         }
     }
 }
@@ -331,6 +334,7 @@ fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<Timestamp
             tracing::error!("a chain has a name that no chain of ours can have");
             continue;
         };
+        shared.announcer.announce(std::slice::from_ref(&name));
         let fault = match chains::find(conn, &shared.name, &name)? {
             chains::Found::Row(chain) if !chain.verify(&shared.ring) => "the MAC of its row does not verify",
             chains::Found::Row(chain) if !chain.fits_its_lines(conn)? => "its row and its newest line do not fit",

@@ -203,10 +203,14 @@ impl<'a> Tx<'a> {
 
     /// Makes what is durable now known to all.
     pub(super) fn publish(self) {
-        for (held, changed) in self.group.into_values() {
-            if changed {
-                self.shared.views.keep(held);
-            }
+        let changed: Vec<Held> =
+            self.group.into_values().filter_map(|(held, changed)| changed.then_some(held)).collect();
+        let names: Vec<_> = changed.iter().map(|held| held.chain.name.clone()).collect();
+        for held in changed {
+            self.shared.views.keep(held);
+        }
+        if !names.is_empty() {
+            self.shared.announcer.announce(&names);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Backlog, Candidate, Carried, Census, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed, Order,
-    Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
+    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
+    Order, Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
@@ -45,6 +45,10 @@ fn epoch_of(key: &AuditKey) -> Option<u64> {
 impl Store for Sqlite {
     fn failed(&self) -> bool {
         self.shared.condition.failed()
+    }
+
+    fn changes(&self) -> Changes {
+        self.shared.announcer.listen()
     }
 
     async fn candidate(&self, kid: &Kid) -> Result<Candidate, Failure> {
