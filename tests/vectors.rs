@@ -18,3 +18,5 @@ mod ed25519;
 mod folder;
 #[path = "vectors/sealing.rs"]
 mod sealing;
+#[path = "vectors/trees.rs"]
+mod trees;

@@ -1,7 +1,7 @@
 //! The trail: one chain an agent, and the chains `_operators` and `_vault`. A chain is a file of lines; each line is an
 //! [`entry`], signed by the audit key of its epoch and bound to the line before it. [`chain`] makes the next line,
 //! [`certificate`] ties the vault's keys to its identity, and [`verify`] holds a whole chain against everything that
-//! can be known from public keys alone.
+//! can be known from public keys alone. [`tree`] gives a chain its root, and the proofs that lead there.
 //!
 //! Nothing here waits, does I/O beyond [`std::io::BufRead`], or needs a vault: who holds a file and the vault's
 //! identity can check it anywhere.
@@ -11,4 +11,5 @@ pub mod chain;
 pub mod entry;
 mod line;
 pub mod receipt;
+pub mod tree;
 pub mod verify;
