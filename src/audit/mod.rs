@@ -8,6 +8,7 @@
 
 pub mod certificate;
 pub mod chain;
+pub mod directory;
 pub mod entry;
 mod line;
 pub mod receipt;

@@ -11,6 +11,7 @@ pub mod ca;
 pub mod card;
 pub mod cert;
 pub mod command;
+pub mod directory;
 pub mod grant;
 pub mod issue;
 pub mod key;

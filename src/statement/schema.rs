@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, ca, cert, grant, issue, key, lease, register, reply, role, rotate_key, secret, session,
-    status,
+    Body, agent, audit_read, ca, cert, directory, grant, issue, key, lease, register, reply, role, rotate_key, secret,
+    session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -121,6 +121,7 @@ pub fn all() -> Map<String, Value> {
         one::<reply::Executed>(reply::Executed::TYP),
         one::<reply::Denied>(reply::Denied::TYP),
         one::<reply::Described>(reply::Described::TYP),
+        one::<directory::Directory>(directory::TYP),
     ]
     .into_iter()
     .collect()
