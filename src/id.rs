@@ -110,7 +110,7 @@ identifier!(
     "^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$", 128, segments
 );
 identifier!(
-    /// The name of a stored secret of the `kv` engine.
+    /// The name of a stored secret: a value of the `kv` engine, a password at a backend, or an authority.
     SecretName, "a secret name",
     "segments of a-z 0-9 . _ - beginning with a letter or digit, joined by single /, at most 128 bytes",
     "^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$", 128, segments

@@ -406,6 +406,22 @@ async fn every_way_to_the_server_works() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_the_password_itself_does_not_get_it() {
+    let server = Server::start().await;
+    let (engine, values) = (engine(), Passwords::of(&server));
+    let verified = config(&server);
+    let mut required = with(verified.clone(), "tls", json!("require"));
+    required.as_object_mut().unwrap().remove("ca");
+    server.lets_in("hostssl all vault_admin all password").await;
+    for config in [&verified, &required] {
+        let denial = engine.probe(&Lease::new(config).config, &values).await.unwrap_err();
+        assert!(denial.internal.contains("channel binding"), "{denial:?}");
+    }
+    server.lets_in("hostssl all vault_admin all scram-sha-256").await;
+    engine.probe(&Lease::new(&verified).config, &values).await.unwrap();
+}
+
+#[tokio::test]
 async fn names_are_quoted_whatever_they_hold() {
     let server = Server::start().await;
     let (engine, values) = (engine(), Passwords::of(&server));

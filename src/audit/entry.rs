@@ -367,7 +367,7 @@ bodies! {
         Swept = "swept" {
             /// Its public name.
             handle: String,
-            /// `revoked` or `absent`.
+            /// `revoked`: what was not there any more has no entry.
             outcome: String,
             /// The role at whose backend it was found.
             role: RoleName,

@@ -92,7 +92,7 @@
 //! | member | left out | what it is |
 //! |---|---|---|
 //! | `port` | 5432 | of the server, or of the socket's name |
-//! | `tls` | `verify-full`; `off` for a unix socket | `verify-full` checks the certificate under `ca` and for `host`; `require` takes any certificate and binds the login to it; `off` |
+//! | `tls` | `verify-full`; `off` for a unix socket | `verify-full` checks the certificate under `ca` and for `host`; `require` takes any certificate; `off`. With TLS the login is SCRAM bound to the certificate, and a server, or a pooler before it, that asks for the password itself is refused |
 //! | `ca` | | PEM of the authorities; needed by `verify-full`, and handed to agents |
 //! | `grants` | none | roles that a minted role becomes a member of |
 //! | `connections` | 4 | how many a minted role may have at once |

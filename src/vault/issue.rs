@@ -60,7 +60,7 @@ impl Vault {
     /// Steps 13 to 16 for a credential that lives at a backend: intent, mint, seal, commit; or the intent is undone.
     async fn issue_at_backend(&self, asking: &Asking<Issue>, peer: Peer, plan: Plan<'_>) -> Outcome {
         let role = &plan.permit.role().name;
-        let place = match self.backends.enter(role, self.limits.engine_deadline).await {
+        let place = match self.backends.enter(role, plan.permit.agent(), self.limits.engine_deadline).await {
             Ok(place) => place,
             Err(denial) => return self.conclude(asking, Err(denial)).await,
         };
@@ -124,7 +124,12 @@ impl Vault {
         let session_key = issue.seal.sig_pk.as_ref();
         let mint = Mint { permit: &permit, handle: &handle, params: &issue.params, session_key };
         let deadline = intended.unwrap_or(self.limits.engine_deadline);
-        let minted = deadline::within(deadline, engine.mint(mint, self)).await?;
+        let failed = |denial: Denial| {
+            let (agent, role, why) = (permit.agent(), &permit.role().name, &denial.internal);
+            tracing::warn!(%agent, %role, reason = denial.reason.code(), why, "a credential could not be made");
+            denial
+        };
+        let minted = deadline::within(deadline, engine.mint(mint, self)).await.map_err(failed)?;
         failpoint!("issue: minted");
         let latest = minted.until.map_or(permit.latest(), |until| permit.latest().min(until));
         bound_by(&mut hdr, &minted, issue.ttl)?;

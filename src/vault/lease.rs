@@ -55,7 +55,7 @@ impl Vault {
         let expires = authz::prolong(&lease, grant, peer, renew.ttl, asking.authenticated.at())?;
         let engine = self.engines.of_kind(&role.engine)?;
         let made = Made { config: &role.config, agent: &lease.agent, lease: &lease.id, handle: &lease.handle };
-        let place = self.backends.enter(&role.name, self.limits.engine_deadline).await?;
+        let place = self.backends.enter(&role.name, &lease.agent, self.limits.engine_deadline).await?;
         deadline::within(place.left, engine.renew(made, expires, self)).await?;
         failpoint!("renew: prolonged");
         Ok(Some(expires))

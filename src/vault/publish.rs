@@ -3,7 +3,7 @@
 //! [`FRESH`], by one task, and given out from memory meanwhile; a failure to make it is kept as long. Of which
 //! authorities there are documents, the roles say; another name opens nothing and is not remembered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 
 use tokio::sync::Mutex;
@@ -24,7 +24,13 @@ pub const FRESH: Seconds = Seconds(5);
 /// An authority: the kind of its engine, and its name.
 type Authority = (&'static str, SecretName);
 /// The authorities that roles sign with, each with those roles.
-type Directory = BTreeMap<Authority, Vec<RoleName>>;
+#[derive(Debug, Default)]
+struct Directory {
+    known: BTreeMap<Authority, Vec<RoleName>>,
+    /// The kinds of engines of which a role cannot be read: which authority it signed with is not known, so that every
+    /// list of that kind could lack what it ought to say.
+    blind: BTreeSet<&'static str>,
+}
 
 /// What was made last.
 #[derive(Debug, Default)]
@@ -100,7 +106,12 @@ impl Vault {
     ) -> Result<Option<Arc<Published>>, Denial> {
         let directory = self.publications.directory.fresh(self, |vault, _| async move { vault.directory().await });
         let directory = directory.await?;
-        let listed = directory.iter().find(|((of, known), _)| *of == kind && known == name);
+        if document == Document::Revoked && directory.blind.contains(kind) {
+            return Err(
+                Denial::new(Reason::Internal).internal("a role cannot be read, and a list might lack what it gave")
+            );
+        }
+        let listed = directory.known.iter().find(|((of, known), _)| *of == kind && known == name);
         let Some((authority, roles)) = listed else { return Ok(None) };
         let kept = {
             let mut documents = self.publications.documents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,14 +128,22 @@ impl Vault {
     }
 
     async fn directory(&self) -> Result<Directory, Denial> {
-        let (mut found, mut page) = (Directory::new(), Page::first());
+        let (mut found, mut page) = (Directory::default(), Page::first());
         loop {
             let listed = self.store.roles(&page).await.map_err(Failure::denial)?;
             for role in &listed.items {
                 // A role of an engine that this program no longer has signs with nothing.
                 let Ok(engine) = self.engines.of_kind(&role.engine) else { continue };
-                if let Some(Ok(name)) = engine.authority().map(|of| of.of_role(&role.config)) {
-                    found.entry((engine.kind(), name)).or_default().push(role.name.clone());
+                match engine.authority().map(|of| of.of_role(&role.config)) {
+                    Some(Ok(name)) => {
+                        found.known.entry((engine.kind(), name)).or_default().push(role.name.clone());
+                    }
+                    Some(Err(why)) => {
+                        let (role, why) = (&role.name, &why.internal);
+                        tracing::error!(%role, why, "its configuration cannot be read, and no list of its engine is given out");
+                        found.blind.insert(engine.kind());
+                    }
+                    None => {}
                 }
             }
             let Some(next) = listed.next else { return Ok(found) };

@@ -9,12 +9,12 @@
 //! | the backend's answer | the same; the next try finds nothing there and says so |
 //! | the `undone` entry | nothing to do |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Vault;
@@ -92,8 +92,8 @@ fn backoff(failures: u64, max: Seconds, entropy: &dyn Entropy) -> u64 {
 impl Vault {
     /// Undoes what is due until `stop`.
     pub async fn undo(self: Arc<Self>, stop: CancellationToken) {
-        let mut working: HashSet<RoleName> = HashSet::new();
-        let mut workers: JoinSet<RoleName> = JoinSet::new();
+        let mut working: HashMap<task::Id, RoleName> = HashMap::new();
+        let mut workers: JoinSet<()> = JoinSet::new();
         // Something came due of a role that was being worked off; its worker may have looked just before.
         let mut missed = false;
         loop {
@@ -101,12 +101,9 @@ impl Vault {
                 () = stop.cancelled() => return,
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(BEAT) => {}
-                Some(done) = workers.join_next(), if !workers.is_empty() => {
-                    match done {
-                        Ok(role) => drop(working.remove(&role)),
-                        // A worker that panicked took no lease with it; what it left is found again.
-                        Err(_) => working.clear(),
-                    }
+                Some(done) = workers.join_next_with_id(), if !workers.is_empty() => {
+                    // A worker that panicked took no lease with it; what it left is found again.
+                    working.remove(&done.map_or_else(|panicked| panicked.id(), |(id, ())| id));
                     // What a worker leaves cannot be worked off now, and is looked at again with the next beat.
                     if !std::mem::take(&mut missed) {
                         continue;
@@ -114,15 +111,13 @@ impl Vault {
                 }
             }
             for role in self.due_roles().await {
-                if working.insert(role.clone()) {
-                    let (vault, stop) = (Arc::clone(&self), stop.clone());
-                    workers.spawn(async move {
-                        vault.undo_role(&role, &stop).await;
-                        role
-                    });
-                } else {
+                if working.values().any(|worked| *worked == role) {
                     missed = true;
+                    continue;
                 }
+                let (vault, stop, its) = (Arc::clone(&self), stop.clone(), role.clone());
+                let worker = workers.spawn(async move { vault.undo_role(&its, &stop).await });
+                working.insert(worker.id(), role);
             }
         }
     }
@@ -137,10 +132,16 @@ impl Vault {
     /// The roles with something to try now.
     async fn due_roles(&self) -> Vec<RoleName> {
         let now = self.clock.now();
+        // No pause is longer than this; one that ends later was begun by a clock that was ahead.
+        let longest = now.plus(self.limits.backend_retry);
+        let paused = |role: &RoleName| {
+            let until = self.pauses.of(role).until;
+            now < until && until <= longest
+        };
         match self.store.backlog().await {
             Ok(backlog) => backlog
                 .into_iter()
-                .filter(|waits| waits.retry <= now && self.pauses.of(&waits.role).until <= now)
+                .filter(|waits| waits.retry <= now && !paused(&waits.role))
                 .map(|waits| waits.role)
                 .collect(),
             Err(failure) => {
@@ -277,6 +278,8 @@ fn said(denial: &Denial) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::entropy::SeededEntropy;
 

@@ -130,6 +130,7 @@ async fn expired(stage: &mut Stage, backend: Backend) {
 const UNDOING: &[(&str, bool, &str)] = &[
     ("release: committed", true, "undone revoked"),
     ("undo: begun", true, "undone revoked"),
+    ("postgres: joined", true, "undone revoked"),
     ("postgres: locked out", true, "undone revoked"),
     ("postgres: cleaned", true, "undone revoked"),
     ("undo: revoked", true, "undone absent"),

@@ -1,7 +1,8 @@
 //! The sweep takes away what this vault made and no lease answers for, and leaves everything else alone.
 
 use nockvault::id::{ChainName, LeaseId, handle};
-use nockvault::statement::lease::LeaseForget;
+use nockvault::statement::lease::{LeaseForget, LeaseRevoke, Scope};
+use nockvault::time::Clock as _;
 
 use super::support::far::Temper;
 use super::support::{Harness, terms};
@@ -107,4 +108,43 @@ async fn what_a_quarantined_chain_had_keeps_nothing_waiting() {
     vault.far.temper(Temper::Well);
     vault.after(60).await;
     assert!(vault.lease(&second.hdr.lease).await.undo.is_none(), "it waits behind what is not tried");
+}
+
+/// A clock that is far ahead puts the next try off to a time that will not come.
+#[tokio::test]
+async fn a_try_that_a_wrong_clock_put_off_is_made_when_the_clock_is_right() {
+    let (vault, mut kit) = world().await;
+    let issued = kit.get(&vault, "far").await;
+    vault.far.temper(Temper::Away);
+    kit.release(&vault, &issued.hdr.lease).await;
+    let right = vault.clock.now();
+    vault.clock.advance(nockvault::time::Seconds(365 * 86_400));
+    vault.vault().undo_once().await;
+    assert!(vault.lease(&issued.hdr.lease).await.undo.unwrap().retry > right.plus(nockvault::time::Seconds(86_400)));
+    vault.far.temper(Temper::Well);
+    vault.clock.set(right.plus(nockvault::time::Seconds(60)));
+    vault.after(60).await;
+    assert!(vault.lease(&issued.hdr.lease).await.undo.is_none(), "it waits for a year");
+}
+
+/// Who writes the database can delete a chain's row. What a command takes back from others is taken back.
+#[tokio::test]
+async fn a_command_about_a_chain_that_was_deleted_keeps_no_other_lease_alive() {
+    let (vault, mut kit) = world().await;
+    let mut ada = vault.agent("ada").await;
+    vault.grant(&ada.name, "far", terms()).await;
+    for _ in 0..60 {
+        kit.get(&vault, "far").await;
+    }
+    vault.order(LeaseRevoke { scope: Scope::Agent(kit.name.clone()) }).await;
+    let issued = ada.get(&vault, "far").await;
+    let gone = "UPDATE chains SET name = 'gone' WHERE name = 'kit'";
+    assert_eq!(vault.database().execute(gone, []).unwrap(), 1);
+    vault.order(LeaseRevoke { scope: Scope::Lease(issued.hdr.lease.clone()) }).await;
+    vault.after(1000).await;
+    vault.vault().tend_once().await;
+    assert!(vault.lease(&issued.hdr.lease).await.state.ended());
+    let second = ada.get(&vault, "far").await;
+    vault.after(100_000).await;
+    assert!(vault.lease(&second.hdr.lease).await.state.ended(), "it expires as ever");
 }

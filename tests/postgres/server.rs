@@ -124,6 +124,15 @@ impl Server {
         started.unwrap();
     }
 
+    /// Puts a line before all others that say who comes in, and how.
+    pub async fn lets_in(&self, line: &str) {
+        let file = self.folder.path().join("data/pg_hba.conf");
+        let others = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{line}\n{others}")).unwrap();
+        self.sql("SELECT pg_reload_conf()").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+
     /// Sends the signal and waits for the end.
     fn end(&mut self, signal: &str) {
         if let Some(mut running) = self.running.take() {

@@ -121,6 +121,7 @@ fn a_chain_that_others_would_refuse_is_refused() {
     let doubled = bench.sign("ours.csr", "root", &twice, " -subj /O=a/CN=b/O=c/DC=x/DC=y");
     bench.openssl("req -new -key other.key -subj /CN=thief -out thief.csr");
     let thief = bench.sign("thief.csr", "root", OURS, "");
+    let renamed = bench.sign("ours.csr", "root", OURS, " -subj /CN=Others");
     let weak = bench.sign("ours.csr", "root", OURS, " -sha1");
     let later = SystemClock.now().plus(Seconds(86_400 * 10));
 
@@ -141,6 +142,7 @@ fn a_chain_that_others_would_refuse_is_refused() {
         (with("basicConstraints=CA:TRUE\nkeyUsage=keyCertSign,cRLSign\nsubjectKeyIdentifier=none"), now, "identifier"),
         (narrow, now, "path length"),
         (format!("{doubled}{root}"), now, "cannot be repeated"),
+        (format!("{renamed}{root}"), now, "another subject"),
         (format!("{weak}{root}"), now, "SHA-256 or stronger"),
         (format!("{own}{root}"), later, "expired"),
         (format!("{own}{root}{}", bench.read("root.key")), now, "only CERTIFICATE"),

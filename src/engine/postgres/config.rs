@@ -19,14 +19,15 @@ const NAME_MAX: usize = 63;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Tls {
-    /// TLS; the server's certificate must be good for `host` under an authority in `ca`.
+    /// TLS; the server's certificate must be good for `host` under an authority in `ca`. The login is bound to it, as with
+    /// `require`: the server never sees the admin's password, and one that asks for it is refused.
     VerifyFull,
     /// TLS with whatever certificate the server shows. The login is bound to that certificate (SCRAM with channel
     /// binding, RFC 5929), so that a stranger in the middle who does not know the admin's password is refused. The
     /// certificate must be signed with RSA or ECDSA: there is no binding to others.
     Require,
-    /// No TLS. For a unix socket, or where something else protects the way: a stranger on it could ask for the admin's
-    /// password in clear text.
+    /// No TLS. For a unix socket, or where something else protects the way: a stranger on it, and the server itself, could
+    /// ask for the admin's password in clear text.
     Off,
 }
 

@@ -192,7 +192,9 @@ impl Known {
             door.host(&place.host)
         };
         door.ssl_mode(if place.tls == Tls::Off { SslMode::Disable } else { SslMode::Require });
-        if place.tls == Tls::Require {
+        // A server that asks for the password itself, in clear text or as MD5, is refused: whoever may name a server in a
+        // role must not learn the password that is meant for another.
+        if place.tls != Tls::Off {
             door.channel_binding(ChannelBinding::Require);
         }
         let recycled = ManagerConfig { recycling_method: RecyclingMethod::Custom(READY.to_owned()) };

@@ -206,6 +206,7 @@ impl Removal<'_> {
         // From 16 on the maker of a role may grant it and has none of its rights until it does.
         let with = if role.version >= 160_000 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
         self.execute(session, &format!("GRANT {name} TO CURRENT_USER{with}")).await?;
+        failpoint!("postgres: joined");
         self.execute(session, HASTE).await?;
         let lock_out = format!("ALTER ROLE {name} NOLOGIN");
         let mut tries = 0;

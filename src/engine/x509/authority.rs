@@ -156,8 +156,24 @@ impl Authority {
             return Err(format!("the chain holds {:?}; only CERTIFICATE is wanted", other.label));
         }
         let chain = blocks.iter().map(|block| block.der.to_vec()).collect();
+        let before = self.named()?;
         let certified = Authority { key: self.key, chain };
-        certified.check(now).map(|()| certified)
+        certified.check(now)?;
+        // Leaves name their issuer, and the list of the revoked is found by that name: under another, the leaves that are
+        // out there would have no list.
+        if certified.named()? == before {
+            Ok(certified)
+        } else {
+            Err("certificate 1 has another subject than the one it takes the place of; have the request of `vaultctl ca \
+                 show` signed under its own subject, or make another authority"
+                .into())
+        }
+    }
+
+    /// The name in its own certificate.
+    fn named(&self) -> Result<Vec<u8>, String> {
+        let own = parsed(self.chain.first().ok_or("there is no certificate")?)?;
+        Ok(own.subject().as_raw().to_vec())
     }
 
     /// Reads what was stored.

@@ -3,7 +3,7 @@
 //! that a crash in between leaves the rest to the next start. An intent of the scope is such a rest: what it becomes was
 //! asked for before the command, and is taken back as soon as it is there.
 
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::due::{open_chain, unless_forged};
 use super::leases::{self, COLUMNS, TABLES};
@@ -41,9 +41,10 @@ type Values = Vec<Box<dyn ToSql>>;
 
 /// The condition of the live leases of a scope that were issued up to `?1`, and what it compares with.
 fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Values), Stop> {
-    let chain = |name: &ChainName| -> Result<ChainId, Stop> {
+    // A chain that somebody deleted has no leases; that must not keep those of others alive.
+    let chain = |name: &ChainName| -> Result<Option<ChainId>, Stop> {
         let sql = "SELECT id FROM chains WHERE name = ?1";
-        Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
+        Ok(conn.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0)).optional()?)
     };
     Ok(match scope {
         Scope::Lease(id) => ("l.id = ?2", vec![Box::new(id.bytes().to_vec())]),

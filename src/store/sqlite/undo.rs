@@ -19,6 +19,9 @@ use crate::time::{Seconds, Timestamp};
 /// The condition of a lease that is over and not undone; the index of it is `leases_undo`.
 const WAITS: &str = "retry IS NOT NULL AND state != 'intended'";
 
+/// No try is put off for so long: the longest wait that can be configured is an hour.
+const FAR: Seconds = Seconds(86_400);
+
 /// The roles with something to undo, and when the next of it is due: one step down the index a role, however much
 /// waits, since every request that ends something asks.
 pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
@@ -28,7 +31,9 @@ pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
     while let Some((role, retry)) = at.conn.prepare_cached(&next)?.query_row([&after], read).optional()? {
         // A role's name that none of ours has is of a row that none of ours wrote; what reads the row finds it out.
         if let Ok(role) = role.parse() {
-            found.push(Backlog { role, retry: Timestamp(u64::try_from(retry).unwrap_or(0)) });
+            let retry = Timestamp(u64::try_from(retry).unwrap_or(0));
+            let now = at.shared.clock.now();
+            found.push(Backlog { role, retry: if retry > now.plus(FAR) { now } else { retry } });
         }
         after = role;
     }
@@ -37,13 +42,25 @@ pub(super) fn backlog(at: Instant<'_>) -> Result<Vec<Backlog>, Stop> {
 
 /// What of a role is to be tried at `now`, longest due first. What belongs to a chain that is set aside could not be
 /// recorded and would be tried without end: the sweep takes it away.
+///
+/// What says that it is to be tried after more than [`FAR`] was put off by a clock that was ahead, and is due too.
 pub(super) fn to_undo(at: Instant<'_>, role: &RoleName, now: Timestamp, limit: u64) -> Result<Vec<Lease>, Stop> {
+    let due = due_between(at, role, (Timestamp::ZERO, now), limit)?;
+    if due.is_empty() { due_between(at, role, (now.plus(FAR), Timestamp(i64::MAX as u64)), limit) } else { Ok(due) }
+}
+
+fn due_between(
+    at: Instant<'_>,
+    role: &RoleName,
+    (from, to): (Timestamp, Timestamp),
+    limit: u64,
+) -> Result<Vec<Lease>, Stop> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM {TABLES} WHERE l.role = ?1 AND l.retry <= ?2 AND l.retry IS NOT NULL AND l.state != 'intended'
-         ORDER BY l.retry"
+        "SELECT {COLUMNS} FROM {TABLES} WHERE l.role = ?1 AND l.retry BETWEEN ?2 AND ?3 AND l.retry IS NOT NULL
+         AND l.state != 'intended' ORDER BY l.retry"
     );
     let mut statement = at.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![role.as_str(), now.0])?;
+    let mut rows = statement.query(params![role.as_str(), from.0, to.0])?;
     let (views, mut found) = (&at.shared.views, Vec::new());
     while (found.len() as u64) < limit
         && let Some(row) = rows.next()?
@@ -91,10 +108,13 @@ pub(super) fn answered_for(at: Instant<'_>, id: &LeaseId, now: Timestamp) -> Res
         Err(error) if leases::is_forged(&error) => return Ok(false),
         found => found?,
     };
-    Ok(lease.is_some_and(|lease| match lease.state {
-        State::Intended => true,
-        State::Live => now < lease.expires.plus(LATE),
-        _ => lease.undo.is_some() && !at.shared.views.is_aside(&ChainName::from(&lease.agent)),
+    Ok(lease.is_some_and(|lease| {
+        let aside = at.shared.views.is_aside(&ChainName::from(&lease.agent));
+        match lease.state {
+            State::Intended => !aside || lease.undo.is_some_and(|undo| now < undo.retry.plus(LATE)),
+            State::Live => now < lease.expires.plus(LATE),
+            _ => lease.undo.is_some() && !aside,
+        }
     }))
 }
 
