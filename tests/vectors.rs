@@ -16,6 +16,8 @@ mod canonical;
 mod ed25519;
 #[path = "vectors/folder.rs"]
 mod folder;
+#[path = "vectors/notes.rs"]
+mod notes;
 #[path = "vectors/sealing.rs"]
 mod sealing;
 #[path = "vectors/trees.rs"]

@@ -112,8 +112,7 @@ pub(crate) fn some_bits(bytes: &[u8]) -> [usize; 5] {
 /// Another folder may hold what it likes, but not nothing.
 #[test]
 fn there_are_vectors() {
-    let kinds =
-        "wycheproof ed25519-speccheck cctv-ed25519 rfc8032 rfc8785 rfc9180 dsse jose hkdf sshsig x25519 rfc6962-merkle";
+    let kinds = "wycheproof ed25519-speccheck cctv-ed25519 rfc8032 rfc8785 rfc9180 dsse jose hkdf sshsig x25519 rfc6962-merkle c2sp-tlog";
     let count: usize = kinds.split(' ').map(|kind| files(kind, "", "").len()).sum();
     assert!(count > 0, "{} holds no vectors", root().0.display());
 }
