@@ -28,7 +28,12 @@ mod vault;
 use vault::{Fake, LIFE, START, Wrongs};
 
 fn around(clock: &ManualClock, memory: &Arc<Memory>) -> Surroundings {
-    Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SeededEntropy::new(5)), memory: memory.clone() }
+    Surroundings {
+        clock: Arc::new(clock.clone()),
+        entropy: Arc::new(SeededEntropy::new(5)),
+        memory: memory.clone(),
+        directory: None,
+    }
 }
 
 async fn connect_at(card: &Card, clock: &ManualClock) -> Result<Agent, Fault> {

@@ -57,7 +57,7 @@ fn an_example_takes_any_place() {
     let config = parse(&example(&places)).expect("the example is valid");
     assert_eq!(config.vault.data_dir, PathBuf::from("/srv/a \"b\" \\ c\n"));
     assert_eq!(config.operators.tcp, places.operators);
-    assert_eq!(config.http, Some(places.http));
+    assert_eq!((config.http, config.http_names), (Some(places.http), false));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_key_that_nobody_knows_is_refused() {
     assert_refused(&with("[limits]\nskew = 5\n"), "FILE:9: limits.skew: no such key; did you mean skew_s?");
     assert_refused(
         &with("[http]\nport = 1\nlisten = \"127.0.0.1:0\"\n"),
-        "FILE:9: http.port: no such key; known here: listen, plaintext",
+        "FILE:9: http.port: no such key; known here: listen, plaintext, names",
     );
     assert_refused(&with("[agent]\n"), "FILE:8: agent: no such key; did you mean agents?");
     let inner = LEAST.replace("\"root.key\"", "\"root.key\", pin = 1");

@@ -51,6 +51,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "lease revoke",
             "key",
             "key rotate",
+            "keys",
+            "keys export",
             "audit",
             "audit show",
             "audit export",

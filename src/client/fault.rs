@@ -118,6 +118,17 @@ pub enum Untrusted {
     /// A certificate that the identity key did not sign, or that is not good now.
     #[error("a certificate of the vault's keys is not good: {0}")]
     Certificate(String),
+    /// The response key does not stand in the key directory that was given.
+    #[error(
+        "the response key {kid} does not stand in the key directory of {made}: either that is old (fetch a new one, by a \
+         way you trust), or somebody has the vault's identity key"
+    )]
+    NotListed {
+        /// The key.
+        kid: Kid,
+        /// When the directory was made.
+        made: Timestamp,
+    },
     /// No certified response key signed the answer.
     #[error("no certified response key of the vault signed this answer")]
     Signature,

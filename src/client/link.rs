@@ -10,11 +10,13 @@ use super::channel;
 use super::fault::{Fault, Refusal, Untrusted};
 use super::pins::Pins;
 use super::seen::Memory;
+use crate::audit::directory::BadDirectory;
 use crate::crypto::envelope::Envelope;
 use crate::denial::Reason;
 use crate::entropy::{Entropy, OsEntropy};
 use crate::id::Nonce;
 use crate::statement::card::Card;
+use crate::statement::directory::Directory;
 use crate::statement::reply::{Denied, Reply};
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::wire::convert::{self, RefusalDetails};
@@ -33,6 +35,9 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// What is remembered between requests.
     pub memory: Arc<Memory>,
+    /// The key directory that the vault's response keys must stand in, beside being certified. Once it is no
+    /// longer good no vault is believed until there is a newer one: [`super::place::directory`] reads it from a file.
+    pub directory: Option<Arc<Directory>>,
 }
 
 impl Default for Surroundings {
@@ -42,6 +47,7 @@ impl Default for Surroundings {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             memory: Arc::new(Memory::fleeting()),
+            directory: None,
         }
     }
 }
@@ -180,7 +186,11 @@ async fn describe(
     let request = DescribeVaultRequest { challenge: challenge.to_vec() };
     let reply = client.describe_vault(request).await.map_err(|status| unasked(address, &status))?.into_inner();
     let at = around.clock.now();
-    let pins = Pins::check(card, &challenge, &answer(reply.signed)?, around.memory.cert_nbf())?;
+    let listed = around.directory.as_deref();
+    if let Some(directory) = listed.filter(|directory| directory.exp <= at) {
+        return Err(Fault::local(BadDirectory::Expired { exp: directory.exp, now: at }));
+    }
+    let pins = Pins::check(card, &challenge, &answer(reply.signed)?, around.memory.cert_nbf(), listed)?;
     around.memory.certified(pins.nbf())?;
     Ok((pins, at))
 }

@@ -10,6 +10,7 @@ use super::channel::MAX_MESSAGE;
 use super::fault::{Fault, Untrusted};
 use super::link::{self, Link, Surroundings};
 use super::signer::{self, Identity};
+use crate::audit::directory::open;
 use crate::crypto::envelope::{Envelope, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{self, Sealed};
@@ -20,6 +21,7 @@ use crate::statement::audit_read::AuditRead;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::command::Command;
+use crate::statement::directory::{self, Directory, DirectoryRead};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
@@ -33,11 +35,14 @@ use crate::wire::v1;
 use crate::wire::v1::SignedEnvelope;
 use crate::wire::v1::operator_service_client::OperatorServiceClient;
 
+/// Room for what stands around a directory.
+const FRAME: usize = 1 << 20;
+
 /// What comes back beside the signed answer.
 #[derive(Debug, Default)]
 pub struct Carried {
     signed: Option<SignedEnvelope>,
-    lines: Vec<Vec<u8>>,
+    beside: Vec<Vec<u8>>,
 }
 
 /// A command and its call.
@@ -57,7 +62,7 @@ macro_rules! orders {
         impl Order for $order {
             async fn carry(channel: Channel, signed: SignedEnvelope, _: Option<Sealed>) -> Result<Carried, Status> {
                 let reply = client(channel).$call(v1::$message { signed: Some(signed) }).await?.into_inner();
-                Ok(Carried { signed: reply.signed, lines: Vec::new() })
+                Ok(Carried { signed: reply.signed, beside: Vec::new() })
             }
         }
     )*};
@@ -99,7 +104,7 @@ macro_rules! sealed_orders {
                     sealed.map_or_else(Default::default, |sealed| (sealed.enc.to_vec(), sealed.ct));
                 let message = v1::$message { signed: Some(signed), sealed_enc, sealed_ct };
                 let reply = client(channel).$call(message).await?.into_inner();
-                Ok(Carried { signed: reply.signed, lines: Vec::new() })
+                Ok(Carried { signed: reply.signed, beside: Vec::new() })
             }
         }
     )*};
@@ -118,7 +123,17 @@ impl Order for AuditRead {
             .read_audit(message)
             .await
             .map(Response::into_inner)
-            .map(|reply| Carried { signed: reply.signed, lines: reply.lines })
+            .map(|reply| Carried { signed: reply.signed, beside: reply.lines })
+    }
+}
+
+#[async_trait]
+impl Order for DirectoryRead {
+    async fn carry(channel: Channel, signed: SignedEnvelope, _: Option<Sealed>) -> Result<Carried, Status> {
+        let message = v1::ReadDirectoryRequest { signed: Some(signed) };
+        let mut client = client(channel).max_decoding_message_size(directory::MAX_BYTES + FRAME);
+        let v1::ReadDirectoryResponse { signed, directory } = client.read_directory(message).await?.into_inner();
+        Ok(Carried { signed, beside: vec![directory] })
     }
 }
 
@@ -221,6 +236,23 @@ impl Operator {
         }
     }
 
+    /// Reads the key directory, with names: its text, to be kept as it is, and what it says. That the vault signed it is
+    /// checked, so that it stands by itself.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn read_directory(&self) -> Result<(String, Directory), Fault> {
+        let (executed, mut beside) = self.exchange(|_| Ok((DirectoryRead {}, None))).await?;
+        let form = |why: String| Untrusted::Form { typ: directory::TYP, why };
+        let text = String::from_utf8(beside.pop().unwrap_or_default()).map_err(|why| form(why.to_string()))?;
+        let digest = Digest::of(text.as_bytes()).to_string();
+        if executed.result.get("digest").and_then(serde_json::Value::as_str) != Some(digest.as_str()) {
+            return Err(Untrusted::OtherTerms { member: "digest" }.into());
+        }
+        let read = open(&text, &self.link.card.identity, self.link.now()).map_err(|why| form(why.to_string()))?;
+        Ok((text, read))
+    }
+
     /// Signs and sends what `make` gives for a fresh nonce, and once more where the vault proves that the clock was
     /// wrong.
     async fn exchange<O: Order>(
@@ -233,10 +265,10 @@ impl Operator {
             let (body, sealed) = make(&nonce)?;
             let command = self.sign(nonce, body).await?;
             match O::carry(self.link.channel.clone(), command.clone().into(), sealed).await {
-                Ok(Carried { signed, lines }) => {
+                Ok(Carried { signed, beside }) => {
                     let executed: Executed = self.link.read(&link::answer(signed)?).await?;
                     let answers = executed.req == command.digest();
-                    return if answers { Ok((executed, lines)) } else { Err(Untrusted::OtherRequest.into()) };
+                    return if answers { Ok((executed, beside)) } else { Err(Untrusted::OtherRequest.into()) };
                 }
                 Err(status) => {
                     let fault = self.link.refusal(&status, &command).await;

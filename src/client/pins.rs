@@ -7,13 +7,16 @@ use serde_json::Value;
 
 use super::fault::{Fault, Untrusted};
 use crate::audit::certificate::{BadCert, life, open_intake, open_signer};
+use crate::audit::directory::certs;
 use crate::crypto::envelope::{Embedded, Envelope, PayloadType};
 use crate::crypto::hpke::SealPublicKey;
 use crate::crypto::json::{Admission, admit};
 use crate::crypto::signature::{Form, PublicKey};
+use crate::id::Kid;
 use crate::statement::VERSION;
 use crate::statement::card::Card;
 use crate::statement::cert::{Cert, KeyRole};
+use crate::statement::directory::Directory;
 use crate::statement::reply::{Described, Reply};
 use crate::time::Timestamp;
 
@@ -37,11 +40,18 @@ pub struct Pins {
 impl Pins {
     /// Believes `reply` where it answers `challenge` and leads to the identity that `card` pins. Its certificates are
     /// judged at its own `now`, since the clock on this side may be what is wrong; a response key born before
-    /// `newest`, the newest that was ever accepted, is an old one brought back.
+    /// `newest`, the newest that was ever accepted, is an old one brought back. Where a key directory is `listed`, no
+    /// response key that does not stand in it is believed, certified or not.
     ///
     /// # Errors
     /// [`Untrusted`], with both thumbprints where another vault answers.
-    pub fn check(card: &Card, challenge: &[u8], reply: &Envelope, newest: Timestamp) -> Result<Pins, Fault> {
+    pub fn check(
+        card: &Card,
+        challenge: &[u8],
+        reply: &Envelope,
+        newest: Timestamp,
+        listed: Option<&Directory>,
+    ) -> Result<Pins, Fault> {
         // Parsed before it is verified, since the certificates to verify it by stand inside; believed only after.
         let described: Described = parse(reply)?;
         let shown = <[u8; 32]>::try_from(described.identity.0.as_slice())
@@ -69,11 +79,19 @@ impl Pins {
             }
         }
         let signer = signer(&responses, reply).ok_or(Untrusted::Signature)?;
-        if signer.cert.nbf < newest {
+        let nbf = signer.cert.nbf;
+        if nbf < newest {
             let why = format!("{} is an older response key than the last one seen", signer.cert.kid);
             return Err(Untrusted::Certificate(why).into());
         }
-        Ok(Pins { nbf: signer.cert.nbf, responses, intake, described })
+        if let Some(directory) = listed {
+            let known: Vec<Kid> = certs(directory, KeyRole::Response).map(|(cert, ..)| cert.kid).collect();
+            if !known.contains(&signer.cert.kid) {
+                return Err(Untrusted::NotListed { kid: signer.cert.kid.clone(), made: directory.iat }.into());
+            }
+            responses.retain(|response| known.contains(&response.cert.kid));
+        }
+        Ok(Pins { nbf, responses, intake, described })
     }
 
     /// What the vault said of itself.

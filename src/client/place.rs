@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
+use crate::audit::directory::open;
 use crate::statement::card::Card;
+use crate::statement::directory::Directory;
+use crate::time::Timestamp;
 
 /// The folder itself, whether it exists or not.
 #[must_use]
@@ -41,6 +44,17 @@ pub fn card(named: Option<&Path>) -> Result<Card, Fault> {
     let at = |why: String| Fault::Local(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(&path).map_err(|why| at(why.to_string()))?;
     Card::read(&text).map_err(|why| at(why.to_string()))
+}
+
+/// The key directory in a file, where it is of the card's vault and still good: `vaultctl keys export` writes it, and so
+/// does whoever fetches `/.well-known/nockvault/keys`.
+///
+/// # Errors
+/// [`Fault::Local`] with what is wrong with it.
+pub fn directory(path: &Path, card: &Card, now: Timestamp) -> Result<Directory, Fault> {
+    let at = |why: String| Fault::Local(format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|why| at(why.to_string()))?;
+    open(&text, &card.identity, now).map_err(|why| at(why.to_string()))
 }
 
 /// The only file with this ending in a folder. `what` it is and what it is `named_by` go into the words of a refusal.

@@ -85,10 +85,12 @@ unix = {operators_unix}
 
 [http]
 # Health (/healthz, /readyz), metrics (/metrics), the keys of issued tokens (/.well-known/jwks.json), authorities and
-# lists of what was revoked (/ssh, /x509, /jwt), without TLS.
+# lists of what was revoked (/ssh, /x509, /jwt), and the key directory (/.well-known/nockvault/keys), without TLS.
 # Off loopback it needs plaintext = true.
 listen = "{http}"
 plaintext = {plaintext}
+# Whether the key directory says whose the keys are, to anybody who asks. `vaultctl keys export` says it to operators.
+names = false
 
 [tls]
 # What the TCP listeners of agents and operators prove themselves with. Without it they stay on loopback.

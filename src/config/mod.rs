@@ -41,6 +41,8 @@ pub struct Config {
     pub operators: Listen,
     /// Where health, metrics and the JWKS are.
     pub http: Option<SocketAddr>,
+    /// Whether the key directory there says whose the keys are.
+    pub http_names: bool,
     /// What TCP listeners prove themselves with.
     pub tls: Option<TlsFiles>,
     /// How much of everything there may be.
@@ -175,7 +177,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     let with_tls = !matches!(tls, Some(None));
     let agents = listen(reader.section("agents"), base, with_tls, "agents.sock");
     let operators = listen(reader.section("operators"), base, with_tls, "operators.sock");
-    let http = http(reader.section("http"));
+    let (http, http_names) = http(reader.section("http"));
     let limits = read_limits(reader.section("limits"));
     let log = log(reader.section("log"));
     let issuer = issuer(reader.section("jwt"));
@@ -184,6 +186,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
         agents: agents?,
         operators: operators?,
         http,
+        http_names,
         tls: tls.flatten(),
         limits,
         log,
@@ -261,9 +264,10 @@ fn listen(mut section: Section<'_, '_>, base: &Path, with_tls: bool, socket: &st
     Some(Listen { tcp: tcp.map(|found| found.value), unix: unix.map(|found| found.value) })
 }
 
-fn http(mut section: Section<'_, '_>) -> Option<SocketAddr> {
+fn http(mut section: Section<'_, '_>) -> (Option<SocketAddr>, bool) {
     let listen = section.parsed("listen", "127.0.0.1:8441", address);
     let plaintext = section.flag("plaintext");
+    let names = section.flag("names");
     if section.present() {
         section.need(&listen, "listen", "127.0.0.1:8441");
     }
@@ -277,7 +281,7 @@ fn http(mut section: Section<'_, '_>) -> Option<SocketAddr> {
         section.wrong(*line, "listen", wrong, write);
     }
     section.finish();
-    listen.map(|found| found.value)
+    (listen.map(|found| found.value), names)
 }
 
 fn read_limits(mut section: Section<'_, '_>) -> Limits {

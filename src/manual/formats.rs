@@ -169,6 +169,7 @@
 //! | `nockvault/agent_list`, `role_list`, `secret_list`, `grant_list` | `page`; the last also `agent` or null | no |
 //! | `nockvault/agent_show`, `role_show`, `secret_versions` | `agent`, `role`, `name` | no |
 //! | `nockvault/audit_read` | `chain`, `from`, `limit` | no |
+//! | `nockvault/directory_read` | none; the directory comes beside the answer | no |
 //! | `nockvault/status_read` | none | no |
 //!
 //! `scope` names exactly one of: `{"lease"}`; `{"agent"}`; `{"agent","sid"}`, which ends the session too; `{"role"}`;
@@ -278,6 +279,25 @@
 //! | `none` | in no way: the end of the lease bounds for how long it may be kept and used, and no more | `kv` |
 //! | `listed` | it stands in a list that the vault publishes and that verifiers fetch | `jwt`, `ssh`, `x509` |
 //! | `backend` | it is taken away where it lives | `postgres` |
+//!
+//! ## The key directory
+//!
+//! A statement that answers no request: `nockvault/directory`, payload type of a response, signed by the response key
+//! and made to be kept. On paper it is the embedded envelope `{"payload":{...},"sig"}` in canonical form and a line
+//! feed, at most 64 MiB.
+//!
+//! | member | what |
+//! |---|---|
+//! | `aud`, `name`, `identity` | the vault, its name, its identity key |
+//! | `certs` | the certificates of its own keys; that of the response key which signed it is among them, and good at `iat` |
+//! | `agents` | keys of agents, also those that ended: `kid`, `pk`, `form`, `since`, `grace` or null, `ended` or null; where there are names also `agent` and `kver` |
+//! | `operators` | keys of operators: the same, with `operator` for `agent`; empty where there are no names |
+//! | `names` | whether it says whose the keys are |
+//! | `iat`, `exp` | made at, and good before: an hour later |
+//!
+//! A key is accepted from `since` on and before the earlier of `grace` and `ended`. Anybody gets the directory from
+//! `/.well-known/nockvault/keys`, without names and in the order of `kid` unless the configuration says `names = true`;
+//! operators get it with names (`nockvault/directory_read`).
 //!
 //! # 5. Audit entries
 //!

@@ -170,6 +170,17 @@
 //! there until the last token that it signed has expired; nothing else is to be done, and nothing is refused meanwhile.
 //! A verifier that checks offline fetches both the keys and `/jwt/revoked`, which is good for five minutes.
 //!
+//! # Public keys for others
+//!
+//! `vaultctl keys export --file prod.keys` writes the key directory: the vault's own keys, those of agents and of
+//! operators, with names and with the time in which each is good, signed by the vault. Whoever has it checks offline.
+//! It is good for an hour; a key that was ended since is shown as good until then, so fetch it often. Anybody gets it
+//! without names from `/.well-known/nockvault/keys`, at most a minute old; `names = true` under `[http]` gives names
+//! too.
+//!
+//! A client that is given a directory (`Surroundings::directory`) believes no response key that does not stand in it:
+//! then a stolen identity key alone makes nobody believe a false vault, as long as the directory came another way.
+//!
 //! # Leases that do not end
 //!
 //! A lease is over for its agent at once, whatever its backend does. What its backend still holds is tried without end:
@@ -209,7 +220,8 @@
 //! | connections of the vault to one PostgreSQL database, as one role | 8 |
 //! | a stored value; a stored secret's versions | 1 MiB; kept for ever |
 //! | rows of leases | kept for ever |
-//! | a published list is made at most once in | 5 s |
+//! | a published list is made at most once in; the public key directory | 5 s; 60 s |
+//! | a key directory | good for an hour; 64 MiB, some 200,000 keys |
 //!
 //! # What to watch
 //!

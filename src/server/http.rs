@@ -2,7 +2,8 @@
 //! counts (`/metrics`), and what verifiers of issued tokens need: their keys (`/.well-known/jwks.json`) and the document
 //! that names them (`/.well-known/openid-configuration`), and the list of those revoked (`/jwt/revoked`); and what hosts
 //! and peers need that take certificates: the authorities (`/ssh/ca/NAME`, `/x509/ca/NAME`) and the lists of what they
-//! signed and was revoked since (`/ssh/krl/NAME`, `/x509/crl/NAME`). Nothing here is secret, and nothing changes anything.
+//! signed and was revoked since (`/ssh/krl/NAME`, `/x509/crl/NAME`); and, for whoever checks what the vault and its agents
+//! signed, the key directory (`/.well-known/nockvault/keys`). Nothing here is secret, and nothing changes anything.
 
 use std::sync::Arc;
 
@@ -19,20 +20,28 @@ use crate::engine::ca::{Document, Published};
 use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE, REVOKED};
 use crate::id::SecretName;
 use crate::telemetry::Telemetry;
+use crate::time::Seconds;
+use crate::vault::directory::KEPT_FOR;
 use crate::vault::publish::FRESH;
 use crate::vault::{self, Vault};
+
+/// Where the key directory is.
+const KEYS: &str = "/.well-known/nockvault/keys";
 
 #[derive(Clone, Debug)]
 struct Front {
     vault: Arc<Vault>,
     telemetry: Telemetry,
     stop: CancellationToken,
+    /// Whether the key directory says whose the keys are.
+    names: bool,
 }
 
 /// Serves until `end`; from `stop` on it says that the daemon is not ready.
 pub(super) async fn serve(
     door: Door,
     vault: Arc<Vault>,
+    names: bool,
     telemetry: Telemetry,
     stop: CancellationToken,
     end: CancellationToken,
@@ -48,7 +57,8 @@ pub(super) async fn serve(
         .route("/ssh/krl/{*name}", get(ssh_krl))
         .route("/x509/ca/{*name}", get(x509_ca))
         .route("/x509/crl/{*name}", get(x509_crl))
-        .with_state(Front { vault, telemetry, stop });
+        .route(KEYS, get(keys))
+        .with_state(Front { vault, telemetry, stop, names });
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
 
@@ -97,6 +107,19 @@ async fn revoked(State(front): State<Front>) -> Response {
     }
 }
 
+/// How long it is good, the directory says itself, under the vault's signature; a cache on the way keeps it no longer than
+/// the vault does.
+async fn keys(State(front): State<Front>) -> Response {
+    match front.vault.public_directory(front.names).await {
+        Ok(text) => {
+            let cache = format!("public, max-age={}", KEPT_FOR.0);
+            let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CACHE_CONTROL, cache)];
+            (headers, Bytes::from_owner(Text(text))).into_response()
+        }
+        Err(_) => later(KEPT_FOR),
+    }
+}
+
 async fn ssh_ca(front: State<Front>, Path(name): Path<String>) -> Response {
     published(front, "ssh", &name, Document::Authority).await
 }
@@ -125,12 +148,14 @@ async fn published(State(front): State<Front>, kind: &str, name: &str, document:
             (headers, Bytes::from_owner(Shared(published))).into_response()
         }
         Ok(None) => unknown(),
-        // Why not stands in the log.
-        Err(_) => {
-            let retry = [(header::RETRY_AFTER, FRESH.0.to_string())];
-            (StatusCode::SERVICE_UNAVAILABLE, retry, "it cannot be made now; try again later\n").into_response()
-        }
+        Err(_) => later(FRESH),
     }
+}
+
+/// Why not stands in the log.
+fn later(after: Seconds) -> Response {
+    let retry = [(header::RETRY_AFTER, after.0.to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, "it cannot be made now; try again later\n").into_response()
 }
 
 /// A document that many readers share.

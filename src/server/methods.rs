@@ -45,6 +45,7 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ForgetLease",
     "/nockvault.v1.OperatorService/RotateVaultKey",
     "/nockvault.v1.OperatorService/ReadAudit",
+    "/nockvault.v1.OperatorService/ReadDirectory",
 ];
 
 /// The name of a method of ours: the last part of its path.

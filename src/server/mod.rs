@@ -115,7 +115,8 @@ pub async fn run(
     let mut http: JoinSet<Ended> = JoinSet::new();
     if let Some(listener) = listeners.http {
         let door = serving.door(listener, "http", &serving.places());
-        let web = http::serve(door, Arc::clone(&vault), telemetry.clone(), closing.clone(), end.clone());
+        let web =
+            http::serve(door, Arc::clone(&vault), config.http_names, telemetry.clone(), closing.clone(), end.clone());
         http.spawn(async move { web.await.map_err(|error| error.to_string()) });
     }
     let tending = tokio::spawn({

@@ -13,11 +13,12 @@ use crate::wire::v1::{
     EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest,
     ListAgentsResponse, ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest,
     ListRolesResponse, ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse,
-    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadStatusRequest, ReadStatusResponse,
-    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
-    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
-    RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
-    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
+    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadDirectoryRequest,
+    ReadDirectoryResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse,
+    RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
+    RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
+    ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
+    ShowRoleRequest, ShowRoleResponse,
 };
 
 /// The vault as operators see it.
@@ -58,6 +59,16 @@ macro_rules! operators {
                 let (outcome, lines) = self.0.vault.read_audit(envelope).await;
                 let signed = self.0.give(outcome)?;
                 Ok(Response::new(ReadAuditResponse { signed: Some(signed), lines }))
+            }
+
+            async fn read_directory(
+                &self,
+                request: Request<ReadDirectoryRequest>,
+            ) -> Result<Response<ReadDirectoryResponse>, Status> {
+                let envelope = self.0.take(request.into_inner().signed)?;
+                let (outcome, directory) = self.0.vault.read_directory(envelope).await;
+                let signed = self.0.give(outcome)?;
+                Ok(Response::new(ReadDirectoryResponse { signed: Some(signed), directory }))
             }
         }
     };

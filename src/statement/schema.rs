@@ -110,6 +110,7 @@ pub fn all() -> Map<String, Value> {
         command::<lease::LeaseForget>(),
         command::<key::KeyRotate>(),
         command::<audit_read::AuditRead>(),
+        command::<directory::DirectoryRead>(),
         one::<register::Register>(register::TYP),
         one::<cert::Cert>(cert::TYP),
         one::<reply::Issued>(reply::Issued::TYP),
@@ -164,6 +165,7 @@ pub fn accepted() -> Vec<&'static str> {
         lease::LeaseForget::TYP,
         key::KeyRotate::TYP,
         audit_read::AuditRead::TYP,
+        directory::DirectoryRead::TYP,
         register::TYP,
     ]
 }

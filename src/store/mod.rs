@@ -540,6 +540,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- reads for operators
 
+    /// Every operator, by name.
+    async fn operators(&self) -> Result<Vec<Operator>, Failure>;
     /// An operator.
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure>;
     /// Agents by name.

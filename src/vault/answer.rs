@@ -91,6 +91,11 @@ impl Pen {
         self.sign(described)
     }
 
+    /// The vault's directory of keys.
+    pub(super) fn list(&self, directory: &crate::statement::directory::Directory) -> Envelope {
+        self.sign(directory)
+    }
+
     /// A refusal to one who had proved a key.
     pub(super) fn refuse(&self, denial: Denial, req: Digest, now: Timestamp) -> Outcome {
         let said = Denied::new(denial.limit, now, denial.reason.code().to_owned(), req);

@@ -126,6 +126,11 @@ pub(super) fn lease(lease: &Lease) -> Object {
     }))
 }
 
+/// What an answer says of a text beside it: how many bytes, and H(text).
+pub(super) fn text(text: &str) -> Object {
+    object(json!({ "bytes": text.len(), "digest": Digest::of(text.as_bytes()) }))
+}
+
 /// What an answer says of the audit lines beside it: from where, how many, H(each line and LF, concatenated).
 pub(super) fn lines(chain: &ChainName, from: u64, part: &Lines) -> Object {
     let with_ends: Vec<&[u8]> = part.lines.iter().flat_map(|line| [line.as_slice(), b"\n"]).collect();

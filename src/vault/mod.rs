@@ -10,6 +10,7 @@ pub mod answer;
 mod backends;
 mod deadline;
 mod describe;
+pub mod directory;
 pub mod found;
 mod issue;
 pub mod keys;
@@ -46,6 +47,7 @@ use crate::time::{Clock, Seconds};
 
 use answer::Pen;
 use backends::Backends;
+use directory::Directories;
 use keys::Epochs;
 use nonces::Nonces;
 use publish::Publications;
@@ -126,6 +128,7 @@ pub struct Vault {
     refusals: Refusals,
     rotating: tokio::sync::Mutex<()>,
     publications: Publications,
+    directories: Directories,
     limits: Limits,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -178,6 +181,7 @@ impl Vault {
             refusals: Refusals::default(),
             rotating: tokio::sync::Mutex::default(),
             publications: Publications::default(),
+            directories: Directories::default(),
             limits,
             clock,
             entropy,

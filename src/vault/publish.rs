@@ -62,9 +62,9 @@ impl<T> Clone for Kept<T> {
 }
 
 impl<T: Send + Sync + 'static> Kept<T> {
-    /// What is there, or what `make` gives. It runs in a task of its own: whoever asks and goes away again does not
+    /// What is there and was made in the last `good_for`, or what `make` gives. It runs in a task of its own: whoever asks and goes away again does not
     /// break it off, so that the next one need not begin anew.
-    pub(super) async fn fresh<F, M>(&self, vault: &Arc<Vault>, make: F) -> Result<Arc<T>, Denial>
+    pub(super) async fn fresh<F, M>(&self, vault: &Arc<Vault>, good_for: Seconds, make: F) -> Result<Arc<T>, Denial>
     where
         F: FnOnce(Arc<Vault>, Timestamp) -> M + Send + 'static,
         M: Future<Output = Result<T, Denial>> + Send,
@@ -73,7 +73,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
         let task = tokio::spawn(async move {
             let mut kept = kept.lock().await;
             let now = vault.clock.now();
-            if let Some(made) = kept.as_ref().filter(|made| made.at <= now && now < made.at.plus(FRESH)) {
+            if let Some(made) = kept.as_ref().filter(|made| made.at <= now && now < made.at.plus(good_for)) {
                 return made.what.clone();
             }
             let what = make(Arc::clone(&vault), now).await.map(Arc::new);
@@ -104,7 +104,8 @@ impl Vault {
         name: &SecretName,
         document: Document,
     ) -> Result<Option<Arc<Published>>, Denial> {
-        let directory = self.publications.directory.fresh(self, |vault, _| async move { vault.directory().await });
+        let directory =
+            self.publications.directory.fresh(self, FRESH, |vault, _| async move { vault.directory().await });
         let directory = directory.await?;
         if document == Document::Revoked && directory.blind.contains(kind) {
             return Err(
@@ -119,7 +120,7 @@ impl Vault {
         };
         let (authority, roles) = (authority.clone(), roles.clone());
         let make = move |vault: Arc<Vault>, now| async move { vault.made(authority, roles, document, now).await };
-        match kept.fresh(self, make).await {
+        match kept.fresh(self, FRESH, make).await {
             Ok(published) => Ok(Some(published)),
             // A role may come before its authority.
             Err(denial) if denial.reason == Reason::SecretMissing => Ok(None),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::answer::Outcome;
-use super::publish::Kept;
+use super::publish::{FRESH, Kept};
 use super::{Vault, keys};
 use crate::crypto::envelope::{Embedded, Envelope};
 use crate::crypto::signature::SigningKey;
@@ -170,7 +170,7 @@ impl Vault {
             let signed = tokio::task::spawn_blocking(move || jwt.revoked(&ended, now));
             signed.await.unwrap_or_else(|_| Err(Reason::Internal.into()))
         };
-        self.tokens.revoked.fresh(self, make).await
+        self.tokens.revoked.fresh(self, FRESH, make).await
     }
 
     async fn token_roles(&self) -> Result<Vec<RoleName>, Denial> {

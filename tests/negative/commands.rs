@@ -277,6 +277,9 @@ async fn each_command_is_taken_by_one_call_and_once() {
         let (outcome, lines) = vault.vault().read_audit(envelope.clone()).await;
         assert_eq!(vault.refused(outcome, envelope.digest()).reason, WrongTyp, "{typ} at ReadAudit");
         assert!(lines.is_empty());
+        let (outcome, directory) = vault.vault().read_directory(envelope.clone()).await;
+        assert_eq!(vault.refused(outcome, envelope.digest()).reason, WrongTyp, "{typ} at ReadDirectory");
+        assert!(directory.is_empty());
     }
     assert_eq!(before, vault.picture());
 

@@ -435,7 +435,7 @@ pub fn call(typ: &str) -> Call {
     CALLS.iter().find(|(known, _)| *known == typ).unwrap_or_else(|| panic!("no call takes {typ}")).1
 }
 
-/// Every call of operators by its `typ`, but `audit_read`, which has a way of its own.
+/// Every call of operators by its `typ`, but `audit_read` and `directory_read`, which have ways of their own.
 pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/status_read", Call::StatusRead),
     ("nockvault/agent_register", Call::AgentRegister),

@@ -20,6 +20,7 @@ mod grant;
 mod init;
 mod key;
 mod keygen;
+mod keys;
 mod lease;
 mod members;
 mod output;
@@ -112,6 +113,9 @@ enum Command {
     /// Rotate the vault's own keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Write public keys for others.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Read and verify audit chains.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -160,6 +164,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
+        Command::Keys(keys) => keys.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output),
     }?;

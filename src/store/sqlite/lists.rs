@@ -53,6 +53,10 @@ fn unless_aside(held: Result<Option<Held>, Stop>) -> Result<Option<Held>, Stop> 
     }
 }
 
+pub(super) fn operators(at: Instant<'_>) -> Result<Vec<Operator>, Stop> {
+    Ok(at.hold(&ChainName::operators())?.operators()?.operators.values().cloned().collect())
+}
+
 pub(super) fn operator(at: Instant<'_>, kid: &Kid) -> Result<Option<Operator>, Stop> {
     let held = at.hold(&ChainName::operators())?;
     let mut operators = held.operators()?.operators.values();

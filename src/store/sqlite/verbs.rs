@@ -226,6 +226,10 @@ impl Store for Sqlite {
         self.write(Weight::Ends, None, move |tx| undo::swept(tx, &sweep)).await
     }
 
+    async fn operators(&self) -> Result<Vec<Operator>, Failure> {
+        self.read(lists::operators).await
+    }
+
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure> {
         let kid = kid.clone();
         self.read(move |at| lists::operator(at, &kid)).await

@@ -252,7 +252,7 @@ impl Vault {
     // --- questions
 
     /// Spends the question's nonce and answers it.
-    async fn tell<S: Signed>(&self, command: &Authenticated<S>, told: Told) -> Outcome {
+    pub(in crate::vault) async fn tell<S: Signed>(&self, command: &Authenticated<S>, told: Told) -> Outcome {
         let claims = command.statement().claims();
         if let Err(failure) = self.store.spend(claims.kid, claims.nonce, claims.iat).await {
             return self.count_out(failure.denial(), command.req());

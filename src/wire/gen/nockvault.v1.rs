@@ -1351,6 +1351,25 @@ pub struct ReadAuditResponse {
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub lines: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
+/// Carries a `nockvault/directory_read`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadDirectoryRequest {
+    /// The statement `nockvault/directory_read`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/directory_read`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadDirectoryResponse {
+    /// The statement that answers it, signed by the vault's response key: `bytes` and `digest` of the directory.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+    /// The directory: the statement `nockvault/directory` as an embedded envelope, `{"payload":{...},"sig":"..."}` in RFC
+    /// 8785 form and a line feed. At most 64 MiB; above some 10,000 keys it exceeds the 4 MiB that gRPC clients take by
+    /// default.
+    #[prost(bytes = "vec", tag = "2")]
+    pub directory: ::prost::alloc::vec::Vec<u8>,
+}
 /// Generated client implementations.
 #[cfg(feature = "client")]
 pub mod operator_service_client {
@@ -2209,6 +2228,35 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ReadAudit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Reads the key directory: every key of the vault, of agents and of operators, with names, and when each is good. The
+        /// directory is a statement of its own, made to be kept and handed on.
+        /// Statement: `nockvault/directory_read`.
+        pub async fn read_directory(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadDirectoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadDirectoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ReadDirectory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "ReadDirectory"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2521,6 +2569,16 @@ pub mod operator_service_server {
             request: tonic::Request<super::ReadAuditRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReadAuditResponse>,
+            tonic::Status,
+        >;
+        /// Reads the key directory: every key of the vault, of agents and of operators, with names, and when each is good. The
+        /// directory is a statement of its own, made to be kept and handed on.
+        /// Statement: `nockvault/directory_read`.
+        async fn read_directory(
+            &self,
+            request: tonic::Request<super::ReadDirectoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadDirectoryResponse>,
             tonic::Status,
         >;
     }
@@ -3808,6 +3866,52 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ReadDirectory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadDirectorySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ReadDirectoryRequest>
+                    for ReadDirectorySvc<T> {
+                        type Response = super::ReadDirectoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadDirectoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::read_directory(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadDirectorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
