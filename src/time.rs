@@ -49,6 +49,13 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// The instant that a text in RFC 3339 names, in any offset; none where it is no such text or before the epoch.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+        let instant: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(instant.as_millisecond()).ok().map(Timestamp)
+    }
+
     /// The minute this instant lies in, counted from the epoch.
     #[must_use]
     pub fn minute(self) -> u64 {

@@ -4,6 +4,8 @@
 //! can be known from public keys alone. [`tree`] gives a chain its root, and the proofs that lead there; a [`checkpoint`]
 //! is that root as a signed [`note`], which a [`witness`] cosigns; a [`policy`] says how many of them it takes.
 //!
+//! [`nockguard`] reads the trails of another program that agents sign with the same keys.
+//!
 //! Nothing here waits, does I/O beyond [`std::io::BufRead`], or needs a vault: who holds a file and the vault's
 //! identity can check it anywhere.
 
@@ -13,6 +15,7 @@ pub mod checkpoint;
 pub mod directory;
 pub mod entry;
 mod line;
+pub mod nockguard;
 pub mod note;
 pub mod policy;
 pub mod receipt;

@@ -2,6 +2,9 @@
 //!
 //! It speaks to nobody, and links no server code. Exit 0: intact; 2: tampered; 1: it could not be told.
 
+#[path = "vault-verify/nockguard.rs"]
+mod nockguard;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -36,7 +39,7 @@ struct Arguments {
     identity: Option<Identity>,
     /// A key that may stand in an agent's chain; once one is given, no other may.
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
-    agent_key: Vec<Kid>,
+    agent_key: Vec<String>,
     /// Whose chain the files are: an agent's name, _operators or _vault. Another chain is no answer, intact or not.
     #[arg(long, value_name = "NAME")]
     chain: Option<ChainName>,
@@ -52,6 +55,8 @@ struct Arguments {
     /// How old the newest entry may be, for example 90s, 15m, 1h30m or 7d.
     #[arg(long, value_name = "DURATION")]
     max_age: Option<Seconds>,
+    #[command(flatten)]
+    nockguard: nockguard::Nockguard,
     /// How to print the reports; json gives one object a line and file.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
@@ -115,12 +120,20 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    if arguments.nockguard.format == nockguard::Format::Nockguard {
+        return nockguard::run(arguments);
+    }
+    if arguments.nockguard.given() {
+        anyhow::bail!("--nockguard-pub and --nockguard-key are for --format nockguard");
+    }
     if arguments.files.len() > 1 && !(arguments.head.is_empty() && arguments.receipt.is_empty()) {
         anyhow::bail!("--head and --receipt are of one chain; give one file with them");
     }
     let vault = vault_pins(arguments)?;
     let mut worst = 0;
-    let mut pins = Pins { agent_keys: arguments.agent_key.clone(), chain: arguments.chain.clone(), ..vault.clone() };
+    let agent_keys: Result<Vec<Kid>, _> = arguments.agent_key.iter().map(|kid| kid.parse()).collect();
+    let agent_keys = agent_keys.context("--agent-key")?;
+    let mut pins = Pins { agent_keys, chain: arguments.chain.clone(), ..vault.clone() };
     if let Some(path) = &arguments.operators {
         let asked = Pins { chain: Some(ChainName::operators()), ..vault };
         let (report, commands) = verify_operators(open(path)?, &asked).with_context(|| unread(path))?;

@@ -8,6 +8,7 @@
 //! - [`envelope`]: what is signed, and the two shapes it travels in
 //! - [`aead`]: records sealed to their place, rows bound to theirs
 //! - [`hpke`]: sealing to a public key
+//! - [`mac`]: tags under a key that both sides hold
 //! - [`primitive`]: the bare functions that `aead` is built of
 //! - [`scram`]: what a server keeps of a password
 
@@ -17,6 +18,7 @@ pub mod envelope;
 pub mod hash;
 pub mod hpke;
 pub mod json;
+pub mod mac;
 pub mod primitive;
 pub mod scram;
 pub mod signature;

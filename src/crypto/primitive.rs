@@ -1,6 +1,6 @@
 //! The bare functions that [`super::aead`] is built of, in one place, so that the published vectors run against the
-//! very code that the vault runs. Nothing but [`super::aead`] and the vectors calls them: they know no place and commit
-//! to no key.
+//! very code that the vault runs. Nothing but [`super::aead`], [`super::mac`] and the vectors calls them: they know no
+//! place and commit to no key.
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -27,7 +27,7 @@ pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Resu
 
 /// `HMAC-SHA256(key, parts[0] || parts[1] || ...)`. RFC 2104.
 #[must_use]
-pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> Digest {
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in parts {
         mac.update(part);

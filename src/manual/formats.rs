@@ -473,3 +473,21 @@
 //! undelivered, or over with their session. They stay in it until ten minutes after that, for clocks that are behind;
 //! so they do in the list of tokens. It names no agent. The paths under which lists and authorities are published stand
 //! in [`super::operations`].
+//!
+//! # 9. NockGuard's trails
+//!
+//! Another program's format, which `vault-verify --format nockguard` reads and nothing here writes. A row is what Go's
+//! `encoding/json` makes of a struct: compact, the members `ts`, `agent`, `tool`, `decision`, `reason`, `nock_id`, `pr`,
+//! `review_id`, `parent_audit_seq`, `session_id`, `key_id`, `sig` in this order, all but the first four left out where
+//! empty or 0, and `<`, `>`, `&`, U+2028 and U+2029 as escapes.
+//! ```text
+//! sig         = hex of Ed25519(key, row without sig || LF || sig of the row before as text)   the first has no text there
+//! <trail>.hwm = {"count":N,"last_sig":<hex>,"sig":<hex>} LF
+//! its sig     = hex of Ed25519(key, "nockguard-hwm-v1" LF N LF last_sig LF)
+//! key_id      = hex of SHA-256(the 32 bytes of the public key)
+//! ```
+//! The older key of an installation puts HMAC-SHA256 in the place of Ed25519. The bytes of the file are what is checked:
+//! a member more, one twice, one in another spelling or place, a blank or another escape is tampering, and so is a row
+//! without a signature, a `key_id` of another key, a trail without its checkpoint or with fewer rows than it counts. More
+//! rows than it counts are reported as unanchored. Bytes that are no UTF-8, which Go writes as `\ufffd`, are accepted as
+//! they were signed; NockGuard's own verifier writes such a row anew and does not recognise it.

@@ -235,6 +235,14 @@
 //!
 //! Rules for all of these but the last two stand in `deploy/alerts.yml`.
 //!
+//! # Beside NockGuard
+//!
+//! One auditor's tool reads both: `vault-verify --format nockguard --agent-key kit.pub kit.audit.jsonl` verifies a trail
+//! of NockGuard's with the checkpoint that stands beside it, `.hwm`. `--nockguard-pub` is for the Ed25519 key of a whole
+//! installation, under which the agents' names are its holder's word, and `--nockguard-key` for the older HMAC key: with
+//! that a trail is tamper-evident and attributable to nobody, since who checks it can write it. Several keys and many
+//! files may be given; one key has to have signed the whole of a trail.
+//!
 //! # Other stacks
 //!
 //! Over a unix socket some gRPC stacks send the socket's path as the name of the host, which HTTP/2 does not take; set
