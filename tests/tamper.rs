@@ -32,7 +32,7 @@ use given::GIVEN;
 use nockvault::audit::chain::Head;
 use nockvault::audit::entry;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
-use nockvault::audit::verify::{Pins, verify, verify_operators};
+use nockvault::audit::verify::{Means, Pins, verify, verify_operators, verify_operators_with, verify_with};
 use nockvault::id::ChainName;
 use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::request::Seen;
@@ -44,6 +44,13 @@ use world::{Chain, START, World, file, signed};
 fn report(bytes: &[u8], pins: &Pins) -> Report {
     verify(bytes, pins).expect("memory can be read")
 }
+
+/// Little memory, so that what is past is in files after a few entries, and several threads.
+const ELSEWHERE: [Means; 3] = [
+    Means { threads: 1, batch: 64, held: 1 },
+    Means { threads: 3, batch: 1, held: 3 },
+    Means { threads: 2, batch: 5, held: 16_384 },
+];
 
 /// Where the file was tampered with, and how; or what else was thought of it.
 fn tampered(bytes: &[u8], pins: &Pins) -> Result<(u64, Fault), Verdict> {
@@ -69,6 +76,41 @@ fn a_chain_as_the_vault_writes_it_is_intact() {
     assert_eq!((found.keys.len(), found.audit_keys.len()), (3, 2));
     assert_eq!(found.kinds.len(), 18, "{:?}", found.kinds);
     assert_eq!(found.aud.as_ref(), Some(&world.aud));
+    for means in ELSEWHERE {
+        assert_eq!(verify_with(world.kit.file().as_slice(), &pins, means).unwrap(), found);
+        let (report, commands) =
+            verify_operators_with(world.operators.file().as_slice(), &world.pins(), means).unwrap();
+        assert_eq!((report, commands.is_some()), (operators.clone(), true));
+    }
+}
+
+#[test]
+fn the_earliest_fault_counts_though_only_the_end_shows_it() {
+    let mut world = World::at_work(15);
+    let again = world.last_issue().request;
+    for _ in 0..20 {
+        world.obtain();
+    }
+    let repeated = world.kit.lines.len() as u64;
+    let mut issue = world.issue(again.clone());
+    issue.hdr.lease = world.lease();
+    world.put(issue);
+    for _ in 0..20 {
+        world.obtain();
+    }
+    let alone = report(&world.kit.file(), &world.pins());
+    assert!(matches!(alone.verdict, Verdict::Tampered { entry, fault: Fault::RequestTwice, .. } if entry == repeated));
+    // A later fault does not hide it, and neither does a line that nobody understands.
+    let mut later = world.kit.lines.clone();
+    later.push(b"nonsense".to_vec());
+    let mut puzzled = world.kit.lines.clone();
+    puzzled.push(br#"{"v":2}"#.to_vec());
+    for lines in [&world.kit.lines, &later, &puzzled] {
+        for means in ELSEWHERE {
+            let found = verify_with(file(lines).as_slice(), &world.pins(), means).unwrap();
+            assert_eq!((&found.verdict, found.size, found.to), (&alone.verdict, alone.size, alone.to), "{found}");
+        }
+    }
 }
 
 #[test]
@@ -109,6 +151,16 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
             "{name}: {}",
             report(&file(&lines), &pins)
         );
+        for means in ELSEWHERE {
+            let found = verify_with(file(&lines).as_slice(), &pins, means).unwrap();
+            let alone = report(&file(&lines), &pins);
+            assert_eq!(
+                (&found.verdict, found.size, found.head),
+                (&alone.verdict, alone.size, alone.head),
+                "{name}: {found}"
+            );
+            assert_eq!((found.from, found.to), (alone.from, alone.to), "{name}");
+        }
         if entry > 0 {
             // It is the last entry that is wrong, and nothing before it.
             let before = report(&file(&lines[..entry]), &Pins { heads: vec![], receipts: vec![], ..pins });
@@ -258,7 +310,7 @@ fn what_is_no_chain_is_not_called_tampered() {
 #[test]
 fn an_unknown_kind_or_version_is_checked_as_far_as_it_is_known() {
     for change in [
-        |entry: &mut serde_json::Value| entry["kind"] = "checkpoint".into(),
+        |entry: &mut serde_json::Value| entry["kind"] = "restore".into(),
         |entry: &mut serde_json::Value| entry["v"] = 2.into(),
     ] {
         let mut world = World::at_work(11);

@@ -73,7 +73,7 @@ impl Frame {
 
     /// Whether its kind and version are known; its body may still be malformed.
     pub(super) fn is_understood(&self) -> bool {
-        !matches!(self.clone().entry(), Err(Unreadable::NotUnderstood(_)))
+        !matches!(self.entry(), Err(Unreadable::NotUnderstood(_)))
     }
 
     pub(super) fn seq(&self) -> u64 {
@@ -109,14 +109,14 @@ impl Frame {
     }
 
     /// The entry, its body read as its kind.
-    pub(super) fn entry(self) -> Result<Entry, Unreadable> {
-        let Members { body, cert, kid, kind, origin, prev, seq, ts, v, .. } = self.members;
-        if v != VERSION {
+    pub(super) fn entry(&self) -> Result<Entry, Unreadable> {
+        let Members { body, cert, kid, kind, origin, prev, seq, ts, v, .. } = &self.members;
+        if *v != VERSION {
             return Err(Unreadable::NotUnderstood(format!("version {v}")));
         }
-        let read = Body::parse(&self.origin.chain, &kind, body.clone())?;
+        let read = Body::parse(&self.origin.chain, kind, body.clone())?;
         // Some of the types inside leave out what they do not know; an entry has nothing that is not known.
-        if serde_json::to_value(&read).ok() != Some(body) {
+        if serde_json::to_value(&read).ok().as_ref() != Some(body) {
             return Err(Unreadable::Malformed("body has members beyond those of its kind".into()));
         }
         if let Body::AgentKey(key) = &read
@@ -124,7 +124,17 @@ impl Frame {
         {
             return Err(Unreadable::Malformed("body names either a request or a command".into()));
         }
-        Ok(Entry { body: read, cert, kid, origin, prev, seq, sig: self.sig, ts, v })
+        Ok(Entry {
+            body: read,
+            cert: cert.clone(),
+            kid: kid.clone(),
+            origin: origin.clone(),
+            prev: *prev,
+            seq: *seq,
+            sig: self.sig,
+            ts: *ts,
+            v: *v,
+        })
     }
 }
 

@@ -1,16 +1,19 @@
 //! An agent's chain, entry by entry: what each kind may say after all that stands before it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Pins;
+use super::ahead::Guess;
 use super::keys::KeyHistory;
 use super::lease::{Grants, Leases, Sessions};
 use super::operators::{Commands, Effect, names_operators};
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::{Asked, Place, Requests};
+use super::spill::Once;
 use crate::audit::entry::{self, Body, By, Entry};
 use crate::crypto::envelope::Embedded;
-use crate::id::{AgentName, Aud, Kid, LeaseId, handle};
+use crate::id::{AgentName, Aud, LeaseId, handle};
 use crate::statement::issue::Issue;
 use crate::statement::lease::{Release, Renew};
 use crate::statement::register::Holder;
@@ -30,12 +33,34 @@ pub(super) struct AgentTrail {
     sessions: Sessions,
     leases: Leases,
     frozen: bool,
-    /// Commands that had their effect: by kind, since one command may have several effects of different kinds.
-    spent: HashSet<(&'static str, u64)>,
+    /// Commands that had their effect: by their entry and its kind, since one command may have effects of several kinds.
+    spent: Once<16>,
     commands: Option<Arc<Commands>>,
-    /// Entries whose refused request claims a history that is not this chain's.
-    pub(super) claims: Vec<u64>,
+    /// Those of the commands that had an effect here.
+    obeyed: BTreeSet<u64>,
+    pub(super) claims: Claims,
     pub(super) refused: u64,
+}
+
+/// How many entries a sentence of a report names one by one.
+const NAMED: usize = 20;
+
+/// Entries whose refused request claims a history that is not this chain's.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// The first of them.
+    pub(super) first: Vec<u64>,
+    /// How many there are.
+    pub(super) count: u64,
+}
+
+impl Claims {
+    fn push(&mut self, seq: u64) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(seq);
+        }
+    }
 }
 
 impl AgentTrail {
@@ -43,26 +68,27 @@ impl AgentTrail {
         genesis: &entry::Genesis,
         aud: &Aud,
         ts: Timestamp,
-        pinned: &[Kid],
-        commands: Option<Arc<Commands>>,
+        pins: &Pins,
+        held: usize,
     ) -> Result<AgentTrail, Finding> {
         let agent = genesis.agent.clone();
-        let keys = KeyHistory::begin(Holder::Agent(agent.clone()), aud, &genesis.register, ts, pinned)?;
+        let keys = KeyHistory::begin(Holder::Agent(agent.clone()), aud, &genesis.register, ts, &pins.agent_keys)?;
         let mut trail = AgentTrail {
-            requests: Requests::new(aud, &agent),
+            requests: Requests::new(aud, &agent, held),
             aud: aud.clone(),
             agent,
             keys,
             grants: Grants::default(),
-            sessions: Sessions::default(),
-            leases: Leases::default(),
+            sessions: Sessions::new(held),
+            leases: Leases::new(held),
             frozen: false,
-            spent: HashSet::new(),
-            commands,
-            claims: Vec::new(),
+            spent: Once::holding(held),
+            commands: pins.operators.clone(),
+            obeyed: BTreeSet::new(),
+            claims: Claims::default(),
             refused: 0,
         };
-        trail.caused(&genesis.by, "genesis", &Effect::Registered(&genesis.register))?;
+        trail.caused(&genesis.by, "genesis", 0, &Effect::Registered(&genesis.register))?;
         Ok(trail)
     }
 
@@ -72,10 +98,10 @@ impl AgentTrail {
         match &entry.body {
             Body::Session(session) => {
                 let asked: Asked<Hello> = self.obeyed(&session.request, place)?;
-                self.sessions.open(&asked.common.sid, &asked.body.seal)
+                self.sessions.open(&asked.common.sid, &asked.body.seal, place.seq)
             }
             Body::Issue(issue) => self.issue(issue, place),
-            Body::Deny(deny) => self.deny(deny, entry.seq, place),
+            Body::Deny(deny) => self.deny(deny, place),
             Body::DenySummary(summary) => {
                 self.refused = self.refused.saturating_add(summary.counts.values().sum());
                 Ok(())
@@ -106,40 +132,39 @@ impl AgentTrail {
             Body::Undone(undone) => self.leases.undone(&undone.lease),
             Body::Forget(forget) => {
                 self.leases.undone(&forget.lease)?;
-                self.caused(&forget.by, "forget", &Effect::Forgotten(&forget.lease))
+                self.caused(&forget.by, "forget", place.seq, &Effect::Forgotten(&forget.lease))
             }
-            Body::SessionEnd(end) => self.session_end(end),
-            body => self.ordered(body, entry, place),
+            Body::SessionEnd(end) => self.session_end(end, place.seq),
+            body => self.ordered(body, place),
         }
     }
 
     /// What operators cause, and changes of keys.
-    fn ordered(&mut self, body: &Body, entry: &Entry, place: Place<'_>) -> Result<(), Finding> {
-        let kind = body.kind();
+    fn ordered(&mut self, body: &Body, place: Place<'_>) -> Result<(), Finding> {
+        let (kind, seq) = (body.kind(), place.seq);
         match body {
-            Body::AgentKey(key) => self.successor(key, entry.ts, place),
+            Body::AgentKey(key) => self.successor(key, place),
             Body::AgentKeyEnd(end) => {
                 // One command may end several keys; that none ends twice is for the keys to say.
                 self.by(&end.by, &Effect::KeyEnded(&end.kid, end.suspect_from))?;
-                self.spent.insert((kind, end.by.seq));
-                self.keys.end(&end.kid, entry.ts)
+                self.obey(&end.by);
+                self.keys.end(&end.kid, place.ts)
             }
             Body::Grant(grant) => {
-                self.caused(&grant.by, kind, &Effect::Granted(grant))?;
-                self.grants.give(entry.seq, grant);
-                Ok(())
+                self.caused(&grant.by, kind, seq, &Effect::Granted(grant))?;
+                self.grants.give(seq, grant)
             }
             Body::Ungrant(ungrant) => {
-                self.caused(&ungrant.by, kind, &Effect::Ungranted(&ungrant.role))?;
+                self.caused(&ungrant.by, kind, seq, &Effect::Ungranted(&ungrant.role))?;
                 self.grants.take_back(ungrant)
             }
             Body::Freeze(freeze) => {
-                self.caused(&freeze.by, kind, &Effect::Frozen)?;
+                self.caused(&freeze.by, kind, seq, &Effect::Frozen)?;
                 self.frozen = true;
                 Ok(())
             }
             Body::Thaw(thaw) => {
-                self.caused(&thaw.by, kind, &Effect::Thawed)?;
+                self.caused(&thaw.by, kind, seq, &Effect::Thawed)?;
                 self.frozen = false;
                 Ok(())
             }
@@ -177,11 +202,11 @@ impl AgentTrail {
         }
         self.named_as_it_is(&hdr.lease, &issue.handle)?;
         self.leaves_what_its_engine_leaves(hdr)?;
-        self.sessions.open(&common.sid, &asked.body.seal)?;
-        self.leases.issue(issue, &asked.body, place.ts, &mut self.grants)
+        self.sessions.open(&common.sid, &asked.body.seal, place.seq)?;
+        self.leases.issue(issue, &asked.body, place, &mut self.grants)
     }
 
-    fn deny(&mut self, deny: &entry::Deny, seq: u64, place: Place<'_>) -> Result<(), Finding> {
+    fn deny(&mut self, deny: &entry::Deny, place: Place<'_>) -> Result<(), Finding> {
         let refused = self.requests.refused(&deny.request, &mut self.keys, place)?;
         self.refused = self.refused.saturating_add(1);
         if deny.lease.is_some() != deny.handle.is_some() {
@@ -189,10 +214,10 @@ impl AgentTrail {
         }
         if let (Some(lease), Some(named)) = (&deny.lease, &deny.handle) {
             self.named_as_it_is(lease, named)?;
-            self.leases.abandoned(lease)?;
+            self.leases.abandoned(lease, place.seq)?;
         }
         if refused.false_history {
-            self.claims.push(seq);
+            self.claims.push(place.seq);
         }
         Ok(())
     }
@@ -220,9 +245,9 @@ impl AgentTrail {
     }
 
     /// A session ends with its time, or by an operator's command.
-    fn session_end(&mut self, end: &entry::SessionEnd) -> Result<(), Finding> {
+    fn session_end(&mut self, end: &entry::SessionEnd, seq: u64) -> Result<(), Finding> {
         if let Some(by) = &end.by {
-            self.caused(by, "session_end", &Effect::SessionEnded(&end.sid))?;
+            self.caused(by, "session_end", seq, &Effect::SessionEnded(&end.sid))?;
         }
         if (end.reason == "revoked") != end.by.is_some() {
             return Err(Fault::By
@@ -242,9 +267,9 @@ impl AgentTrail {
         if named { Ok(()) } else { Err(Fault::RequestMembers.found("the agent gave back another lease")) }
     }
 
-    fn successor(&mut self, key: &entry::AgentKey, ts: Timestamp, place: Place<'_>) -> Result<(), Finding> {
+    fn successor(&mut self, key: &entry::AgentKey, place: Place<'_>) -> Result<(), Finding> {
         if let Some(by) = &key.by {
-            self.caused(by, "agent_key", &Effect::Registered(&key.register))?;
+            self.caused(by, "agent_key", place.seq, &Effect::Registered(&key.register))?;
         }
         if let Some(request) = &key.request {
             let asked: Asked<RotateKey> = self.obeyed(request, place)?;
@@ -255,17 +280,20 @@ impl AgentTrail {
                 return Err(Fault::RequestMembers.found("the agent named another successor than the one put in place"));
             }
         }
-        self.keys.succeed(&key.register, ts, key.grace)
+        self.keys.succeed(&key.register, place.ts, key.grace)
     }
 
-    /// An effect that a command has once.
-    fn caused(&mut self, by: &By, kind: &'static str, effect: &Effect<'_>) -> Result<(), Finding> {
+    /// An effect, in the entry `seq`, that a command has once.
+    fn caused(&mut self, by: &By, kind: &'static str, seq: u64, effect: &Effect<'_>) -> Result<(), Finding> {
         self.by(by, effect)?;
-        if self.spent.insert((kind, by.seq)) {
-            Ok(())
-        } else {
-            Err(Fault::By.found(format!("entry {} of _operators, on which it rests, had this effect before", by.seq)))
+        self.obey(by);
+        let mut spent = [0; 16];
+        spent[..8].copy_from_slice(&by.seq.to_be_bytes());
+        // No two kinds begin with the same eight letters.
+        for (byte, letter) in spent[8..].iter_mut().zip(kind.bytes()) {
+            *byte = letter;
         }
+        if self.spent.insert(spent, seq)? { Ok(()) } else { Err(spent_before(&spent)) }
     }
 
     fn by(&self, by: &By, effect: &Effect<'_>) -> Result<(), Finding> {
@@ -276,11 +304,29 @@ impl AgentTrail {
         }
     }
 
+    fn obey(&mut self, by: &By) {
+        if self.commands.is_some() {
+            self.obeyed.insert(by.seq);
+        }
+    }
+
     /// Commands on this agent, by their entries in `_operators`, on which nothing here rests.
     pub(super) fn without_effect(&self) -> Vec<u64> {
         let Some(commands) = &self.commands else { return Vec::new() };
-        let rests = |seq: &u64| self.spent.iter().any(|(_, spent)| spent == seq);
-        commands.about(&self.agent).filter(|seq| !rests(seq)).collect()
+        commands.about(&self.agent).filter(|seq| !self.obeyed.contains(seq)).collect()
+    }
+
+    /// The first entry in which something stands that may stand once and stood before, where only the end could show it.
+    pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
+        let spent = self.spent.again()?.map(|(entry, spent)| (entry, spent_before(&spent)));
+        // Of one entry, what was looked at first counts.
+        let found = [self.requests.again()?, self.sessions.again()?, self.leases.again()?, spent];
+        Ok(found.into_iter().flatten().min_by_key(|(entry, _)| *entry))
+    }
+
+    /// The keys that the next requests are likely signed by.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
+        self.keys.guesses()
     }
 
     pub(super) fn keys(&self) -> Vec<KeySeen> {
@@ -295,4 +341,9 @@ impl AgentTrail {
     pub(super) fn at_backends(&self) -> usize {
         self.leases.at_backends()
     }
+}
+
+fn spent_before(spent: &[u8; 16]) -> Finding {
+    let seq = spent[..8].iter().fold(0_u64, |seq, byte| seq << 8 | u64::from(*byte));
+    Fault::By.found(format!("entry {seq} of _operators, on which it rests, had this effect before"))
 }

@@ -3,15 +3,26 @@
 
 use std::collections::HashMap;
 
+use super::ahead::{Guess, Opened, Read};
 use super::report::{Fault, Finding, KeySeen};
 use crate::audit::certificate::{self, Life, open_signer};
 use crate::audit::line::Frame;
-use crate::crypto::envelope::{Embedded, Envelope};
+use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::{Form, PublicKey};
 use crate::id::{Aud, Kid};
 use crate::statement::cert::KeyRole;
 use crate::statement::register::{Holder, Register};
 use crate::time::Timestamp;
+
+/// How many audit keys may be good at once, and how many keys a holder may have had: whole chains hold far fewer, and a
+/// file that was made to exhaust this program holds more.
+const MOST: usize = 10_000;
+
+/// How many audit keys a chain may have had.
+const MOST_EVER: usize = 1_000_000;
+
+/// How many of the newest keys are worth trying on lines whose turn has not come.
+const WORTH_TRYING: usize = 4;
 
 /// The audit keys that are still good. A key past its end is forgotten with the next certificate: `ts` never falls, so it
 /// cannot come again.
@@ -19,12 +30,14 @@ use crate::time::Timestamp;
 pub(super) struct AuditKeys {
     identity: PublicKey,
     good: HashMap<Kid, (PublicKey, Life)>,
+    /// The one that signed the newest entry.
+    newest: Option<Kid>,
     seen: Vec<Kid>,
 }
 
 impl AuditKeys {
     pub(super) fn new(identity: PublicKey) -> AuditKeys {
-        AuditKeys { identity, good: HashMap::new(), seen: Vec::new() }
+        AuditKeys { identity, good: HashMap::new(), newest: None, seen: Vec::new() }
     }
 
     pub(super) fn identity(&self) -> &PublicKey {
@@ -36,7 +49,8 @@ impl AuditKeys {
     }
 
     /// Certificate, life and signature of an entry.
-    pub(super) fn check(&mut self, frame: &Frame) -> Result<(), Finding> {
+    pub(super) fn check(&mut self, read: &Read) -> Result<(), Finding> {
+        let frame = &read.frame;
         if let Some(cert) = frame.cert() {
             self.take(cert, frame)?;
         }
@@ -53,9 +67,20 @@ impl AuditKeys {
                 frame.ts()
             )));
         }
-        frame.verify(key).map_err(|_| {
-            Fault::Signature.found(format!("its signature is not that of the audit key {} that it names", frame.kid()))
-        })
+        if !read.signed_by(key) {
+            return Err(Fault::Signature
+                .found(format!("its signature is not that of the audit key {} that it names", frame.kid())));
+        }
+        if self.newest.as_ref() != Some(frame.kid()) {
+            self.newest = Some(frame.kid().clone());
+        }
+        Ok(())
+    }
+
+    /// The key that the next entries are likely signed by.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
+        let key = self.newest.as_ref().and_then(|kid| Some((kid, &self.good.get(kid)?.0)));
+        key.into_iter().map(|(kid, key)| Guess { kid: kid.clone(), key: key.clone(), form: Form::Pae })
     }
 
     fn take(&mut self, cert: &Embedded, frame: &Frame) -> Result<(), Finding> {
@@ -69,6 +94,9 @@ impl AuditKeys {
         self.good.retain(|_, (_, life)| frame.ts() < life.exp);
         if self.good.insert(kid.clone(), (key, certificate::life(&cert))).is_none() {
             self.seen.push(kid.clone());
+        }
+        if self.good.len() > MOST || self.seen.len() > MOST_EVER {
+            return Err(Finding::Unusable("more audit keys stand in the chain than this program keeps".into()));
         }
         Ok(())
     }
@@ -108,8 +136,8 @@ impl Key {
     }
 
     /// Whether it signed this envelope.
-    pub(super) fn signed(&self, envelope: &Envelope) -> bool {
-        self.public.verify(self.form, &envelope.payload_type, &envelope.payload, &envelope.signature).is_ok()
+    fn signed(&self, opened: &Opened) -> bool {
+        opened.signed_by(&self.public, self.form)
     }
 
     /// Whether it was accepted at `ts`.
@@ -187,6 +215,9 @@ impl KeyHistory {
         grace: Option<Timestamp>,
     ) -> Result<(), Finding> {
         let register = self.open(register)?;
+        if self.keys.len() >= MOST {
+            return Err(Finding::Unusable("the holder had more keys than this program keeps".into()));
+        }
         if let Some(old) = self.keys.last_mut() {
             let end = grace.unwrap_or(ts);
             old.until = Some(old.until.map_or(end, |until| until.min(end)));
@@ -212,13 +243,19 @@ impl KeyHistory {
         self.keys.last()
     }
 
+    /// The keys that the next requests are likely signed by.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
+        let guess = |key: &Key| Guess { kid: key.kid.clone(), key: key.public.clone(), form: key.form };
+        self.keys.iter().rev().take(WORTH_TRYING).map(guess)
+    }
+
     /// The key that signed an envelope which claims to be signed by `kid`.
-    pub(super) fn signer(&mut self, kid: &str, envelope: &Envelope) -> Result<&Key, Finding> {
+    pub(super) fn signer(&mut self, kid: &str, opened: &Opened) -> Result<&Key, Finding> {
         let holder = &self.holder;
         let Some(key) = self.keys.iter_mut().find(|key| key.kid.as_str() == kid) else {
             return Err(Fault::RequestSignature.found(format!("what it rests on names a key that {holder} never had")));
         };
-        if !key.signed(envelope) {
+        if !key.signed(opened) {
             return Err(Fault::RequestSignature
                 .found(format!("what it rests on was not signed by the key {} of {holder}, which it names", key.kid)));
         }

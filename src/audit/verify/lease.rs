@@ -1,10 +1,12 @@
 //! Grants, sessions and leases as an agent's chain tells them: what was allowed, what was open, and what lived, each in
-//! its legal order. Only what lives is kept, beside the bare identifiers of leases and the hashes of sessions that ended:
-//! neither is ever used again.
+//! its legal order. Only what lives is kept in memory; that no name of a session or lease is used twice is for
+//! [`Once`].
 
 use std::collections::{HashMap, HashSet};
 
 use super::report::{Fault, Finding};
+use super::requests::Place;
+use super::spill::Once;
 use crate::audit::entry;
 use crate::crypto::hash::Digest;
 use crate::id::{LeaseId, RoleName, Sid};
@@ -13,6 +15,17 @@ use crate::statement::issue::Issue;
 use crate::statement::reply::{Hdr, Revocation};
 use crate::statement::session::Seal;
 use crate::time::{Seconds, Timestamp};
+
+/// How many leases, sessions or grants may live at once. It is what a vault may be set to allow one agent at most; a
+/// file that was made to exhaust this program holds more.
+const MOST: usize = 1_000_000;
+
+fn within(count: usize, what: &str) -> Result<(), Finding> {
+    if count <= MOST {
+        return Ok(());
+    }
+    Err(Finding::Unusable(format!("more than {MOST} {what} at once, which is more than this program keeps")))
+}
 
 /// A grant that is in force.
 #[derive(Debug)]
@@ -27,8 +40,9 @@ struct Given {
 pub(super) struct Grants(HashMap<RoleName, Given>);
 
 impl Grants {
-    pub(super) fn give(&mut self, seq: u64, grant: &entry::Grant) {
+    pub(super) fn give(&mut self, seq: u64, grant: &entry::Grant) -> Result<(), Finding> {
         self.0.insert(grant.role.clone(), Given { seq, terms: grant.terms.clone(), uses: 0 });
+        within(self.0.len(), "grants are in force")
     }
 
     pub(super) fn take_back(&mut self, ungrant: &entry::Ungrant) -> Result<(), Finding> {
@@ -71,27 +85,37 @@ impl Grants {
     }
 }
 
-/// The sessions that are open, with the seal that each is pinned to, and those that ended: a sid is never used again.
-#[derive(Debug, Default)]
+/// The sessions that are open, with the seal that each is pinned to, and the hashes of all that ever were: a sid is
+/// never used again.
+#[derive(Debug)]
 pub(super) struct Sessions {
     live: HashMap<Sid, Seal>,
-    ended: HashSet<Digest>,
+    named: Once<32>,
 }
 
 impl Sessions {
-    /// A request that may open the session.
-    pub(super) fn open(&mut self, sid: &Sid, seal: &Seal) -> Result<(), Finding> {
+    pub(super) fn new(held: usize) -> Sessions {
+        Sessions { live: HashMap::new(), named: Once::holding(held) }
+    }
+
+    /// A request of the entry `seq` that may open the session.
+    pub(super) fn open(&mut self, sid: &Sid, seal: &Seal, seq: u64) -> Result<(), Finding> {
         match self.live.get(sid) {
             Some(pinned) if pinned != seal => {
                 Err(Fault::Session.found(format!("the session {sid} is pinned to another seal key")))
             }
             Some(_) => Ok(()),
-            None if self.ended.contains(&Digest::of(sid.as_str().as_bytes())) => Err(not_open(sid)),
+            None if !self.named.insert(*Digest::of(sid.as_str().as_bytes()).as_bytes(), seq)? => Err(ended()),
             None => {
                 self.live.insert(sid.clone(), seal.clone());
-                Ok(())
+                within(self.live.len(), "sessions are open")
             }
         }
+    }
+
+    /// The first entry that opens a session which ended before, where only the end could show it.
+    pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
+        Ok(self.named.again()?.map(|(entry, _)| (entry, ended())))
     }
 
     /// A request that needs the session to be open.
@@ -100,10 +124,12 @@ impl Sessions {
     }
 
     pub(super) fn end(&mut self, sid: &Sid) -> Result<(), Finding> {
-        self.live.remove(sid).ok_or_else(|| not_open(sid))?;
-        self.ended.insert(Digest::of(sid.as_str().as_bytes()));
-        Ok(())
+        self.live.remove(sid).map(drop).ok_or_else(|| not_open(sid))
     }
+}
+
+fn ended() -> Finding {
+    Fault::Session.found("it opens a session whose name was used before: that session had ended")
 }
 
 fn not_open(sid: &Sid) -> Finding {
@@ -124,24 +150,28 @@ pub(super) struct Live {
 }
 
 /// The leases that live, and the identifiers of all that ever did.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leases {
     live: HashMap<LeaseId, Live>,
-    named: HashSet<[u8; 16]>,
+    named: Once<16>,
     /// Those that ended, or came to nothing, and whose credential may still be at its backend.
     at_backend: HashSet<[u8; 16]>,
 }
 
 impl Leases {
-    /// A credential was given; `asked` is what was asked for in session `sid`.
+    pub(super) fn new(held: usize) -> Leases {
+        Leases { live: HashMap::new(), named: Once::holding(held), at_backend: HashSet::new() }
+    }
+
+    /// A credential was given; `asked` is what was asked for.
     pub(super) fn issue(
         &mut self,
         issue: &entry::Issue,
         asked: &Issue,
-        ts: Timestamp,
+        place: Place<'_>,
         grants: &mut Grants,
     ) -> Result<(), Finding> {
-        let hdr = &issue.hdr;
+        let (hdr, ts) = (&issue.hdr, place.ts);
         if hdr.iat > ts || hdr.exp <= hdr.iat {
             return Err(Fault::Header.found(format!(
                 "what was issued claims to be of {} and to die at {}, but the entry is of {ts}",
@@ -155,9 +185,7 @@ impl Leases {
             )));
         }
         grants.cover(issue.grant, hdr, asked.ttl)?;
-        if !self.named.insert(hdr.lease.bytes()) {
-            return Err(Fault::Lease.found(format!("the lease {} was issued before", hdr.lease)));
-        }
+        self.name(&hdr.lease, place.seq)?;
         let live = Live {
             sid: hdr.sid.clone(),
             role: hdr.role.clone(),
@@ -169,7 +197,16 @@ impl Leases {
             renewable: hdr.renewable,
         };
         self.live.insert(hdr.lease.clone(), live);
-        Ok(())
+        within(self.live.len(), "leases live")
+    }
+
+    fn name(&mut self, id: &LeaseId, seq: u64) -> Result<(), Finding> {
+        if self.named.insert(id.bytes(), seq)? { Ok(()) } else { Err(issued_before(&id.bytes())) }
+    }
+
+    /// The first entry that names a lease anew which was issued before, where only the end could show it.
+    pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
+        Ok(self.named.again()?.map(|(entry, id)| (entry, issued_before(&id))))
     }
 
     pub(super) fn renew(
@@ -217,17 +254,16 @@ impl Leases {
         }
         if lease.revocation == Revocation::Backend {
             self.at_backend.insert(id.bytes());
+            within(self.at_backend.len(), "credentials wait for their backends")?;
         }
         Ok(lease)
     }
 
     /// A request for which something may have been made at a backend came to nothing.
-    pub(super) fn abandoned(&mut self, id: &LeaseId) -> Result<(), Finding> {
-        if !self.named.insert(id.bytes()) {
-            return Err(Fault::Lease.found(format!("the lease {id} was issued before")));
-        }
+    pub(super) fn abandoned(&mut self, id: &LeaseId, seq: u64) -> Result<(), Finding> {
+        self.name(id, seq)?;
         self.at_backend.insert(id.bytes());
-        Ok(())
+        within(self.at_backend.len(), "credentials wait for their backends")
     }
 
     /// A credential is gone from its backend, or given up there.
@@ -279,7 +315,15 @@ impl Leases {
     }
 
     fn not_live(&self, id: &LeaseId) -> Finding {
-        let how = if self.named.contains(&id.bytes()) { "had ended before" } else { "was never issued" };
-        Fault::Lease.found(format!("the lease {id} {how}"))
+        match self.named.contains(&id.bytes()) {
+            Ok(true) => Fault::Lease.found(format!("the lease {id} had ended before")),
+            Ok(false) => Fault::Lease.found(format!("the lease {id} was never issued")),
+            Err(why) => why.into(),
+        }
     }
+}
+
+fn issued_before(id: &[u8; 16]) -> Finding {
+    let id = LeaseId::from_bytes(*id).map_or_else(String::new, |id| format!("{id} "));
+    Fault::Lease.found(format!("the lease {id}was issued before"))
 }

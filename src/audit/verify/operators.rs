@@ -1,13 +1,16 @@
 //! `_operators`: the commands of operators, verified against their keys, and kept so that an agent's chain can be held
 //! against them: each effect there names the [`Command`](crate::audit::entry::Command) that caused it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::ahead::{Guess, Opened};
 use super::keys::KeyHistory;
 use super::report::{Fault, Finding, KeySeen};
+use super::requests::Place;
+use super::spill::Once;
 use crate::audit::entry::{self, By};
 use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
@@ -27,13 +30,38 @@ use crate::time::Timestamp;
 const LEFT_BY: [(&str, Revocation); 3] =
     [("postgres", Revocation::Backend), ("ssh", Revocation::Listed), ("x509", Revocation::Listed)];
 
+/// Commands that leave something in an agent's chain; of others only the leaf is kept.
+const WITH_EFFECTS: [&str; 8] = [
+    AgentRegister::TYP,
+    AgentKeyEnd::TYP,
+    GrantCreate::TYP,
+    GrantRevoke::TYP,
+    LeaseRevoke::TYP,
+    LeaseForget::TYP,
+    FREEZE,
+    THAW,
+];
+
+const FREEZE: &str = "nockvault/agent_freeze";
+const THAW: &str = "nockvault/agent_thaw";
+
+/// How many bytes of commands are kept at most.
+const MOST: usize = 1 << 30;
+
 /// A command as it stands in `_operators`.
 #[derive(Clone, Debug)]
 struct Given {
     leaf: Digest,
-    typ: String,
-    body: Value,
+    /// What it says, where it may leave something in an agent's chain.
+    said: Option<Said>,
     denied: bool,
+}
+
+/// What a command says: its `typ`, and its body as JSON.
+#[derive(Clone, Debug)]
+struct Said {
+    typ: &'static str,
+    body: Box<str>,
 }
 
 /// The commands of a verified `_operators`, by the `seq` of their entries.
@@ -42,6 +70,9 @@ pub struct Commands {
     aud: Aud,
     size: u64,
     given: BTreeMap<u64, Given>,
+    /// What each role's engine leaves to be done.
+    left: HashMap<String, Option<Revocation>>,
+    bytes: usize,
 }
 
 /// What an effect claims to be caused by.
@@ -59,29 +90,42 @@ pub(super) enum Effect<'a> {
 
 impl Commands {
     pub(super) fn none(aud: &Aud) -> Commands {
-        Commands { aud: aud.clone(), size: 0, given: BTreeMap::new() }
+        Commands { aud: aud.clone(), size: 0, given: BTreeMap::new(), left: HashMap::new(), bytes: 0 }
+    }
+
+    fn take(&mut self, seq: u64, leaf: Digest, typ: &str, body: &Value, denied: bool) -> Result<(), Finding> {
+        self.size = seq + 1;
+        if typ == RoleCreate::TYP && !denied {
+            let named = |member: &str| body.get(member).and_then(Value::as_str).unwrap_or_default();
+            let engine = LEFT_BY.iter().find(|(known, _)| *known == named("engine"));
+            self.left.entry(named("role").to_owned()).or_insert(engine.map(|(_, left)| *left));
+        }
+        let known = WITH_EFFECTS.into_iter().find(|known| *known == typ);
+        let said = known.map(|typ| Said { typ, body: body.to_string().into() });
+        self.bytes += size_of::<Given>() + said.as_ref().map_or(0, |said| said.body.len());
+        if self.bytes > MOST {
+            return Err(Finding::Unusable("the commands are more than this program keeps".into()));
+        }
+        self.given.insert(seq, Given { leaf, said, denied });
+        Ok(())
     }
 
     /// The entries with commands that were carried out and leave an entry in this agent's chain.
     pub(super) fn about(&self, agent: &AgentName) -> impl Iterator<Item = u64> {
         let leaves_an_entry = [AgentRegister::TYP, AgentKeyEnd::TYP, GrantCreate::TYP, GrantRevoke::TYP];
         let about = move |given: &Given| {
-            let named = given.body.get("agent").or_else(|| given.body.pointer("/register/payload/agent"));
-            !given.denied
-                && leaves_an_entry.contains(&given.typ.as_str())
-                && named.and_then(Value::as_str) == Some(agent.as_str())
+            let said = given.said.as_ref().filter(|said| !given.denied && leaves_an_entry.contains(&said.typ));
+            said.and_then(Said::read).is_some_and(|body: Value| {
+                let named = body.get("agent").or_else(|| body.pointer("/register/payload/agent"));
+                named.and_then(Value::as_str) == Some(agent.as_str())
+            })
         };
         self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
     }
 
     /// What a role's engine leaves to be done when a credential of it ends; nothing is known of engines that are not ours.
     pub(super) fn revocation_of(&self, role: &RoleName) -> Option<Revocation> {
-        let made = |given: &&Given| {
-            let named = given.body.get("role").and_then(Value::as_str);
-            given.typ == RoleCreate::TYP && !given.denied && named == Some(role.as_str())
-        };
-        let engine = self.given.values().find(made)?.body.get("engine")?.as_str()?;
-        LEFT_BY.iter().find(|(known, _)| *known == engine).map(|(_, left)| *left)
+        self.left.get(role.as_str()).copied().flatten()
     }
 
     /// Whether the entry that `by` names holds a command for this very effect on this agent.
@@ -103,17 +147,21 @@ impl Commands {
         if given.denied {
             return wrong("a command that was refused");
         }
-        if given.fits(agent, effect) { Ok(()) } else { wrong("a command for something else") }
+        if given.said.as_ref().is_some_and(|said| said.fits(agent, effect)) {
+            Ok(())
+        } else {
+            wrong("a command for something else")
+        }
     }
 }
 
-impl Given {
+impl Said {
     fn read<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_value(self.body.clone()).ok()
+        serde_json::from_str(&self.body).ok()
     }
 
     fn fits(&self, agent: &AgentName, effect: &Effect<'_>) -> bool {
-        let fits = match (self.typ.as_str(), effect) {
+        let fits = match (self.typ, effect) {
             (AgentRegister::TYP, Effect::Registered(register)) => {
                 self.read().map(|body: AgentRegister| body.register == **register)
             }
@@ -140,8 +188,8 @@ impl Given {
             ),
             (LeaseForget::TYP, Effect::Forgotten(lease)) => self.read().map(|body: LeaseForget| body.lease == **lease),
             (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
-            ("nockvault/agent_freeze", Effect::Frozen) | ("nockvault/agent_thaw", Effect::Thawed) => {
-                Some(self.body.get("agent").and_then(Value::as_str) == Some(agent.as_str()))
+            (FREEZE, Effect::Frozen) | (THAW, Effect::Thawed) => {
+                self.read().map(|body: Value| body.get("agent").and_then(Value::as_str) == Some(agent.as_str()))
             }
             _ => None,
         };
@@ -154,7 +202,7 @@ impl Given {
 pub(super) struct OperatorsTrail {
     operator: OperatorName,
     keys: KeyHistory,
-    known: HashSet<Digest>,
+    known: Once<32>,
     commands: Commands,
 }
 
@@ -163,32 +211,35 @@ impl OperatorsTrail {
         genesis: &entry::OperatorsGenesis,
         aud: &Aud,
         ts: Timestamp,
+        held: usize,
     ) -> Result<OperatorsTrail, Finding> {
         let holder = Holder::Operator(genesis.operator.clone());
         let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, &[])?;
         let mut commands = Commands::none(aud);
         commands.size = 1;
-        Ok(OperatorsTrail { operator: genesis.operator.clone(), keys, known: HashSet::new(), commands })
+        Ok(OperatorsTrail { operator: genesis.operator.clone(), keys, known: Once::holding(held), commands })
     }
 
-    pub(super) fn command(
-        &mut self,
-        command: &entry::Command,
-        seq: u64,
-        leaf: Digest,
-        ts: Timestamp,
-    ) -> Result<(), Finding> {
+    pub(super) fn command(&mut self, command: &entry::Command, leaf: Digest, place: Place<'_>) -> Result<(), Finding> {
         if !command.approvals.is_empty() {
             return Err(Finding::NotUnderstood(
                 "a command that others approved is not understood by this version of the program".into(),
             ));
         }
-        let envelope = command.command.open(PayloadType::Command);
+        let fresh;
+        let opened = match place.opened {
+            Some(opened) => opened,
+            None => {
+                fresh = Opened::of(&command.command, PayloadType::Command);
+                &fresh
+            }
+        };
         let claimed = command.command.payload.get("kid").and_then(Value::as_str).unwrap_or_default();
-        let key = self.keys.signer(claimed, &envelope)?;
+        let key = self.keys.signer(claimed, opened)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
-        let statement: crate::statement::command::Command<Value> = admit_as(&envelope.payload, &Admission::OPERATOR)
-            .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
+        let statement: crate::statement::command::Command<Value> =
+            admit_as(&opened.envelope.payload, &Admission::OPERATOR)
+                .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
         if statement.aud != self.commands.aud
             || statement.operator != self.operator
             || statement.kver != key.kver
@@ -199,14 +250,21 @@ impl OperatorsTrail {
                 statement.operator, statement.kver, statement.aud, statement.v
             )));
         }
-        key.accepted(ts)?;
-        if !self.known.insert(envelope.digest()) {
-            return Err(Fault::RequestTwice.found("the command in it stands in an earlier entry already: a replay"));
+        key.accepted(place.ts)?;
+        if !self.known.insert(*opened.digest.as_bytes(), place.seq)? {
+            return Err(twice());
         }
-        let denied = command.denial().is_some();
-        self.commands.size = seq + 1;
-        self.commands.given.insert(seq, Given { leaf, typ: statement.typ, body: statement.body, denied });
-        Ok(())
+        self.commands.take(place.seq, leaf, &statement.typ, &statement.body, command.denial().is_some())
+    }
+
+    /// The first entry with a command that stands in an earlier one, where only the end could show it.
+    pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
+        Ok(self.known.again()?.map(|(entry, _)| (entry, twice())))
+    }
+
+    /// The keys that the next commands are likely signed by.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
+        self.keys.guesses()
     }
 
     pub(super) fn keys(&self) -> Vec<KeySeen> {
@@ -220,6 +278,10 @@ impl OperatorsTrail {
     pub(super) fn operator(&self) -> &OperatorName {
         &self.operator
     }
+}
+
+fn twice() -> Finding {
+    Fault::RequestTwice.found("the command in it stands in an earlier entry already: a replay")
 }
 
 /// That a `by` names an entry of `_operators` at all.

@@ -103,6 +103,14 @@ pub(super) enum Finding {
     Unusable(String),
 }
 
+impl From<std::io::Error> for Finding {
+    fn from(why: std::io::Error) -> Finding {
+        Finding::Unusable(format!(
+            "the temporary file of this verification cannot be used: {why}; TMPDIR names another place for it"
+        ))
+    }
+}
+
 /// What is to be thought of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]

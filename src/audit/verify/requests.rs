@@ -1,10 +1,10 @@
 //! Requests and commands inside entries: signed by a key of the holder that was accepted at the entry's `ts`, meant for
 //! this vault, each in one entry alone, and signed in view of a history that this chain holds.
 
-use std::collections::HashSet;
-
+use super::ahead::Opened;
 use super::keys::KeyHistory;
 use super::report::{Fault, Finding};
+use super::spill::{Leaves, Once};
 use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, admit_as};
@@ -34,21 +34,23 @@ pub(super) struct Refused {
 /// Where a request stands.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
+    /// The entry's number.
+    pub(super) seq: u64,
     /// The entry's `ts`.
     pub(super) ts: Timestamp,
     /// The leaves of all entries before it.
-    pub(super) leaves: &'a [Digest],
+    pub(super) leaves: &'a Leaves,
+    /// The request in it, where it was opened already.
+    pub(super) opened: Option<&'a Opened>,
 }
 
 impl Place<'_> {
     /// Whether this was a state of the chain before this entry.
-    fn held(&self, seen: Seen) -> bool {
-        match seen.size.checked_sub(1) {
+    fn held(&self, seen: Seen) -> Result<bool, Finding> {
+        Ok(match seen.size.checked_sub(1) {
             None => seen.head == Digest::ZERO,
-            Some(last) => {
-                usize::try_from(last).ok().and_then(|last| self.leaves.get(last)).is_some_and(|leaf| *leaf == seen.head)
-            }
-        }
+            Some(last) => self.leaves.at(last)?.is_some_and(|(leaf, _)| leaf == seen.head),
+        })
     }
 }
 
@@ -58,12 +60,12 @@ pub(super) struct Requests {
     aud: Aud,
     agent: AgentName,
     /// H(PAE) of every request in the chain.
-    known: HashSet<Digest>,
+    known: Once<32>,
 }
 
 impl Requests {
-    pub(super) fn new(aud: &Aud, agent: &AgentName) -> Requests {
-        Requests { aud: aud.clone(), agent: agent.clone(), known: HashSet::new() }
+    pub(super) fn new(aud: &Aud, agent: &AgentName, held: usize) -> Requests {
+        Requests { aud: aud.clone(), agent: agent.clone(), known: Once::holding(held) }
     }
 
     /// A request because of which something was done.
@@ -74,7 +76,7 @@ impl Requests {
         place: Place<'_>,
     ) -> Result<Asked<B>, Finding> {
         let asked = self.open::<B>(embedded, keys, place)?;
-        if !place.held(asked.common.seen) {
+        if !place.held(asked.common.seen)? {
             return Err(Fault::History.found(format!(
                 "the agent signed its request in view of a history of {} entries with head {}, which is not that of \
                  this chain: history was rewritten after the agent saw it",
@@ -100,7 +102,7 @@ impl Requests {
             Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place)?.common,
             _ => return Err(Fault::RequestMembers.found("what was refused is no request of an agent")),
         };
-        Ok(Refused { false_history: !place.held(common.seen) })
+        Ok(Refused { false_history: !place.held(common.seen)? })
     }
 
     fn open<B: Body>(
@@ -109,11 +111,18 @@ impl Requests {
         keys: &mut KeyHistory,
         place: Place<'_>,
     ) -> Result<Asked<B>, Finding> {
-        let envelope = embedded.open(PayloadType::Request);
+        let fresh;
+        let opened = match place.opened {
+            Some(opened) => opened,
+            None => {
+                fresh = Opened::of(embedded, PayloadType::Request);
+                &fresh
+            }
+        };
         let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let key = keys.signer(claimed, &envelope)?;
+        let key = keys.signer(claimed, opened)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
-        let request: Request<B> = admit_as(&envelope.payload, &Admission::AGENT)
+        let request: Request<B> = admit_as(&opened.envelope.payload, &Admission::AGENT)
             .map_err(|why| misfit(format!("the request in it is not a {}: {why}", B::TYP)))?;
         let Request { common, body } = request;
         if common.typ != B::TYP || common.v != VERSION {
@@ -126,10 +135,20 @@ impl Requests {
             )));
         }
         key.accepted(place.ts)?;
-        let (req, kver) = (envelope.digest(), key.kver);
-        if !self.known.insert(req) {
-            return Err(Fault::RequestTwice.found("the request in it stands in an earlier entry already: a replay"));
+        let (req, kver) = (opened.digest, key.kver);
+        if self.known.insert(*req.as_bytes(), place.seq)? {
+            Ok(Asked { common, body, req, kver })
+        } else {
+            Err(twice())
         }
-        Ok(Asked { common, body, req, kver })
     }
+
+    /// The first entry with a request that stands in an earlier one, where only the end could show it.
+    pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
+        Ok(self.known.again()?.map(|(entry, _)| (entry, twice())))
+    }
+}
+
+fn twice() -> Finding {
+    Fault::RequestTwice.found("the request in it stands in an earlier entry already: a replay")
 }

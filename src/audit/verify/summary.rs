@@ -1,7 +1,7 @@
 //! The sentences of a report: what the good entries of a chain prove, and what they leave open.
 
 use super::report::{KeySeen, Report, Verdict};
-use super::{Trail, Verifier};
+use super::verifier::{Trail, Verifier};
 use crate::crypto::hash::Digest;
 use crate::id::Aud;
 
@@ -21,8 +21,8 @@ impl Verifier<'_> {
             origin: self.origin.take().map(|(_, text)| text),
             aud,
             pinned: self.pinned(),
-            size: self.leaves.len() as u64,
-            head: self.leaves.last().copied().unwrap_or(Digest::ZERO),
+            size: self.leaves.len(),
+            head: self.leaves.last().unwrap_or(Digest::ZERO),
             from: self.from,
             to: self.to,
             audit_keys: self.keys.take().map(|keys| keys.seen()).unwrap_or_default(),
@@ -46,7 +46,7 @@ impl Verifier<'_> {
                 "the vault {} wrote {} in this order, from {from} to {to}: each is signed by an audit key that its \
                  identity key certified, and names the entry before it",
                 Aud::of_identity(&audit.identity().kid()),
-                some(self.leaves.len() as u64, "entry", "entries")
+                some(self.leaves.len(), "entry", "entries")
             ));
         }
         let holder = match &self.trail {
@@ -130,10 +130,12 @@ impl Verifier<'_> {
             said.push(
                 "who used the agent's keys: a signature shows a holder of the key, and nothing of who holds it".into(),
             );
-            if !trail.claims.is_empty() {
+            if trail.claims.count > 0 {
+                let more = trail.claims.count - trail.claims.first.len() as u64;
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 said.push(format!(
-                    "what the agent claims in the refused requests of the entries {:?}: that the history was another",
-                    trail.claims
+                    "what the agent claims in the refused requests of the entries {:?}{more}: that the history was another",
+                    trail.claims.first
                 ));
             }
             let (left, given_up) = (trail.at_backends(), self.count("forget"));

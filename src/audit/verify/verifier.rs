@@ -1,0 +1,442 @@
+//! The [`Verifier`]: takes the lines of one chain in order and stops at the first that is wrong.
+
+use std::collections::BTreeMap;
+
+use super::agent::AgentTrail;
+use super::ahead::{Guess, Line, Opened, Read};
+use super::keys::AuditKeys;
+use super::operators::{Commands, OperatorsTrail};
+use super::report::{Fault, Finding, Report, Verdict};
+use super::requests::Place;
+use super::spill::Leaves;
+use super::{Means, Pins};
+use crate::audit::entry::{Body, Entry, Origin, Unreadable};
+use crate::audit::line::Frame;
+use crate::audit::receipt::Named;
+use crate::crypto::hash::Digest;
+use crate::id::{Aud, ChainName};
+use crate::time::Timestamp;
+
+/// What is told by each of the three sorts of chains.
+#[derive(Debug)]
+pub(super) enum Trail {
+    Agent(Box<AgentTrail>),
+    Operators(Box<OperatorsTrail>),
+    Vault,
+}
+
+/// A chain under verification.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    pub(super) pins: &'a Pins,
+    held: usize,
+    pub(super) origin: Option<(Origin, String)>,
+    pub(super) keys: Option<AuditKeys>,
+    pub(super) trail: Option<Trail>,
+    pub(super) receipts: Vec<Named>,
+    pub(super) leaves: Leaves,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+    pub(super) kinds: BTreeMap<String, u64>,
+    pub(super) not_understood: Option<Verdict>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) unended: bool,
+}
+
+impl<'a> Verifier<'a> {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(pins: &'a Pins) -> Verifier<'a> {
+        Verifier::holding(pins, Means::default().held)
+    }
+
+    /// Nothing read yet; `held` as [`Means::held`].
+    pub(super) fn holding(pins: &'a Pins, held: usize) -> Verifier<'a> {
+        Verifier {
+            pins,
+            held,
+            origin: None,
+            keys: None,
+            trail: None,
+            receipts: Vec::new(),
+            leaves: Leaves::holding(held),
+            from: None,
+            to: None,
+            kinds: BTreeMap::new(),
+            not_understood: None,
+            verdict: None,
+            unended: false,
+        }
+    }
+
+    /// Takes the next line, without its LF. Gives whether to go on; once it says no, the verdict stands.
+    pub fn line(&mut self, line: &[u8]) -> bool {
+        self.verdict.is_none() && self.take(&Line::ahead(line, &[]))
+    }
+
+    /// Takes the next line, worked on already.
+    pub(super) fn take(&mut self, line: &Line) -> bool {
+        if self.verdict.is_some() {
+            return false;
+        }
+        if let Err(finding) = self.check(line) {
+            self.verdict = Some(self.judgement(finding));
+        }
+        self.verdict.is_none()
+    }
+
+    fn size(&self) -> u64 {
+        self.leaves.len()
+    }
+
+    /// The verdict of a finding at the entry that is next.
+    fn judgement(&self, finding: Finding) -> Verdict {
+        let (entry, line) = (self.size(), self.size() + 1);
+        match finding {
+            Finding::Fault(fault, how) => Verdict::Tampered { entry, line, fault, how: printable(&how) },
+            Finding::NotUnderstood(how) => Verdict::NotUnderstood { entry, line, how: printable(&how) },
+            Finding::Unusable(how) => {
+                Verdict::Unusable { how: printable(&format!("entry {entry} (line {line}): {how}")) }
+            }
+        }
+    }
+
+    fn check(&mut self, line: &Line) -> Result<(), Finding> {
+        let read = match &line.read {
+            Ok(read) => read,
+            Err(Unreadable::NotUnderstood(what)) => return self.skip(line.leaf, what),
+            Err(Unreadable::Malformed(why)) if self.leaves.is_empty() && !line.resembles_an_entry => {
+                return Err(Finding::Unusable(format!("this is not the file of an audit chain: {why}")));
+            }
+            Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
+        };
+        self.check_link(&read.frame)?;
+        self.check_key(read)?;
+        self.check_pins(&read.frame, line.leaf)?;
+        let ts = read.frame.ts();
+        self.check_time(ts, read.entry.as_ref().is_ok_and(|entry| !matches!(entry.body, Body::ClockReset(_))))?;
+        match &read.entry {
+            Ok(entry) => self.understand(entry, line.leaf, read.opened.as_ref())?,
+            Err(Unreadable::NotUnderstood(what)) => {
+                self.puzzle(format!("{what} is not understood by this version of the program"));
+            }
+            Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
+        }
+        self.took(line.leaf, ts)
+    }
+
+    /// An entry of another version, laid out in a way that is not known.
+    fn skip(&mut self, leaf: Digest, what: &str) -> Result<(), Finding> {
+        if self.leaves.is_empty() {
+            return Err(Finding::NotUnderstood(format!("{what} is not understood by this version of the program")));
+        }
+        self.puzzle(format!("{what} is not understood by this version of the program; its signature was not checked"));
+        self.took(leaf, self.to.unwrap_or_default())
+    }
+
+    fn puzzle(&mut self, how: String) {
+        if self.not_understood.is_none() {
+            self.not_understood = Some(self.judgement(Finding::NotUnderstood(how)));
+        }
+    }
+
+    fn took(&mut self, leaf: Digest, ts: Timestamp) -> Result<(), Finding> {
+        self.leaves.push(leaf, ts)?;
+        self.from.get_or_insert(ts);
+        self.to = Some(ts);
+        Ok(())
+    }
+
+    /// Number, link and origin.
+    fn check_link(&mut self, frame: &Frame) -> Result<(), Finding> {
+        let size = self.size();
+        if frame.seq() != size {
+            let how = if frame.seq() > size { "an entry is missing before it" } else { "it stands here again" };
+            return Err(Fault::Seq.found(format!("entry {} stands where entry {size} belongs: {how}", frame.seq())));
+        }
+        if frame.prev() != self.leaves.last().unwrap_or(Digest::ZERO) {
+            return Err(Fault::Prev.found("it does not follow the entry before it: one of the two is not the original"));
+        }
+        match &self.origin {
+            None => {
+                if self.pins.vault.as_ref().is_some_and(|vault| *vault != frame.origin().vault) {
+                    return Err(Fault::Origin.found(format!("it is of the vault {}", frame.origin().vault)));
+                }
+                if let Some(asked) = self.pins.chain.as_ref().filter(|asked| **asked != frame.origin().chain) {
+                    let found = &frame.origin().chain;
+                    return Err(Finding::Unusable(format!("this is the chain {found}, but {asked} was asked for")));
+                }
+                self.origin = Some((frame.origin().clone(), frame.origin_text().to_owned()));
+            }
+            Some((origin, _)) if origin == frame.origin() => {}
+            Some((origin, _)) => {
+                let restored = Origin { restored: frame.origin().restored, ..origin.clone() };
+                if restored != *frame.origin() || frame.is_understood() {
+                    return Err(Fault::Origin.found(format!("it belongs to the chain {}", frame.origin_text())));
+                }
+                self.origin = Some((restored, frame.origin_text().to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The identity, and the audit key's certificate, life and signature.
+    fn check_key(&mut self, read: &Read) -> Result<(), Finding> {
+        if self.keys.is_none() {
+            let named = read.frame.identity();
+            let identity = match (&self.pins.identity, named) {
+                (Some(pinned), Some(named)) if *pinned != named => {
+                    return Err(Fault::Identity.found(format!(
+                        "the chain is of the vault {}, but the vault {} was pinned: it is another vault's, or a forgery",
+                        Aud::of_identity(&named.kid()),
+                        Aud::of_identity(&pinned.kid())
+                    )));
+                }
+                (Some(pinned), _) => pinned.clone(),
+                (None, Some(named)) => named,
+                (None, None) => return Err(Fault::Genesis.found("the first entry names no identity key")),
+            };
+            let aud = Aud::of_identity(&identity.kid());
+            if let Some(pinned) = self.pins.aud.as_ref().filter(|pinned| **pinned != aud) {
+                return Err(Fault::Identity.found(format!(
+                    "the chain is of the vault {aud}, but the vault {pinned} was pinned: it is another vault's, or a forgery"
+                )));
+            }
+            self.keys = Some(AuditKeys::new(identity));
+        }
+        match &mut self.keys {
+            Some(keys) => keys.check(read),
+            None => Ok(()),
+        }
+    }
+
+    fn check_time(&self, ts: Timestamp, holds: bool) -> Result<(), Finding> {
+        match self.to {
+            // A `clock_reset` is the one entry where time may fall; what is not understood may be like it.
+            Some(before) if ts < before && holds => {
+                Err(Fault::Time.found(format!("it is of {ts}, before the entry before it, which is of {before}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was pinned of this very entry.
+    fn check_pins(&mut self, frame: &Frame, leaf: Digest) -> Result<(), Finding> {
+        let seq = frame.seq();
+        if seq == 0 {
+            let pinned = self.pins.genesis.as_ref().and_then(|genesis| match &frame.origin().chain {
+                chain if *chain == ChainName::vault() => Some(genesis.vault),
+                chain if *chain == ChainName::operators() => Some(genesis.operators),
+                _ => None,
+            });
+            if pinned.is_some_and(|pinned| pinned != leaf) {
+                return Err(Fault::Genesis.found("the chain begins with another entry than the one that was pinned"));
+            }
+            self.open_receipts()?;
+        }
+        for seen in &self.pins.heads {
+            if seen.size == seq + 1 && seen.head != leaf {
+                return Err(Fault::Head.found(format!("its leaf is {leaf}, but {} was held for it", seen.head)));
+            }
+        }
+        for named in &self.receipts {
+            if named.entry.seq == seq && named.entry.leaf != leaf {
+                return Err(
+                    Fault::Receipt.found(format!("its leaf is {leaf}, but a receipt names {}", named.entry.leaf))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn open_receipts(&mut self) -> Result<(), Finding> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        for receipt in &self.pins.receipts {
+            let named = receipt.open(keys.identity()).map_err(|why| Finding::Unusable(why.to_string()))?;
+            self.receipts.push(named);
+        }
+        Ok(())
+    }
+
+    /// What the entry says, held against all that was said before.
+    fn understand(&mut self, entry: &Entry, leaf: Digest, opened: Option<&Opened>) -> Result<(), Finding> {
+        if let Body::Issue(issue) = &entry.body {
+            for (hdr, sealed) in self
+                .receipts
+                .iter()
+                .filter(|named| named.entry.seq == entry.seq)
+                .filter_map(|named| named.issued.as_ref())
+            {
+                if *hdr != issue.hdr || *sealed != issue.sealed {
+                    return Err(Fault::Receipt.found("its receipt says that something else was issued"));
+                }
+            }
+        }
+        if self.not_understood.is_some() {
+            return Ok(());
+        }
+        let place = Place { seq: entry.seq, ts: entry.ts, leaves: &self.leaves, opened };
+        let judged = match (&mut self.trail, &entry.body) {
+            (None, body) => match self.begin(body, entry.ts) {
+                Ok(trail) => {
+                    self.trail = Some(trail);
+                    Ok(())
+                }
+                Err(finding) => Err(finding),
+            },
+            (Some(_), Body::Checkpoint(_) | Body::ClockReset(_)) => Ok(()),
+            (Some(Trail::Agent(trail)), _) => trail.judge(entry, place),
+            (Some(Trail::Operators(trail)), Body::Command(command)) => trail.command(command, leaf, place),
+            (Some(Trail::Vault), body) if !matches!(body, Body::VaultGenesis(_)) => Ok(()),
+            _ => Err(Fault::Genesis.found("a chain has one genesis, at its beginning")),
+        };
+        match judged {
+            Err(Finding::NotUnderstood(how)) => self.puzzle(how),
+            Err(finding) => return Err(finding),
+            Ok(()) => {}
+        }
+        *self.kinds.entry(entry.body.kind().to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    /// The genesis of a chain.
+    fn begin(&self, body: &Body, ts: Timestamp) -> Result<Trail, Finding> {
+        let (Some(keys), Some((origin, _))) = (&self.keys, &self.origin) else {
+            return Err(Fault::Genesis.found("the first entry names no identity key"));
+        };
+        let identity = keys.identity().to_bytes();
+        let aud = Aud::of_identity(&keys.identity().kid());
+        let (named, salt, of_this_chain) = match body {
+            Body::Genesis(genesis) => {
+                (&genesis.identity, &genesis.salt, Some(&genesis.agent) == origin.chain.agent().as_ref())
+            }
+            Body::OperatorsGenesis(genesis) => (&genesis.identity, &genesis.salt, true),
+            Body::VaultGenesis(genesis) => {
+                (&genesis.identity, &genesis.salt, genesis.name == origin.vault && genesis.aud == aud)
+            }
+            _ => return Err(Fault::Genesis.found("the chain does not begin with its genesis")),
+        };
+        if named.0 != identity || salt.0.len() != 16 || !of_this_chain {
+            return Err(Fault::Genesis.found("its genesis is that of another chain"));
+        }
+        Ok(match body {
+            Body::Genesis(genesis) => {
+                Trail::Agent(Box::new(AgentTrail::begin(genesis, &aud, ts, self.pins, self.held)?))
+            }
+            Body::OperatorsGenesis(genesis) => {
+                Trail::Operators(Box::new(OperatorsTrail::begin(genesis, &aud, ts, self.held)?))
+            }
+            _ => Trail::Vault,
+        })
+    }
+
+    /// The last line has no LF: it is torn where it is not even whole JSON.
+    pub(super) fn last(&mut self, line: &[u8]) {
+        let torn = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err_and(|why| why.is_eof());
+        if torn && self.verdict.is_none() {
+            let (entry, line) = (self.size(), self.size() + 1);
+            let how = "the file breaks off inside this entry; what stands before it is intact".to_owned();
+            self.verdict = Some(Verdict::Torn { entry, line, how });
+        } else {
+            self.unended = true;
+            self.line(line);
+        }
+    }
+
+    /// What only the end of the chain can tell.
+    fn conclude(&mut self) -> Verdict {
+        let missing = self
+            .pins
+            .heads
+            .iter()
+            .map(|seen| seen.size)
+            .chain(self.receipts.iter().map(|named| named.entry.seq.saturating_add(1)))
+            .max()
+            .filter(|size| *size > self.size());
+        if self.leaves.is_empty() {
+            return Verdict::Unusable { how: "the file is empty".into() };
+        }
+        if let Some(held) = missing {
+            let fault = if self.pins.heads.iter().any(|seen| seen.size == held) { Fault::Head } else { Fault::Receipt };
+            return self.judgement(fault.found(format!(
+                "the chain ends here, but entry {} of it is held elsewhere: its end was cut off",
+                held - 1
+            )));
+        }
+        if let Some(puzzle) = self.not_understood.take() {
+            return puzzle;
+        }
+        match (self.pins.max_age, self.to) {
+            (Some((now, age)), Some(to)) if to.plus(age) < now => {
+                Verdict::Stale { how: format!("the newest entry is of {to}, more than {age} before {now}") }
+            }
+            _ => Verdict::Intact,
+        }
+    }
+
+    /// The verdict, after the last line.
+    fn decide(&mut self) -> Verdict {
+        let again = match &mut self.trail {
+            Some(Trail::Agent(trail)) => trail.again(),
+            Some(Trail::Operators(trail)) => trail.again(),
+            _ => Ok(None),
+        };
+        match (again, self.verdict.take()) {
+            // Whatever else was found is later: an entry whose repetition was found at once is not among these.
+            (Ok(Some((entry, finding))), _) => self.back_at(entry, finding),
+            (_, Some(verdict)) => verdict,
+            (Ok(None), None) => self.conclude(),
+            (Err(finding), None) => self.judgement(finding),
+        }
+    }
+
+    /// The verdict of a finding at an entry that was passed already. What was counted since says nothing any more.
+    fn back_at(&mut self, entry: u64, finding: Finding) -> Verdict {
+        if let Err(why) = self.leaves.cut(entry) {
+            return self.judgement(why.into());
+        }
+        self.to = self.leaves.newest();
+        (self.trail, self.not_understood) = (None, None);
+        self.kinds.clear();
+        self.judgement(finding)
+    }
+
+    /// The report, after the last line.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        let verdict = self.decide();
+        self.summary(verdict)
+    }
+
+    /// The report of `_operators`, with its commands where it is intact.
+    #[must_use]
+    pub fn finish_operators(mut self) -> (Report, Option<Commands>) {
+        let verdict = self.decide();
+        let report = self.summary(verdict);
+        let commands = match self.trail {
+            Some(Trail::Operators(trail)) if report.verdict == Verdict::Intact => Some(trail.into_commands()),
+            _ => None,
+        };
+        (report, commands)
+    }
+
+    /// The keys that the next lines, and what stands in them, are likely signed by.
+    pub(super) fn guesses(&self) -> Vec<Guess> {
+        let mut guesses: Vec<Guess> = self.keys.iter().flat_map(AuditKeys::guesses).collect();
+        match &self.trail {
+            Some(Trail::Agent(trail)) => guesses.extend(trail.guesses()),
+            Some(Trail::Operators(trail)) => guesses.extend(trail.guesses()),
+            _ => {}
+        }
+        guesses
+    }
+}
+
+fn malformed(why: &str) -> Finding {
+    Fault::Malformed.found(format!("the line is not an audit entry: {why}"))
+}
+
+/// A sentence that may quote what a forger wrote, on its way to a terminal: no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
