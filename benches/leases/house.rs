@@ -26,8 +26,8 @@ use nockvault::statement::request::{Common, Request, Seen};
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::secret::{SecretPut, SecretUse, intake_info};
 use nockvault::statement::session::{Close, Seal};
-use nockvault::store::Rules;
 use nockvault::store::sqlite::Sqlite;
+use nockvault::store::{Pace, Rules};
 use nockvault::time::{Clock, Seconds, SystemClock};
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::found::{self, Founding};
@@ -63,6 +63,7 @@ fn rules() -> Rules {
         leases_per_agent: 10_000_000,
         denials_per_minute: 1000,
         key_overlap: Seconds(600),
+        checkpoints: Pace::default(),
         deadline: Duration::from_secs(30),
     }
 }

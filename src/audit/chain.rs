@@ -8,6 +8,7 @@ use std::fmt;
 use super::certificate::{self, BadCert, Life, certify_key};
 use super::entry::{self, Body, Origin};
 use super::line::Draft;
+use super::tree::Tree;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::{Digest, leaf};
 use crate::crypto::signature::{PublicKey, SigningKey};
@@ -133,13 +134,22 @@ pub struct Head {
     pub ts: Timestamp,
     /// The audit key of the newest.
     pub kid: Option<Kid>,
+    /// The chain as a Merkle tree.
+    pub tree: Tree,
 }
 
 impl Head {
     /// A chain without entries.
     #[must_use]
     pub fn empty(vault: &VaultName, chain: &ChainName) -> Head {
-        Head { origin: entry::origin(vault, chain), size: 0, leaf: Digest::ZERO, ts: Timestamp::ZERO, kid: None }
+        Head {
+            origin: entry::origin(vault, chain),
+            size: 0,
+            leaf: Digest::ZERO,
+            ts: Timestamp::ZERO,
+            kid: None,
+            tree: Tree::default(),
+        }
     }
 
     /// The state as an agent holds it.
@@ -207,8 +217,9 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
     if line.len() > limit {
         return Err(NotAppended::TooLong { bytes: line.len(), limit });
     }
-    let next =
-        Head { origin: head.origin.clone(), size: head.size + 1, leaf: leaf(&line), ts, kid: Some(key.kid.clone()) };
+    let (leaf, mut tree) = (leaf(&line), head.tree.clone());
+    tree.push(leaf);
+    let next = Head { origin: head.origin.clone(), size: head.size + 1, leaf, ts, kid: Some(key.kid.clone()), tree };
     Ok((line, next))
 }
 
@@ -241,6 +252,7 @@ mod tests {
         let (one, two) = (Entry::read(&first).unwrap(), Entry::read(&second).unwrap());
         assert_eq!((one.seq, one.prev, two.seq, two.prev), (0, Digest::ZERO, 1, leaf(&first)));
         assert_eq!((head.size, head.leaf), (2, leaf(&second)));
+        assert_eq!(head.tree.root(), crate::crypto::hash::node(&leaf(&first), &leaf(&second)));
         assert_eq!(head.entry(), Some(EntryRef { leaf: leaf(&second), seq: 1 }));
         assert_eq!(one.origin, "prod/_vault");
         assert_eq!(empty().entry(), None);

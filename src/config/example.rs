@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::limits::Limits;
+use super::limits::{CHECKPOINTS, Limit, Limits};
 
 /// The daemon's name where the file gives none.
 pub const NODE: &str = "node1";
@@ -121,12 +121,20 @@ level = {level}
         key = quoted(&places.key),
         level = quoted(LEVEL),
     );
-    for limit in Limits::TABLE {
-        comment(&mut text, limit.text);
+    numbers(&mut text, Limits::TABLE);
+    text.push_str(
+        "\n[checkpoints]\n# What the vault signs of each chain, for others to keep: nothing before a checkpoint can be rewritten.\n",
+    );
+    numbers(&mut text, &CHECKPOINTS);
+    text
+}
+
+fn numbers(text: &mut String, rows: &[Limit]) {
+    for limit in rows {
+        comment(text, limit.text);
         // A String takes every write.
         let _ = writeln!(text, "{} = {}", limit.name, limit.default);
     }
-    text
 }
 
 /// A TOML text, escaped as the format asks.

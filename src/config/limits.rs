@@ -95,3 +95,20 @@ limits! {
     /// For how many seconds a stopping daemon waits for the requests in hand.
     drain_s = 15, 1..=600;
 }
+
+/// The numbers of `[checkpoints]`.
+pub(super) static CHECKPOINTS: [Limit; 2] = [
+    Limit {
+        name: "every_entries",
+        text: "A chain gets a checkpoint after so many entries behind its newest one.",
+        default: 1000,
+        range: 1..=1_000_000_000,
+    },
+    Limit {
+        name: "every_s",
+        text: "Or so many seconds after the first entry behind its newest one, whichever comes first; and when the daemon \
+               stops.",
+        default: 300,
+        range: 1..=86_400,
+    },
+];

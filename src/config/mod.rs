@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use example::{NODE, Places, example};
+use limits::CHECKPOINTS;
 pub use limits::{Limit, Limits};
 pub use reader::{Fault, Faults};
 use reader::{Found, Reader, Section};
@@ -22,7 +23,7 @@ use toml::de::DeTable;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::id::VaultName;
-use crate::store::Rules;
+use crate::store::{Pace, Rules};
 use crate::time::Seconds;
 use crate::vault;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub log: Log,
     /// The `iss` of tokens; the vault's id where none is set.
     pub issuer: Option<String>,
+    /// When chains get a checkpoint.
+    pub checkpoints: Pace,
 }
 
 /// `[vault]`.
@@ -140,6 +143,7 @@ impl Config {
             leases_per_agent: limits.leases_per_agent,
             denials_per_minute: limits.denials_per_minute,
             key_overlap: Seconds(limits.key_overlap_s),
+            checkpoints: self.checkpoints,
             deadline: Duration::from_millis(limits.commit_deadline_ms),
         };
         vault::Limits {
@@ -181,6 +185,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     let limits = read_limits(reader.section("limits"));
     let log = log(reader.section("log"));
     let issuer = issuer(reader.section("jwt"));
+    let checkpoints = checkpoints(reader.section("checkpoints"));
     Some(Config {
         vault: vault?,
         agents: agents?,
@@ -191,6 +196,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
         limits,
         log,
         issuer,
+        checkpoints,
     })
 }
 
@@ -338,4 +344,10 @@ fn issuer(mut section: Section<'_, '_>) -> Option<String> {
     });
     section.finish();
     issuer.map(|found| found.value)
+}
+
+fn checkpoints(mut section: Section<'_, '_>) -> Pace {
+    let [entries, after] = CHECKPOINTS.each_ref().map(|limit| section.limit(limit));
+    section.finish();
+    Pace { entries, after: Seconds(after) }
 }

@@ -97,8 +97,38 @@ pub struct Rules {
     pub denials_per_minute: u64,
     /// For how long an old key is accepted beside its successor.
     pub key_overlap: Seconds,
+    /// When checkpoints are due.
+    pub checkpoints: Pace,
     /// How long a verb may wait before it fails.
     pub deadline: std::time::Duration,
+}
+
+/// When a chain is due for its next checkpoint: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// So many entries after the newest checkpoint.
+    pub entries: u64,
+    /// So long after the first entry behind the newest checkpoint.
+    pub after: Seconds,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { entries: 1000, after: Seconds(300) }
+    }
+}
+
+/// A chain's newest checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Its entry, and the size that the note speaks of.
+    pub seq: u64,
+    /// The signed note.
+    pub note: String,
+    /// The certificate of the checkpoint key.
+    pub cert: Embedded,
+    /// The signature lines of witnesses, without LF.
+    pub cosigned: Vec<String>,
 }
 
 /// What there is to know about a key identifier before anything is verified.
@@ -567,6 +597,29 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn listed(&self, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
+
+    // --- checkpoints and proofs
+
+    /// Chains that are due for a checkpoint at `now`, longest due first; with the end of time for `now`, all that have an
+    /// entry behind their newest. Found by an index.
+    async fn checkpoints_due(&self, now: Timestamp, limit: u64) -> Result<Vec<ChainName>, Failure>;
+    /// The newest checkpoint of a chain; none where there is none yet.
+    async fn newest_checkpoint(&self, chain: &ChainName) -> Result<Option<Noted>, Failure>;
+    /// Keeps signature lines of witnesses with the checkpoint of this size, besides those that it has. Whether they are
+    /// good is for the caller.
+    async fn cosign(&self, chain: &ChainName, size: u64, lines: &[String]) -> Result<(), Failure>;
+    /// The proof that an entry stands in the chain's tree of this size (RFC 9162 section 2.1.3); none where the chain has
+    /// no such entry or size. It costs some hundred look-ups at any length.
+    async fn inclusion(&self, chain: &ChainName, seq: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure>;
+    /// The proof that the chain's tree of the size `old` is the beginning of that of `size` (RFC 9162 section 2.1.4); none
+    /// where the chain has no such size.
+    async fn consistency(&self, chain: &ChainName, old: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure>;
+    /// Sets a chain aside because it does not verify: nothing is decided by it and nothing appended to it from here on.
+    /// Held in memory: the next start looks for itself.
+    fn quarantine(&self, chain: &ChainName, why: &str);
+
+    // --- the vault's keys, and figures
+
     /// Keeps a new certificate for one of the vault's own keys, the one that it names.
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure>;
     /// The keys for tokens after the first, which [`VaultKeys`] holds; the newest last.

@@ -32,7 +32,7 @@ use nockvault::statement::role::RoleCreate;
 use nockvault::statement::session::{Hello, Seal};
 use nockvault::statement::{self, VERSION};
 use nockvault::store::sqlite::{OpenFault, Sqlite};
-use nockvault::store::{Carried, Event, Failure, Issuance, Order, Rules, Store, VaultKeys};
+use nockvault::store::{Carried, Event, Failure, Issuance, Order, Pace, Rules, Store, VaultKeys};
 use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::vault::found::{self, Founder};
 use rusqlite::Connection;
@@ -49,6 +49,7 @@ pub(crate) const RULES: Rules = Rules {
     leases_per_agent: 50,
     denials_per_minute: 3,
     key_overlap: Seconds(600),
+    checkpoints: Pace { entries: 1000, after: Seconds(300) },
     deadline: Duration::from_secs(20),
 };
 

@@ -34,8 +34,8 @@ use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::reply::{Denied, Described, Executed, Reply};
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::secret::{SecretPut, SecretUse, intake_info};
-use nockvault::store::Rules;
 use nockvault::store::sqlite::{OpenFault, Sqlite};
+use nockvault::store::{Pace, Rules};
 use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::found::{self, Founding};
@@ -64,6 +64,8 @@ pub fn rules() -> Rules {
         leases_per_agent: 1000,
         denials_per_minute: 100_000,
         key_overlap: Seconds(600),
+        // Later than any of these tests looks.
+        checkpoints: Pace { entries: u64::MAX, after: Seconds(3_650 * 86_400) },
         deadline: Duration::from_secs(30),
     }
 }

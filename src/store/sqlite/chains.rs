@@ -3,12 +3,15 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::super::Pace;
 use super::rows::{ChainId, Covered, Packed, digest, maybe_time, parsed, time};
 use crate::audit::chain::Head;
+use crate::audit::tree::Tree;
 use crate::crypto::hash::Digest;
 use crate::id::{ChainName, VaultName};
 use crate::seal::at_rest::{Mac, Ring};
 use crate::statement::request::Seen;
+use crate::time::Timestamp;
 
 /// A chain's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +29,15 @@ pub(super) struct Chain {
     pub(super) sessions: u64,
     /// Live leases.
     pub(super) leases: u64,
+    /// The `seq` of the newest checkpoint.
+    pub(super) noted: Option<u64>,
+    /// When the next checkpoint is due; none where nothing follows the newest.
+    pub(super) due: Option<Timestamp>,
     pub(super) mac: Mac,
 }
 
 impl Chain {
-    fn covered(&self) -> Covered {
+    fn covered(&self, layout: Layout) -> Covered {
         let packed = Packed::default()
             .number(self.id as u64)
             .number(self.head.size)
@@ -42,12 +49,26 @@ impl Chain {
             .bytes(self.uses.as_bytes())
             .number(self.sessions)
             .number(self.leases);
+        let packed = match layout {
+            Layout::BeforeTrees => packed,
+            Layout::Present => packed.bytes(&self.peaks()).maybe(self.noted).maybe(self.due.map(|due| due.0)),
+        };
         Covered::new("chains", self.name.as_str(), packed)
     }
 
     /// Whether the row is ours.
     pub(super) fn verify(&self, ring: &Ring) -> bool {
-        self.covered().verify(ring, &self.mac)
+        self.verify_in(Layout::Present, ring)
+    }
+
+    /// Whether the row is ours, in this layout.
+    pub(super) fn verify_in(&self, layout: Layout, ring: &Ring) -> bool {
+        self.covered(layout).verify(ring, &self.mac)
+    }
+
+    /// The roots of the tree's complete subtrees, side by side.
+    fn peaks(&self) -> Vec<u8> {
+        self.head.tree.peaks().iter().flat_map(|peak| *peak.as_bytes()).collect()
     }
 
     /// Whether the lines end where the row says, with the line that it says. The rest is for a verifier.
@@ -69,11 +90,26 @@ impl Chain {
         }
     }
 
+    /// Remembers when the next checkpoint is due, after an entry that is one or is not.
+    pub(super) fn grew(&mut self, checkpoint: bool, pace: Pace) {
+        if checkpoint {
+            (self.noted, self.due) = (self.head.size.checked_sub(1), None);
+            return;
+        }
+        let behind = self.head.size - self.noted.map_or(0, |seq| seq + 1);
+        let ts = self.head.ts;
+        self.due = match self.due {
+            _ if behind >= pace.entries => Some(ts),
+            None => Some(Timestamp(ts.plus(pace.after).0.min(i64::MAX as u64))),
+            due => due,
+        };
+    }
+
     /// Writes the row anew, with its MAC.
     pub(super) fn write(&mut self, conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
-        self.mac = self.covered().mac(ring);
+        self.mac = self.covered(Layout::Present).mac(ring);
         let sql = "UPDATE chains SET size = ?2, leaf = ?3, ts = ?4, kid = ?5, deciding = ?6, deciders = ?7, uses = ?8,
-                   sessions = ?9, leases = ?10, mac = ?11 WHERE id = ?1";
+                   sessions = ?9, leases = ?10, mac = ?11, tree = ?12, noted = ?13, due = ?14 WHERE id = ?1";
         conn.prepare_cached(sql)?.execute(params![
             self.id,
             self.head.size,
@@ -86,8 +122,47 @@ impl Chain {
             self.sessions,
             self.leases,
             self.mac.to_bytes(),
+            self.peaks(),
+            self.noted,
+            self.due.map(|due| due.0),
         ])?;
         Ok(())
+    }
+
+    /// Writes what a migration to a version before trees changes: the digest of the deciding rows, and the MAC.
+    pub(super) fn write_before_trees(&mut self, conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
+        self.mac = self.covered(Layout::BeforeTrees).mac(ring);
+        let sql = "UPDATE chains SET deciders = ?2, mac = ?3 WHERE id = ?1";
+        conn.execute(sql, params![self.id, self.deciders.as_bytes(), self.mac.to_bytes()])?;
+        Ok(())
+    }
+}
+
+/// The version of the database from which on chains are trees.
+pub(super) const TREES: usize = 5;
+
+/// What the rows of chains hold, by the version of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Before version 5: no tree, no checkpoints.
+    BeforeTrees,
+    /// As this program writes them.
+    Present,
+}
+
+impl Layout {
+    /// How a row is looked for by its chain's name; what a layout lacks stands as it is in a chain that has none.
+    fn select(self) -> &'static str {
+        match self {
+            Layout::BeforeTrees => {
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, x'', NULL, NULL
+                 FROM chains WHERE name = ?1"
+            }
+            Layout::Present => {
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due
+                 FROM chains WHERE name = ?1"
+            }
+        }
     }
 }
 
@@ -105,6 +180,8 @@ pub(super) fn begin(conn: &Connection, ring: &Ring, vault: &VaultName, name: &Ch
         uses: Digest::ZERO,
         sessions: 0,
         leases: 0,
+        noted: None,
+        due: None,
         mac: Mac::from_slice(&[0; 40]).expect("40 bytes are a MAC"),
     };
     chain.write(conn, ring)?;
@@ -122,12 +199,22 @@ fn read(row: &Row<'_>, vault: &VaultName) -> rusqlite::Result<Option<Chain>> {
             Err(_) => return Ok(None),
         },
     };
+    let size = row.get(2)?;
+    // Peaks that do not fit the size are none of ours, which the row's MAC then says: no such row was ever covered.
+    let tree = tree(size, row.get_ref(12)?.as_blob()?).unwrap_or_default();
     let empty = Head::empty(vault, &name);
-    let head = Head { size: row.get(2)?, leaf: digest(row, 3)?, ts: time(row, 4)?, kid, ..empty };
+    let head = Head { size, leaf: digest(row, 3)?, ts: time(row, 4)?, kid, tree, ..empty };
     let deciding = maybe_time(row, 6)?.map(|seq| seq.0);
     let (deciders, uses) = (digest(row, 7)?, digest(row, 8)?);
     let (sessions, leases) = (row.get(9)?, row.get(10)?);
-    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, mac }))
+    let (noted, due) = (maybe_time(row, 13)?.map(|seq| seq.0), maybe_time(row, 14)?);
+    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, noted, due, mac }))
+}
+
+fn tree(size: u64, peaks: &[u8]) -> Option<Tree> {
+    let (peaks, rest) = peaks.as_chunks();
+    let tree = Tree::of(size, peaks.iter().map(|peak| Digest::from_bytes(*peak)).collect())?;
+    rest.is_empty().then_some(tree)
 }
 
 /// What a look for a chain finds.
@@ -143,9 +230,17 @@ pub(super) enum Found {
 
 /// The row of a chain.
 pub(super) fn find(conn: &Connection, vault: &VaultName, name: &ChainName) -> rusqlite::Result<Found> {
-    let sql = "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac FROM chains
-               WHERE name = ?1";
-    let found = conn.prepare_cached(sql)?.query_row([name.as_str()], |row| read(row, vault)).optional();
+    find_in(Layout::Present, conn, vault, name)
+}
+
+/// The row of a chain, in this layout.
+pub(super) fn find_in(
+    layout: Layout,
+    conn: &Connection,
+    vault: &VaultName,
+    name: &ChainName,
+) -> rusqlite::Result<Found> {
+    let found = conn.prepare_cached(layout.select())?.query_row([name.as_str()], |row| read(row, vault)).optional();
     Ok(match found {
         Ok(None) => Found::Nothing,
         Ok(Some(Some(chain))) => Found::Row(Box::new(chain)),
@@ -172,6 +267,29 @@ fn at(chain: ChainId, seq: u64) -> i64 {
 pub(super) fn leaf_at(conn: &Connection, chain: ChainId, seq: u64) -> rusqlite::Result<Option<Digest>> {
     let mut statement = conn.prepare_cached("SELECT leaf FROM lines WHERE at = ?1")?;
     statement.query_row([at(chain, seq)], |row| digest(row, 0)).optional()
+}
+
+/// One line.
+pub(super) fn line_at(conn: &Connection, chain: ChainId, seq: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    let Some(at) = (seq < LONGEST).then(|| at(chain, seq)) else { return Ok(None) };
+    conn.prepare_cached("SELECT line FROM lines WHERE at = ?1")?.query_row([at], |row| row.get(0)).optional()
+}
+
+/// The leaves of a chain from `from` up to before `to`, in order.
+pub(super) fn leaves(
+    conn: &Connection,
+    chain: ChainId,
+    from: u64,
+    to: u64,
+    mut each: impl FnMut(Digest) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare_cached("SELECT leaf FROM lines WHERE at >= ?1 AND at < ?2 ORDER BY at")?;
+    // The end of the longest chain is where the next one's lines begin.
+    let mut rows = statement.query([at(chain, from), at(chain, from) + (to - from) as i64])?;
+    while let Some(row) = rows.next()? {
+        each(digest(row, 0)?)?;
+    }
+    Ok(())
 }
 
 /// Stores one line. A line that stands there already is a constraint's violation.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::super::{Founding, KeptKey, VaultKeys};
-use super::chains::{self, Found};
+use super::chains::{self, Found, Layout, TREES};
 use super::files::Files;
 use super::rows;
 use super::schema::{self, Access, VERSION};
@@ -187,8 +187,11 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     let id = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
     let mut reading = rows::Reading::new(conn, ring);
     let (name, aud, epochs, floor) = reading.vault(id, from)?.ok_or_else(broken)?;
-    let Found::Row(mut chain) = chains::find(conn, &name, &ChainName::vault())? else { return Err(broken()) };
-    if !chain.verify(ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
+    let layout = if to < TREES { Layout::BeforeTrees } else { Layout::Present };
+    let Found::Row(mut chain) = chains::find_in(layout, conn, &name, &ChainName::vault())? else {
+        return Err(broken());
+    };
+    if !chain.verify_in(layout, ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
         return Err(broken());
     }
     let row = rows::vault(id, (&name, &aud, epochs, floor), to);
@@ -196,7 +199,10 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     conn.execute("UPDATE vault SET mac = ?2 WHERE chain = ?1", params![id, mac.to_bytes()])?;
     reading.macs.put(&row, mac);
     chain.deciders = reading.macs.digest();
-    Ok(chain.write(conn, ring)?)
+    match layout {
+        Layout::BeforeTrees => Ok(chain.write_before_trees(conn, ring)?),
+        Layout::Present => Ok(chain.write(conn, ring)?),
+    }
 }
 
 /// The vault's keys.

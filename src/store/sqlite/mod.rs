@@ -5,6 +5,7 @@
 //! - `reader`: connections that only read
 //! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
 //!   them is kept in memory
+//! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
 //! - `leases`, `requests`, `orders`, `due`, `reads`, `lists`: the verbs
 //!
 //! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
@@ -16,6 +17,7 @@
 //! reads stays sealed.
 
 mod chains;
+mod checkpoints;
 mod due;
 mod files;
 mod founding;
@@ -36,6 +38,7 @@ mod takebacks;
 mod tests;
 mod ticket;
 mod token_keys;
+mod trees;
 mod tx;
 mod undo;
 mod verbs;
@@ -57,7 +60,7 @@ use self::tx::Tx;
 use self::views::Views;
 use self::writer::{Condition, Queue, Verb, Waiting, Weight, Writer};
 use super::changes::Announcer;
-use super::{Failure, Founding, Rules, VaultKeys};
+use super::{Failure, Founding, Pace, Rules, VaultKeys};
 use crate::crypto::signature::PublicKey;
 use crate::entropy::Entropy;
 use crate::id::{Aud, LeaseId, VaultName};
@@ -174,6 +177,7 @@ const NO_REQUESTS: Rules = Rules {
     leases_per_agent: 0,
     denials_per_minute: 0,
     key_overlap: Seconds(0),
+    checkpoints: Pace { entries: 1000, after: Seconds(300) },
     deadline: Duration::ZERO,
 };
 

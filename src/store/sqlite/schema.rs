@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{OpenFault, founding, leases};
+use super::{OpenFault, founding, leases, trees};
 use crate::seal::at_rest::Ring;
 
 /// Marks the file as a NockVault store: "NkVt".
@@ -23,6 +23,7 @@ const MIGRATIONS: &[Step] = &[
     (TOKENS, |_, _| Ok(())),
     // From here on the vault's own row covers the version.
     ("", |_, _| Ok(())),
+    (TREES, trees::build_all),
 ];
 
 /// The version of this program's databases.
@@ -240,6 +241,29 @@ CREATE TABLE newest (
     chain INTEGER NOT NULL REFERENCES chains (id),
     version INTEGER NOT NULL,
     mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Chains as Merkle trees, and their checkpoints. `tree` holds the roots of a chain's complete subtrees, largest first;
+/// `noted` is the `seq` of the newest checkpoint, `due` when the next one is. `nodes` holds the roots of complete subtrees
+/// of 2^8, 2^16 and 2^24 leaves, by which proofs are made without a scan.
+const TREES: &str = "
+ALTER TABLE chains ADD COLUMN tree BLOB NOT NULL DEFAULT x'';
+ALTER TABLE chains ADD COLUMN noted INTEGER;
+ALTER TABLE chains ADD COLUMN due INTEGER;
+CREATE INDEX chains_due ON chains (due) WHERE due IS NOT NULL;
+CREATE TABLE nodes (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    level INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (chain, level, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cosigned (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    size INTEGER NOT NULL,
+    lines TEXT NOT NULL,
+    PRIMARY KEY (chain, size)
 ) STRICT, WITHOUT ROWID;
 ";
 

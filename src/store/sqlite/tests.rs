@@ -10,6 +10,7 @@ use super::super::{Event, Store};
 use super::*;
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{Body, Entry};
+use crate::audit::tree::{self, Tree};
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, SigningKey};
 use crate::entropy::SeededEntropy;
@@ -221,7 +222,13 @@ async fn a_secret_of_before_newest_versions_were_rows_goes_on() {
     assert_eq!(newest().await, None);
 }
 
-/// What takes the tables back to those of the first version, which had no MACs on leases.
+/// What takes the tables back to those of the fourth version, which had no trees.
+const FOURTH: &str = "
+DROP TABLE nodes; DROP TABLE cosigned; DROP INDEX chains_due;
+ALTER TABLE chains DROP COLUMN tree; ALTER TABLE chains DROP COLUMN noted; ALTER TABLE chains DROP COLUMN due;
+PRAGMA user_version = 4;";
+
+/// What takes them from there to those of the first version, which had no MACs on leases.
 const FIRST: &str = "
 DROP TABLE takebacks; DROP TABLE token_keys; DROP TABLE newest;
 ALTER TABLE secrets DROP COLUMN used; ALTER TABLE secrets DROP COLUMN expires;
@@ -240,21 +247,101 @@ async fn a_database_of_the_first_version_is_brought_on_and_keeps_its_leases() {
     first.write(Weight::Gives, None, move |tx| with_lease(tx, &made)).await.unwrap();
     drop(first);
 
-    let (data, entropy) = (folder.path().join("data"), Arc::new(SeededEntropy::new(9)));
-    let root = RootKey::generate(&*entropy);
-    let mut conn = schema::connect(&data.join("vault.db"), Access::Write).unwrap();
-    let ring = founding::ring(&conn, &root).unwrap();
-    conn.execute_batch(FIRST).unwrap();
-    founding::cover_version(&conn, &ring, schema::VERSION, 1).unwrap();
+    let mut older = Older::of(folder.path());
+    older.conn.execute_batch(FIRST).unwrap();
+    founding::cover_version(&older.conn, &older.ring, 4, 1).unwrap();
     // It is what its own row says, and nothing else.
-    assert!(matches!(founding::cover_version(&conn, &ring, 4, 5), Err(OpenFault::Broken(_))));
-    assert_eq!(schema::version(&conn).unwrap(), 1);
-    schema::migrate(&mut conn, &ring, 1).unwrap();
-    drop(conn);
-
-    let clock = Arc::new(ManualClock::at(NOW));
-    let rules = Rules { deadline: Duration::from_secs(20), ..NO_REQUESTS };
-    let (store, _) = Sqlite::open(&data, &root, rules, clock, entropy).unwrap();
+    assert!(matches!(founding::cover_version(&older.conn, &older.ring, 4, 5), Err(OpenFault::Broken(_))));
+    assert_eq!(schema::version(&older.conn).unwrap(), 1);
+    schema::migrate(&mut older.conn, &older.ring, 1).unwrap();
+    let store = older.opened();
     assert_eq!(store.lease(&lease).await.unwrap().unwrap().state, State::Live);
     assert!(store.census().await.unwrap().quarantined.is_empty());
+}
+
+/// A database of the fourth version.
+struct Older {
+    conn: rusqlite::Connection,
+    ring: Ring,
+    root: RootKey,
+    data: PathBuf,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Older {
+    /// Out of one of the present version.
+    fn of(folder: &Path) -> Older {
+        let (data, entropy) = (folder.join("data"), Arc::new(SeededEntropy::new(9)));
+        let root = RootKey::generate(&*entropy);
+        let conn = schema::connect(&data.join("vault.db"), Access::Write).unwrap();
+        let ring = founding::ring(&conn, &root).unwrap();
+        for name in chains::names(&conn).unwrap().into_iter().flatten() {
+            let chains::Found::Row(mut chain) = chains::find(&conn, &"prod".parse().unwrap(), &name).unwrap() else {
+                panic!("{name} is there")
+            };
+            chain.write_before_trees(&conn, &ring).unwrap();
+        }
+        conn.execute_batch(FOURTH).unwrap();
+        founding::cover_version(&conn, &ring, schema::VERSION, 4).unwrap();
+        Older { conn, ring, root, data, entropy }
+    }
+
+    fn opened(self) -> Sqlite {
+        drop(self.conn);
+        let clock = Arc::new(ManualClock::at(NOW));
+        let rules = Rules { deadline: Duration::from_secs(20), ..NO_REQUESTS };
+        Sqlite::open(&self.data, &self.root, rules, clock, self.entropy).unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_trees_gets_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = store(folder.path(), Duration::from_secs(20)).await;
+    older.write(Weight::Gives, None, move |tx| with_lease(tx, &LeaseId::new(NOW.0, [7; 10]))).await.unwrap();
+    let many = older.write(Weight::Ends, None, |tx| {
+        for _ in 0..700 {
+            due::event(tx, &Event::Epoch, None)?;
+        }
+        Ok(())
+    });
+    many.await.unwrap();
+    let name = ChainName::vault();
+    let before = proofs(&older, &name).await;
+    drop(older);
+    let older = Older::of(folder.path());
+    let changed = older.conn.execute("UPDATE chains SET leases = 7 WHERE name = 'kit'", []).unwrap();
+    assert_eq!(changed, 1);
+    let store = older.opened();
+    assert_eq!(proofs(&store, &name).await, before);
+    let due = store.checkpoints_due(NOW, 10).await.unwrap();
+    assert_eq!(due.iter().map(ChainName::as_str).collect::<Vec<_>>(), ["_vault", "_operators"]);
+    assert_eq!(store.census().await.unwrap().quarantined, ["kit".parse().unwrap()]);
+}
+
+/// Proofs in a chain of 702 entries, each held against the lines themselves.
+async fn proofs(store: &Sqlite, chain: &ChainName) -> Vec<Vec<Digest>> {
+    let lines = store.lines(chain, 0, 1000, usize::MAX).await.unwrap().unwrap().lines;
+    let leaves: Vec<Digest> = lines.iter().map(|line| crate::crypto::hash::leaf(line)).collect();
+    let root = |size: usize| {
+        let mut tree = Tree::default();
+        leaves[..size].iter().for_each(|leaf| tree.push(*leaf));
+        tree.root()
+    };
+    assert_eq!(leaves.len(), 702);
+    let mut all = Vec::new();
+    for (seq, size) in [(0, 1), (0, 702), (255, 256), (300, 700), (701, 702), (511, 640)] {
+        let path = store.inclusion(chain, seq, size).await.unwrap().unwrap();
+        tree::verify_inclusion(&leaves[seq as usize], seq, size, &path, &root(size as usize)).unwrap();
+        all.push(path);
+    }
+    for (old, size) in [(1, 702), (256, 702), (300, 511), (700, 701)] {
+        let path = store.consistency(chain, old, size).await.unwrap().unwrap();
+        tree::verify_consistency(old, &root(old as usize), size, &root(size as usize), &path).unwrap();
+        all.push(path);
+    }
+    assert_eq!(store.inclusion(chain, 5, 703).await.unwrap(), None);
+    assert_eq!(store.inclusion(chain, 5, 5).await.unwrap(), None);
+    assert_eq!(store.consistency(chain, 6, 5).await.unwrap(), None);
+    all
 }

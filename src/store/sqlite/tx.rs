@@ -11,7 +11,7 @@ use super::rows::{self, ChainId, Covered};
 use super::schema::VERSION;
 use super::stop::{Stop, is_constraint};
 use super::views::{AgentFacts, Facts, Held, OperatorFacts, VaultFacts, View};
-use super::{Shared, chains};
+use super::{Shared, chains, trees};
 use crate::audit::chain::{AuditKey, NotAppended, append};
 use crate::audit::entry::{Body, By};
 use crate::base64url;
@@ -119,7 +119,8 @@ impl<'a> Tx<'a> {
         if seq >= chains::LONGEST {
             return Err(Stop::Broken(format!("the chain {} is full", held.chain.name)));
         }
-        let (line, head) = append(&held.chain.head, key, &body.into(), self.now).map_err(|why| match why {
+        let body = body.into();
+        let (line, head) = append(&held.chain.head, key, &body, self.now).map_err(|why| match why {
             NotAppended::TooLong { limit, .. } => Stop::Denied(
                 Denial::new(Reason::Oversize).limit(limit as u64).detail("its audit entry would be too long"),
             ),
@@ -131,8 +132,10 @@ impl<'a> Tx<'a> {
             }
             error.into()
         })?;
+        trees::grow(self.conn, held.chain.id, &held.chain.head.tree, head.leaf)?;
         self.newest = self.newest.max(head.ts);
         held.chain.head = head;
+        held.chain.grew(matches!(body, Body::Checkpoint(_)), self.shared.rules.checkpoints);
         Ok(EntryRef { leaf: held.chain.head.leaf, seq })
     }
 

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::super::{
     Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
-    Order, Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
+    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, due, founding, intents, listed, lists, reads, token_keys, undo};
+use super::{Sqlite, checkpoints, due, founding, intents, listed, lists, reads, token_keys, trees, undo};
 use crate::audit::chain::AuditKey;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
@@ -288,6 +288,34 @@ impl Store for Sqlite {
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
         let chain = chain.clone();
         self.read(move |at| lists::lines(at, &chain, from, limit, bytes)).await
+    }
+
+    async fn checkpoints_due(&self, now: Timestamp, limit: u64) -> Result<Vec<ChainName>, Failure> {
+        self.read(move |at| checkpoints::due(at, now, limit)).await
+    }
+
+    async fn newest_checkpoint(&self, chain: &ChainName) -> Result<Option<Noted>, Failure> {
+        let chain = chain.clone();
+        self.read(move |at| checkpoints::newest(at, &chain)).await
+    }
+
+    async fn cosign(&self, chain: &ChainName, size: u64, lines: &[String]) -> Result<(), Failure> {
+        let (chain, lines) = (chain.clone(), lines.to_vec());
+        self.write(Weight::Gives, None, move |tx| checkpoints::cosign(tx, &chain, size, &lines)).await
+    }
+
+    async fn inclusion(&self, chain: &ChainName, seq: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure> {
+        let chain = chain.clone();
+        self.read(move |at| trees::inclusion(at, &chain, seq, size)).await
+    }
+
+    async fn consistency(&self, chain: &ChainName, old: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure> {
+        let chain = chain.clone();
+        self.read(move |at| trees::consistency(at, &chain, old, size)).await
+    }
+
+    fn quarantine(&self, chain: &ChainName, why: &str) {
+        self.shared.views.set_aside(chain, why);
     }
 
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure> {
