@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use crate::audit::chain::AuditKey;
+use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::{Embedded, Envelope};
@@ -600,6 +600,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- checkpoints and proofs
 
+    /// Appends a checkpoint of all that the chain has; none where it has nothing, or its newest entry is one already.
+    /// Durable when it returns: the entry, and with it the note.
+    async fn checkpoint(&self, chain: &ChainName, key: Arc<CheckpointKey>) -> Result<Option<EntryRef>, Failure>;
     /// Chains that are due for a checkpoint at `now`, longest due first; with the end of time for `now`, all that have an
     /// entry behind their newest. Found by an index.
     async fn checkpoints_due(&self, now: Timestamp, limit: u64) -> Result<Vec<ChainName>, Failure>;

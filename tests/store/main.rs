@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod bounds;
+mod checkpoints;
 mod files;
 mod forged;
 mod kept;

@@ -173,6 +173,14 @@ impl World {
         (self.store, self.keys) = (Some(Arc::new(store)), keys);
     }
 
+    /// What somebody does to the file while no daemon runs, who can write it and lacks the root key; then the next begins.
+    pub(crate) fn shut_and(&mut self, act: impl FnOnce(&Connection)) {
+        self.shut();
+        act(&self.intruder());
+        let (store, keys) = open(self.folder.path(), self.rules, &self.clock, &self.entropy).unwrap();
+        (self.store, self.keys) = (Some(Arc::new(store)), keys);
+    }
+
     /// A connection of somebody who can write the file and lacks the root key.
     pub(crate) fn intruder(&self) -> Connection {
         let intruder = Connection::open(data_dir(self.folder.path()).join("vault.db")).unwrap();

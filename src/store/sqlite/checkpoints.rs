@@ -1,4 +1,4 @@
-//! Checkpoints: which chains are due for one, the newest, and what witnesses signed beside it.
+//! Checkpoints: the entries, which chains are due for one, the newest, and what witnesses signed beside it.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,9 +8,13 @@ use super::reader::Instant;
 use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
+use crate::audit;
+use crate::audit::certificate::Life;
+use crate::audit::chain::CheckpointKey;
 use crate::audit::entry::{Body, Checkpoint, Entry};
 use crate::denial::{Denial, Reason};
 use crate::id::ChainName;
+use crate::statement::reply::EntryRef;
 use crate::time::Timestamp;
 
 /// The most lines of witnesses that one checkpoint keeps, and the longest of them.
@@ -29,6 +33,26 @@ pub(super) fn due(at: Instant<'_>, now: Timestamp, limit: u64) -> Result<Vec<Cha
         due.extend(name.filter(|name| !at.shared.views.is_aside(name)));
     }
     Ok(due)
+}
+
+/// Appends a checkpoint of all that stands in the chain. Note, entry and what the chain's row says of them are one
+/// transaction: a crash leaves all of it or nothing.
+pub(super) fn append(tx: &mut Tx<'_>, name: &ChainName, key: &CheckpointKey) -> Result<Option<EntryRef>, Stop> {
+    let Some(mut held) = tx.look(name)? else { return Ok(None) };
+    let head = &held.chain.head;
+    if head.size == 0 || held.chain.noted == head.size.checked_sub(1) {
+        return Ok(None);
+    }
+    let ts = tx.stamp(&held);
+    if !key.life().holds(ts) {
+        let Life { nbf, exp } = key.life();
+        return Err(Stop::Broken(format!("the checkpoint key is good from {nbf} to {exp}, and the entry is of {ts}")));
+    }
+    let note = audit::checkpoint::Checkpoint::of(&head.origin, &head.tree).sign(key.key());
+    let tree = head.tree.peaks().to_vec();
+    let entry = tx.append(&mut held, Checkpoint { cert: key.cert().clone(), note, tree })?;
+    tx.keep(held);
+    Ok(Some(entry))
 }
 
 /// The newest checkpoint of a chain.

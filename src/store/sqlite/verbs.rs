@@ -13,7 +13,7 @@ use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
 use super::{Sqlite, checkpoints, due, founding, intents, listed, lists, reads, token_keys, trees, undo};
-use crate::audit::chain::AuditKey;
+use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::Embedded;
@@ -288,6 +288,11 @@ impl Store for Sqlite {
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
         let chain = chain.clone();
         self.read(move |at| lists::lines(at, &chain, from, limit, bytes)).await
+    }
+
+    async fn checkpoint(&self, chain: &ChainName, key: Arc<CheckpointKey>) -> Result<Option<EntryRef>, Failure> {
+        let chain = chain.clone();
+        self.write(Weight::Gives, None, move |tx| checkpoints::append(tx, &chain, &key)).await
     }
 
     async fn checkpoints_due(&self, now: Timestamp, limit: u64) -> Result<Vec<ChainName>, Failure> {
