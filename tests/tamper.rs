@@ -17,6 +17,8 @@ mod cli;
 mod given;
 #[path = "tamper/operators.rs"]
 mod operators;
+#[path = "tamper/proof.rs"]
+mod proof;
 #[path = "tamper/requests.rs"]
 mod requests;
 #[path = "tamper/world.rs"]

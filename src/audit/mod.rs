@@ -2,7 +2,8 @@
 //! [`entry`], signed by the audit key of its epoch and bound to the line before it. [`chain`] makes the next line,
 //! [`certificate`] ties the vault's keys to its identity, and [`verify`] holds a whole chain against everything that
 //! can be known from public keys alone. [`tree`] gives a chain its root, and the proofs that lead there; a [`checkpoint`]
-//! is that root as a signed [`note`], which a [`witness`] cosigns; a [`policy`] says how many of them it takes.
+//! is that root as a signed [`note`], which a [`witness`] cosigns; a [`policy`] says how many of them it takes. A [`proof`] carries
+//! one entry up to there.
 //!
 //! [`nockguard`] reads the trails of another program that agents sign with the same keys.
 //!
@@ -18,6 +19,7 @@ mod line;
 pub mod nockguard;
 pub mod note;
 pub mod policy;
+pub mod proof;
 pub mod receipt;
 pub mod tree;
 pub mod verify;

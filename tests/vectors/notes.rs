@@ -1,9 +1,12 @@
-//! Signed notes and what is made of them: C2SP's example, Go's, and a checkpoint that sum.golang.org signed.
+//! Signed notes and what is made of them: C2SP's example, Go's, a checkpoint that sum.golang.org signed, and the format of
+//! tlog-proof. The sequence of requests to a witness is in `tests/witness.rs`, which has a witness.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::note::{Note, NoteKey};
+use nockvault::audit::proof::TlogProof;
+use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::SigningKey;
 use nockvault::secret::Secret;
 use serde_json::Value;
@@ -68,4 +71,24 @@ fn each_flipped(note: &Note, key: &NoteKey) {
         changed.signatures[0].signature = flip(&note.signatures[0].signature, bit);
         assert!(!changed.verified_by(key), "bit {bit}");
     }
+}
+
+#[test]
+fn proofs_of_one_entry() {
+    each_json("c2sp-tlog", "tlog_proof_format", |file| {
+        let (good, bad) = (list(&file["marshal"]), list(&file["unmarshal_errors"]));
+        for test in good {
+            let extra = test["extra_b64"].as_str().map(|text| STANDARD.decode(text).unwrap());
+            let digest = |hash| Digest::from_bytes(STANDARD.decode(string(hash)).unwrap().try_into().unwrap());
+            let path = list(&test["hashes"]).iter().map(digest).collect();
+            let checkpoint = string(&test["checkpoint"]).to_owned();
+            let proof = TlogProof { extra, index: test["index"].as_u64().unwrap(), path, checkpoint };
+            assert_eq!(proof.write(), string(&test["text"]));
+            assert_eq!(TlogProof::read(string(&test["text"])), Ok(proof));
+        }
+        for test in bad {
+            assert!(TlogProof::read(string(&test["text"])).is_err(), "{test}");
+        }
+        good.len() + bad.len()
+    });
 }
