@@ -394,13 +394,30 @@
 //!
 //! ## Checkpoints and proofs
 //!
-//! A checkpoint is a C2SP signed note, `origin LF size LF base64(root) LF`, of Ed25519 type 0x01, made only after an
-//! entry that is not itself a `checkpoint`.
+//! The leaves of a chain are also those of a Merkle tree (RFC 6962, RFC 9162 section 2.1). A checkpoint says what its root
+//! is at one size: a C2SP signed note (signed-note and tlog-checkpoint, v1.0.0) of three lines, made only after an entry
+//! that is not itself a `checkpoint`, signed with Ed25519 of type 0x01 by a key with the role `checkpoint`. The origin is
+//! also the key's name:
 //!
-//! The proof of one entry is `c2sp.org/tlog-proof@v1` with `extra` = JCS of `{"certs":[...],"line":{...}}`. A receipt
-//! file carries the response key's certificate. To check one takes the line or file, the identity key and the agent's
-//! public key; no network and no vault. A bare file cannot show that its end was cut off: `verify` says so, and takes
-//! `--checkpoint`, `--receipt` and `--max-age` to close that.
+//! ```text
+//! prod/kit LF 1742 LF base64(root) LF          LF          "— prod/kit " base64(key id || signature) LF
+//! key id = SHA-256(name || LF || 0x01 || public key)[0..4]         verifier key = name + hex(key id) + base64(0x01 || public key)
+//! ```
+//!
+//! Witnesses add lines of their own to the note, cosignatures of type 0x04 (tlog-cosignature): `u64be(seconds) ||
+//! Ed25519("cosignature/v1" LF "time " seconds LF || the three lines)`. They are asked by `POST
+//! <prefix>/add-checkpoint` (tlog-witness). A policy (tlog-policy: lines `log`, `witness`, `group`, `quorum`) says which of
+//! them it takes. One thing is wider than there: one key may stand on several `log` lines, since one checkpoint key signs
+//! for all chains of a vault.
+//!
+//! The proof of one entry is a file of the form `c2sp.org/tlog-proof@v1`: `extra` = JCS of `{"certs":[certificate of the
+//! audit key, certificate of the checkpoint key],"line":{...}}`, `index` = the line's `seq`, the path of RFC 6962 section
+//! 2.1.1, and the checkpoint's note with the cosignatures. It proves that the vault said this line and said it in that
+//! history, and with the holder's public key, that the holder asked for it; of the entries around it, nothing.
+//!
+//! A receipt file carries the response key's certificate. To check one takes the line or file, the identity key and the
+//! agent's public key; no network and no vault. A bare file cannot show that its end was cut off: `verify` says so, and
+//! takes `--checkpoint`, `--receipt` and `--max-age` to close that.
 //!
 //! # 6. At rest
 //!
