@@ -268,6 +268,64 @@ fn keygen_writes_keys_that_nockguard_reads_and_never_overwrites_by_itself() {
     assert!(refused.contains("name_collision"), "{refused}");
 }
 
+/// The key stays in NockGuard's folder; with the statement an agent gets its secrets, and without a safe key nothing is
+/// made up.
+#[test]
+fn a_key_that_nockguard_uses_is_registered_where_it_lies() {
+    let vault = Vault::start();
+    let path = |name: &str| vault.path().join(name);
+    let seed = "42".repeat(32);
+    let none = vault.vaultctl(&["keygen", "--from-nockguard", "kit"]).fails(1);
+    assert!(none.contains("nockguard keygen --agent kit") && none.contains(".nockguard/keys/kit.ed25519"), "{none}");
+    fs::create_dir_all(path(".nockguard/keys")).unwrap();
+    fs::set_permissions(path(".nockguard/keys"), fs::Permissions::from_mode(0o700)).unwrap();
+    let key = path(".nockguard/keys/kit.ed25519");
+    fs::write(&key, &seed).unwrap();
+    for mode in [0o644, 0o640] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let unsafe_file = vault.vaultctl(&["keygen", "--from-nockguard", "kit"]).fails(1);
+        assert!(unsafe_file.contains("chmod 600") && !path("kit.register").exists(), "{unsafe_file}");
+    }
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let told = vault.vaultctl(&["keygen", "--from-nockguard", "kit", "-o", "json"]);
+    assert!(!format!("{told:?}").contains(&seed), "a private key was printed");
+    let told = json(&told.ok());
+    assert_eq!(told["key"], key.display().to_string());
+    assert!(!path("kit.ed25519").exists() && !path("kit.pub").exists(), "the key was copied");
+    vault.vaultctl(&["keygen", "--from-nockguard", "kit"]).fails(1);
+    vault.vaultctl(&["agent", "register", "kit.register"]).ok();
+    assert_eq!(vault.vaultctl(&["agent", "show", "kit", "--field", "agent"]).ok(), "kit\n");
+
+    // The agent has a key that is nowhere but with NockGuard, and asks with it.
+    vault.vaultctl_fed(&["secret", "put", "orders-db", "-"], b"hunter2").ok();
+    vault.vaultctl(&["role", "create", "orders-read", "--engine", "kv", "--set", "secret=orders-db"]).ok();
+    vault.vaultctl(&["grant", "kit", "orders-read"]).ok();
+    let example = programs::example("request_credential");
+    said(program(example, vault.path()).args(["--agent", "kit", "--role", "orders-read"])).ok();
+
+    // A variable wins over the file, and a broken one is no reason to take the file.
+    let with = |value: &str, arguments: &[&str]| {
+        let mut command = program(env!("CARGO_BIN_EXE_vaultctl"), vault.path());
+        command.env("NOCKGUARD_AGENT_KIT_ED25519_KEY", value);
+        said(command.args(["keygen", "--force", "--from-nockguard", "kit"]).args(arguments))
+    };
+    let other = with(&"07".repeat(32), &["--field", "public_key"]).ok();
+    assert_ne!(other.trim(), told["public_key"].as_str().unwrap());
+    let broken = with("4242", &[]).fails(1);
+    assert!(broken.contains("NOCKGUARD_AGENT_KIT_ED25519_KEY") && !broken.contains("4242"), "{broken}");
+    // A statement is not put beside another key of the agent, which it would then number.
+    vault.vaultctl(&["keygen", "--agent", "kit", "--dir", "vault"]).ok();
+    let beside = vault.vaultctl(&["keygen", "--from-nockguard", "kit", "--force", "--dir", "vault"]).fails(1);
+    assert!(beside.contains("vault/kit.ed25519"), "{beside}");
+    // What is a name there may be none here.
+    fs::write(path(".nockguard/keys/Mira.ed25519"), "07".repeat(32)).unwrap();
+    fs::set_permissions(path(".nockguard/keys/Mira.ed25519"), fs::Permissions::from_mode(0o600)).unwrap();
+    let name = vault.vaultctl(&["keygen", "--from-nockguard", "Mira"]).fails(1);
+    assert!(name.contains("--agent"), "{name}");
+    vault.vaultctl(&["keygen", "--from-nockguard", "Mira", "--agent", "mira"]).ok();
+    vault.vaultctl(&["agent", "register", "mira.register"]).ok();
+}
+
 #[test]
 fn an_agents_compromise_ends_with_one_command() {
     let vault = Vault::start();

@@ -196,6 +196,64 @@ pub fn variable_part(agent: &AgentName) -> String {
     agent.collision_form().to_ascii_uppercase()
 }
 
+/// The key with which an agent already signs its NockGuard trail, and where it is: in the variable
+/// `NOCKGUARD_AGENT_<NAME>_ED25519_KEY`, which wins, or in `<home>/.nockguard/keys/<name>.ed25519`. The folder is held to
+/// NockGuard's rule: no link, this user's, and writable to nobody else. Nothing unsafe is passed over for another place.
+///
+/// # Errors
+/// [`Fault::Local`] where there is no key, or it is not safe, or is none.
+pub fn of_nockguard(
+    name: &str,
+    home: Option<&Path>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(SigningKey, String), Fault> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+        return Err(Fault::Local(format!(
+            "{name:?} is no agent of NockGuard's: letters, digits, dots and hyphens name one"
+        )));
+    }
+    let part = name.replace(['.', '-'], "_").to_ascii_uppercase();
+    let named = format!("NOCKGUARD_AGENT_{part}_ED25519_KEY");
+    if let Some(text) = variable(&named).filter(|text| !text.is_empty()).map(Zeroizing::new) {
+        let key = parse_secret(&text).map_err(|why| Fault::Local(format!("{named}: {why}")))?;
+        return Ok((key, named));
+    }
+    let missing = |also: String| {
+        Fault::Local(format!(
+            "NockGuard has no key of agent {name}: neither {named}{also}; nockguard keygen --agent {name} makes one"
+        ))
+    };
+    let Some(dir) = home.map(|home| home.join(".nockguard/keys")) else { return Err(missing(String::new())) };
+    let path = dir.join(format!("{name}.{SECRET}"));
+    if !folder_is_safe(&dir)? || fs::symlink_metadata(&path).is_err_and(|why| why.kind() == ErrorKind::NotFound) {
+        return Err(missing(format!(" nor {}", path.display())));
+    }
+    Ok((read_secret(&path)?, path.display().to_string()))
+}
+
+/// Whether the folder is there. One in which others could put files is an error.
+fn folder_is_safe(dir: &Path) -> Result<bool, Fault> {
+    let stat = match rustix::fs::lstat(dir) {
+        Ok(stat) => stat,
+        Err(rustix::io::Errno::NOENT) => return Ok(false),
+        Err(why) => return Err(at(dir, std::io::Error::from(why))),
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(at(dir, "is a link or no folder; keys are read from the folder itself"));
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(at(dir, "belongs to another user; a folder of keys belongs to who uses them"));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        let mode = stat.st_mode & 0o777;
+        return Err(at(
+            dir,
+            format_args!("can be written by others (mode {mode:04o}); run: chmod 700 {}", dir.display()),
+        ));
+    }
+    Ok(true)
+}
+
 /// Where an agent's key is looked for, in this order.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -266,6 +324,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::id::Kid;
 
     /// NockGuard's own test seed, and its public key.
     const SEED: &str = "4242424242424242424242424242424242424242424242424242424242424242";
@@ -343,6 +402,71 @@ mod tests {
         assert_eq!(found(false, false), parse_secret(SEED).unwrap().kid());
         let text = find_agent(&"ada".parse().unwrap(), &places, &|_| None).unwrap_err().to_string();
         assert!(text.contains("NOCKVAULT_AGENT_ADA_ED25519_KEY") && text.contains("keygen"), "{text}");
+    }
+
+    fn guarded(name: &str, home: &Path, value: Option<&str>) -> Result<(Kid, String), String> {
+        let variable = |asked: &str| {
+            assert_eq!(asked, "NOCKGUARD_AGENT_MIRA_NOCK_OS_ED25519_KEY");
+            value.map(str::to_owned)
+        };
+        of_nockguard(name, Some(home), &variable).map(|(key, place)| (key.kid(), place)).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn nockguards_key_is_found_where_nockguard_finds_it() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join(".nockguard/keys");
+        let none = guarded("Mira-nock.os", home.path(), None).unwrap_err();
+        assert!(none.contains("nockguard keygen --agent Mira-nock.os"), "{none}");
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(guarded("Mira-nock.os", home.path(), None).is_err());
+        let path = dir.join("Mira-nock.os.ed25519");
+        write(&path, SEED.as_bytes(), 0o600, false).unwrap();
+        let kid = parse_secret(SEED).unwrap().kid();
+        let file = guarded("Mira-nock.os", home.path(), None).unwrap();
+        assert_eq!(file, (kid.clone(), path.display().to_string()));
+        assert_eq!(guarded("Mira-nock.os", home.path(), Some("")).unwrap(), file);
+        let other = "07".repeat(32);
+        let by_variable = guarded("Mira-nock.os", home.path(), Some(&other)).unwrap();
+        assert_eq!(by_variable.0, parse_secret(&other).unwrap().kid());
+        assert_eq!(by_variable.1, "NOCKGUARD_AGENT_MIRA_NOCK_OS_ED25519_KEY");
+        assert_eq!(guarded("Mira-nock.os", home.path(), Some(&format!("{SEED}{PUB}\n"))).unwrap().0, kid);
+        for name in ["", "a/b", "../kit", "a_b", "kit "] {
+            assert!(of_nockguard(name, Some(home.path()), &|_| None).unwrap_err().to_string().contains("no agent"));
+        }
+    }
+
+    /// A broken variable is not passed over for the file, nor an unsafe file or folder for anything else.
+    #[test]
+    fn what_nockguard_would_refuse_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join(".nockguard/keys");
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        let path = dir.join("mira-nock.os.ed25519");
+        write(&path, SEED.as_bytes(), 0o600, false).unwrap();
+        let refused = |value: Option<&str>| guarded("mira-nock.os", home.path(), value).unwrap_err();
+        assert!(refused(Some("42")).starts_with("NOCKGUARD_AGENT_MIRA_NOCK_OS_ED25519_KEY: "));
+        for mode in [0o640, 0o604, 0o660] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(refused(None).contains("chmod 600"));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for mode in [0o720, 0o702, 0o777] {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(refused(None).contains("chmod 700"));
+        }
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(guarded("mira-nock.os", home.path(), None).is_ok());
+        let kept = dir.join("kept");
+        fs::rename(&path, &kept).unwrap();
+        symlink(&kept, &path).unwrap();
+        assert!(refused(None).contains("is a link"));
+        let moved = home.path().join("moved");
+        fs::rename(&dir, &moved).unwrap();
+        symlink(&moved, &dir).unwrap();
+        assert!(refused(None).contains("link or no folder"));
     }
 
     #[test]

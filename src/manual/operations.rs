@@ -243,6 +243,18 @@
 //! that a trail is tamper-evident and attributable to nobody, since who checks it can write it. Several keys and many
 //! files may be given; one key has to have signed the whole of a trail.
 //!
+//! An agent that has a key of its own with NockGuard can keep it: `vaultctl keygen --from-nockguard kit` makes a register
+//! statement with the key in `NOCKGUARD_AGENT_KIT_ED25519_KEY` or, where that is not set, in
+//! `~/.nockguard/keys/kit.ed25519`. The key is not copied; clients look in the same two places after their own. A file or
+//! folder that NockGuard would not trust (a link, another's, open to others) is refused, and nothing else is taken in its
+//! place. An agent that signs with the installation's key has none of its own and gets no secret:
+//! `nockguard keygen --agent NAME` or `vaultctl keygen --agent NAME` makes one, then `vaultctl agent register`.
+//!
+//! One key may do both, since no message is a message of both. The vault's begin with `DSSEv1 ` (or `SSHSIG`), which no
+//! JSON does; NockGuard's begin with `{`, `nockguard-hwm-v1` or `nockguard-export-v1`. So a row shown to the vault is no
+//! request, and a request in a trail is no row. What one key for both costs: it is in two programs' hands, and whoever
+//! takes it signs as both; NockGuard has no rotation, so after `vaultctl agent end-key` the trail needs a new key too.
+//!
 //! # Other stacks
 //!
 //! Over a unix socket some gRPC stacks send the socket's path as the name of the host, which HTTP/2 does not take; set

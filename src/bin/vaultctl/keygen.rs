@@ -11,6 +11,7 @@ use nockvault::crypto::json::canonical;
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{AgentName, Kid, Nonce};
+use nockvault::statement::card::Card;
 use nockvault::statement::register::{Holder, Register};
 use nockvault::time::{Clock as _, SystemClock};
 use serde_json::json;
@@ -26,8 +27,14 @@ use crate::{Common, find};
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
     /// The agent.
-    #[arg(long, value_name = "NAME")]
-    agent: AgentName,
+    #[arg(long, value_name = "NAME", required_unless_present = "from_nockguard")]
+    agent: Option<AgentName>,
+    /// Make no key, but the statement for the one with which NockGuard's agent NAME signs already.
+    ///
+    /// It is looked for where NockGuard does: in NOCKGUARD_AGENT_NAME_ED25519_KEY, then in
+    /// ~/.nockguard/keys/NAME.ed25519. It stays there, and agents find it there; only NAME.register is written.
+    #[arg(long, value_name = "NAME", conflicts_with = "print_env")]
+    from_nockguard: Option<String>,
     /// The key that this one follows: its NAME.register, its NAME.pub, or its key id.
     #[arg(long, value_name = "OLD", allow_hyphen_values = true)]
     follows: Option<String>,
@@ -48,11 +55,18 @@ pub(crate) struct Keygen {
 impl Keygen {
     pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let card = find::card(common)?;
-        let (prev, kver) = self.place()?;
+        let agent = self.agent()?;
+        let (prev, kver) = self.place(&agent)?;
         let entropy: &dyn Entropy = &OsEntropy;
-        let key = SigningKey::generate(entropy);
+        let (key, guarded) = match &self.from_nockguard {
+            None => (SigningKey::generate(entropy), None),
+            Some(name) => {
+                let (key, place) = of_nockguard(name)?;
+                (key, Some(place))
+            }
+        };
         let register = Register {
-            holder: Holder::Agent(self.agent.clone()),
+            holder: Holder::Agent(agent.clone()),
             aud: card.aud.clone(),
             form: Form::Pae,
             iat: SystemClock.now(),
@@ -62,13 +76,78 @@ impl Keygen {
             prev,
         };
         let statement = String::from_utf8(canonical(&register.sign(&key)))?;
-        let public = keyfile::hex(&key.public().to_bytes());
-        if self.print_env {
-            return self.environment(&key, &public, &statement);
+        match guarded {
+            Some(place) => self.state(&agent, &card, &register, &statement, &place, output),
+            None if self.print_env => environment(&agent, &key, &statement),
+            None => self.write(&agent, &card, &key, kver, &statement, output),
         }
-        let seed = Zeroizing::new(keyfile::hex(key.seed().expose()));
+    }
+
+    /// The agent, under its name here.
+    fn agent(&self) -> anyhow::Result<AgentName> {
+        match (&self.agent, &self.from_nockguard) {
+            (Some(agent), _) => Ok(agent.clone()),
+            (None, Some(name)) => name
+                .parse()
+                .with_context(|| format!("NockGuard's agent {name:?} needs another name here; give one with --agent")),
+            (None, None) => bail!("give the agent's name with --agent"),
+        }
+    }
+
+    fn path(&self, agent: &AgentName, ending: &str) -> PathBuf {
         let dir = if self.dir == Path::new(".") { Path::new("") } else { &self.dir };
-        let path = |ending| dir.join(format!("{}.{ending}", self.agent));
+        dir.join(format!("{agent}.{ending}"))
+    }
+
+    /// Writes the statement of a key that stays where it is.
+    fn state(
+        &self,
+        agent: &AgentName,
+        card: &Card,
+        register: &Register,
+        statement: &str,
+        place: &str,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let key = self.path(agent, SECRET);
+        if key.symlink_metadata().is_ok() && key != Path::new(place) {
+            bail!(
+                "{} is there already; beside it the statement of NockGuard's key would be taken for that one's",
+                key.display()
+            );
+        }
+        let path = self.path(agent, REGISTER);
+        keyfile::write(&path, statement.as_bytes(), 0o644, self.force)?;
+        say!(
+            "the key in {place} is to be agent {agent}'s at the vault {} too: it was not copied, and agents find it \
+             there; now: vaultctl agent register {}",
+            card.name,
+            path.display()
+        );
+        let made = json!({
+            "agent": agent,
+            "key": place,
+            "kid": register.pk.kid(),
+            "kver": register.kver,
+            "public_key": keyfile::hex(&register.pk.to_bytes()),
+            "register": path,
+        });
+        output.one(made.as_object().unwrap_or(&serde_json::Map::new()))
+    }
+
+    /// Writes a new key and its statement.
+    fn write(
+        &self,
+        agent: &AgentName,
+        card: &Card,
+        key: &SigningKey,
+        kver: u64,
+        statement: &str,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let public = keyfile::hex(&key.public().to_bytes());
+        let seed = Zeroizing::new(keyfile::hex(key.seed().expose()));
+        let path = |ending| self.path(agent, ending);
         let files = [
             (SECRET, seed.as_bytes(), 0o600),
             (PUBLIC, public.as_bytes(), 0o644),
@@ -86,13 +165,12 @@ impl Keygen {
             keyfile::write(&path(ending), contents, mode, self.force)?;
         }
         say!(
-            "made a key for agent {} at the vault {}; now: vaultctl agent register {}",
-            self.agent,
+            "made a key for agent {agent} at the vault {}; now: vaultctl agent register {}",
             card.name,
             path(REGISTER).display()
         );
         let made = json!({
-            "agent": self.agent,
+            "agent": agent,
             "key": path(SECRET),
             "kid": key.kid(),
             "kver": kver,
@@ -104,43 +182,52 @@ impl Keygen {
     }
 
     /// Which key it follows, and its number.
-    fn place(&self) -> anyhow::Result<(Option<Kid>, u64)> {
+    fn place(&self, agent: &AgentName) -> anyhow::Result<(Option<Kid>, u64)> {
         let Some(old) = &self.follows else { return Ok((None, 1)) };
         if let Ok(kid) = old.parse::<Kid>() {
-            return Ok((Some(kid), self.numbered()?));
+            return Ok((Some(kid), self.numbered(agent)?));
         }
         let path = Path::new(old);
         if path.extension().is_some_and(|end| end == REGISTER) {
             let (_, register) = keyfile::read_register(path)?;
-            if register.holder != Holder::Agent(self.agent.clone()) {
-                bail!("{}: this statement is of {}, not of agent {}", path.display(), register.holder, self.agent);
+            if register.holder != Holder::Agent(agent.clone()) {
+                bail!("{}: this statement is of {}, not of agent {agent}", path.display(), register.holder);
             }
             let kver = self.kver.unwrap_or(register.kver + 1);
             return Ok((Some(register.pk.kid()), kver));
         }
         let public =
             keyfile::read_public(path).context("--follows takes a register statement, a .pub file or a key id")?;
-        Ok((Some(public.kid()), self.numbered()?))
+        Ok((Some(public.kid()), self.numbered(agent)?))
     }
 
-    fn numbered(&self) -> anyhow::Result<u64> {
+    fn numbered(&self, agent: &AgentName) -> anyhow::Result<u64> {
         match self.kver {
             Some(kver) if kver >= 2 => Ok(kver),
             Some(_) => bail!("a key that follows another has a --kver of at least 2"),
             None => {
-                bail!("--follows needs --kver: the old key's number and one; vaultctl agent show {} has it", self.agent)
+                bail!("--follows needs --kver: the old key's number and one; vaultctl agent show {agent} has it")
             }
         }
     }
+}
 
-    fn environment(&self, key: &SigningKey, public: &str, statement: &str) -> anyhow::Result<()> {
-        let part = keyfile::variable_part(&self.agent);
-        say!("the first line below is the private key of agent {}; no file was written", self.agent);
-        let lines = Zeroizing::new(format!(
-            "NOCKVAULT_AGENT_{part}_ED25519_KEY={}\nNOCKVAULT_AGENT_{part}_ED25519_PUB={public}\nNOCKVAULT_AGENT_{part}_REGISTER={}\n",
-            *Zeroizing::new(keyfile::hex(key.seed().expose())),
-            base64url::encode(statement.as_bytes()),
-        ));
-        crate::output::print(&lines)
-    }
+/// NockGuard's key, and where it is.
+fn of_nockguard(name: &str) -> anyhow::Result<(SigningKey, String)> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Ok(keyfile::of_nockguard(name, home.as_deref(), &|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    })?)
+}
+
+fn environment(agent: &AgentName, key: &SigningKey, statement: &str) -> anyhow::Result<()> {
+    let part = keyfile::variable_part(agent);
+    say!("the first line below is the private key of agent {agent}; no file was written");
+    let lines = Zeroizing::new(format!(
+        "NOCKVAULT_AGENT_{part}_ED25519_KEY={}\nNOCKVAULT_AGENT_{part}_ED25519_PUB={}\nNOCKVAULT_AGENT_{part}_REGISTER={}\n",
+        *Zeroizing::new(keyfile::hex(key.seed().expose())),
+        keyfile::hex(&key.public().to_bytes()),
+        base64url::encode(statement.as_bytes()),
+    ));
+    crate::output::print(&lines)
 }
