@@ -299,7 +299,7 @@ fn a_key_that_nockguard_uses_is_registered_where_it_lies() {
     // The agent has a key that is nowhere but with NockGuard, and asks with it.
     vault.vaultctl_fed(&["secret", "put", "orders-db", "-"], b"hunter2").ok();
     vault.vaultctl(&["role", "create", "orders-read", "--engine", "kv", "--set", "secret=orders-db"]).ok();
-    vault.vaultctl(&["grant", "kit", "orders-read"]).ok();
+    vault.vaultctl(&["grant", "kit", "orders-read", "--ttl", "15m", "--max-ttl", "1h"]).ok();
     let example = programs::example("request_credential");
     said(program(example, vault.path()).args(["--agent", "kit", "--role", "orders-read"])).ok();
 
