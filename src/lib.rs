@@ -16,6 +16,7 @@
 //! - `telemetry`, `config`: names of logs and metrics; the daemon's file, strict, every limit with a unit and a default
 //! - [`audit`]: entries and chains, and their verification from public keys alone
 //! - `store`: what is durable: the domain's verbs, each one transaction
+//! - `follow`: what follows the commits and carries them outside: files, syslog, OpenTelemetry
 //! - `vault`: the flow: from signed envelopes to outcomes, in the order of checks of the protocol
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
@@ -37,6 +38,8 @@ pub mod engine;
 pub mod entropy;
 #[cfg(feature = "daemon")]
 pub(crate) mod failpoint;
+#[cfg(feature = "daemon")]
+pub mod follow;
 pub mod grant;
 pub mod id;
 pub mod lease;

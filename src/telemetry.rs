@@ -19,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::denial::Reason;
+use crate::time::Timestamp;
 
 /// The upper bounds of the latency buckets, in seconds: from a signature check to a stuck disk.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 2.0, 8.0];
@@ -42,6 +43,11 @@ struct Refusal {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Door {
     listener: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outside {
+    sink: &'static str,
 }
 
 /// How much there is of what lives.
@@ -79,6 +85,30 @@ struct Metrics {
     leases: Gauge,
     undoing: Gauge,
     quarantined: Gauge,
+    sink_well: Family<Outside, Gauge>,
+    sink_lag: Family<Outside, Gauge>,
+    sink_failures: Family<Outside, Counter>,
+    sink_last: Family<Outside, Gauge>,
+    sink_aside: Family<Outside, Counter>,
+}
+
+impl Metrics {
+    fn register_sinks(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("sink_well", "Whether a sink of the audit trail is well, 1 or 0", self.sink_well.clone());
+        registry.register("sink_lag_entries", "Entries that a sink has left to carry", self.sink_lag.clone());
+        registry.register("sink_failures", "Tries of a sink that failed", self.sink_failures.clone());
+        registry.register(
+            "sink_last_success_timestamp_seconds",
+            "When a sink carried something last, in seconds since the Unix epoch",
+            self.sink_last.clone(),
+        );
+        registry.register(
+            "sink_set_aside",
+            "Chains of which a sink had something else than the store has",
+            self.sink_aside.clone(),
+        );
+    }
 }
 
 impl Default for Telemetry {
@@ -104,6 +134,11 @@ impl Telemetry {
             leases: Gauge::default(),
             undoing: Gauge::default(),
             quarantined: Gauge::default(),
+            sink_well: Family::default(),
+            sink_lag: Family::default(),
+            sink_failures: Family::default(),
+            sink_last: Family::default(),
+            sink_aside: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -126,6 +161,7 @@ impl Telemetry {
             metrics.undoing.clone(),
         );
         registry.register("chains_quarantined", "Chains that do not verify", metrics.quarantined.clone());
+        metrics.register_sinks();
         Telemetry(Arc::new(metrics))
     }
 
@@ -164,6 +200,38 @@ impl Telemetry {
         set(&self.0.leases, alive.leases);
         set(&self.0.undoing, alive.undoing);
         set(&self.0.quarantined, alive.quarantined);
+    }
+
+    /// A sink begins, or is well again.
+    pub fn sink_well(&self, sink: &'static str) {
+        let sink = Outside { sink };
+        self.0.sink_well.get_or_create(&sink).set(1);
+        // They are told of as zero before they are counted.
+        self.0.sink_failures.get_or_create(&sink).inc_by(0);
+        self.0.sink_aside.get_or_create(&sink).inc_by(0);
+    }
+
+    /// A sink could not carry an entry.
+    pub fn sink_failed(&self, sink: &'static str) {
+        let sink = Outside { sink };
+        self.0.sink_well.get_or_create(&sink).set(0);
+        self.0.sink_failures.get_or_create(&sink).inc();
+    }
+
+    /// A sink has carried something.
+    pub fn sink_carried(&self, sink: &'static str, now: Timestamp) {
+        let seconds = i64::try_from(now.whole_seconds()).unwrap_or(i64::MAX);
+        self.0.sink_last.get_or_create(&Outside { sink }).set(seconds);
+    }
+
+    /// A sink has this many entries left to carry.
+    pub fn sink_lags(&self, sink: &'static str, entries: u64) {
+        self.0.sink_lag.get_or_create(&Outside { sink }).set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// What a sink had of a chain was not what the store has.
+    pub fn sink_set_aside(&self, sink: &'static str) {
+        self.0.sink_aside.get_or_create(&Outside { sink }).inc();
     }
 
     /// All of it in the OpenMetrics text format.

@@ -36,13 +36,14 @@ const TABLE: &[(&str, &str)] = &[
     ("audit", "ground crypto statement"),
     ("telemetry", "ground"),
     ("store", "ground crypto statement registry grant lease authn authz seal engine audit telemetry"),
+    ("follow", "ground crypto statement audit telemetry store"),
     ("vault", "ground crypto statement registry grant lease authn authz seal engine audit telemetry store"),
     // The limits of the vault and the store are their own types; the configuration fills them.
-    ("config", "ground vault store"),
+    ("config", "ground vault store follow"),
     ("wire", "ground crypto statement"),
     (
         "server",
-        "ground crypto statement registry grant lease authn authz seal engine audit telemetry store vault config wire",
+        "ground crypto statement registry grant lease authn authz seal engine audit telemetry store follow vault config wire",
     ),
     ("client", "ground crypto statement seal audit wire"),
     ("launcher", "ground client"),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nockvault::config::{Config, Custody, Limits, Listen, LogFormat, Places, example};
+use nockvault::config::{Audit, Config, Custody, Limits, Listen, LogFormat, Mirror, Places, example};
 
 const LEAST: &str = "[vault]\ndata_dir = \"data\"\ncustody = { file = \"root.key\" }\n[agents]\nunix = \"a.sock\"\n\
                      [operators]\nunix = \"o.sock\"\n";
@@ -254,4 +254,23 @@ fn a_file_that_is_not_there_says_so() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let told = Config::read(&folder.path().join("none.toml")).expect_err("there is none").to_string();
     assert!(told.contains("none.toml:1: the file cannot be read: ") && told.contains("vaultctl init"), "{told}");
+}
+
+#[test]
+fn what_is_carried_outside_is_read_strictly() {
+    assert_eq!(parse(LEAST).expect("the least file is valid").audit, Audit::default());
+    let audit = parse(&with("[audit]\ndir = \"audit\"\n")).expect("it is valid").audit;
+    assert_eq!(audit.mirror, Some(Mirror { dir: "/etc/nv/audit".into(), mode: 0o640 }));
+    let audit = parse(&with("[audit]\ndir = \"/var/log/nv\"\nmode = \"0600\"\n")).expect("it is valid").audit;
+    assert_eq!(audit.mirror, Some(Mirror { dir: "/var/log/nv".into(), mode: 0o600 }));
+    assert_refused(
+        &with("[audit]\ndir = \"data/audit\"\n"),
+        "FILE:9: audit.dir: the mirror would lie inside the data directory, which is closed to those who are to read \
+         it; name a folder elsewhere",
+    );
+    assert_refused(
+        &with("[audit]\nmode = \"0666\"\n"),
+        "FILE:9: audit.mode: \"0666\" is none of 0600, 0640 and 0644; write for example mode = \"0640\"",
+    );
+    assert_refused(&with("[audit]\ndri = \"a\"\n"), "FILE:9: audit.dri: no such key; did you mean dir?");
 }

@@ -32,6 +32,8 @@ pub struct Places {
     pub operators: Option<SocketAddr>,
     /// Where health, metrics and the JWKS are.
     pub http: SocketAddr,
+    /// Where the mirror of the audit trail is.
+    pub audit: String,
     /// The certificate.
     pub cert: String,
     /// Its key.
@@ -48,6 +50,7 @@ impl Default for Places {
             operators_unix: "run/operators.sock".to_owned(),
             operators: None,
             http: SocketAddr::from(([127, 0, 0, 1], 8441)),
+            audit: "audit".to_owned(),
             cert: "tls/server.pem".to_owned(),
             key: "tls/server.key".to_owned(),
         }
@@ -97,6 +100,13 @@ names = false
 cert = {cert}
 key = {key}
 
+[audit]
+# Each chain as a file, <agent>.audit.jsonl, byte by byte what the vault has, for people and for what ships logs. The
+# vault reads none of it. Without `dir` there are no files.
+dir = {audit}
+# Who reads them: 0600, 0640 or 0644.
+mode = {mode}
+
 [log]
 # human or json, on standard error.
 format = "human"
@@ -119,6 +129,8 @@ level = {level}
         plaintext = !places.http.ip().is_loopback(),
         cert = quoted(&places.cert),
         key = quoted(&places.key),
+        audit = quoted(&places.audit),
+        mode = quoted(super::audit::MODE),
         level = quoted(LEVEL),
     );
     numbers(&mut text, Limits::TABLE);

@@ -6,6 +6,7 @@
 //! Every limit has its unit in its name and a default, in one table ([`Limits::TABLE`]). [`example`] writes a whole file
 //! with every key and its default.
 
+mod audit;
 mod example;
 mod limits;
 mod reader;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use audit::{Audit, Mirror};
 pub use example::{NODE, Places, example};
 use limits::CHECKPOINTS;
 pub use limits::{Limit, Limits};
@@ -48,6 +50,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much of everything there may be.
     pub limits: Limits,
+    /// What of the audit trail is carried outside.
+    pub audit: Audit,
     /// How it logs.
     pub log: Log,
     /// The `iss` of tokens; the vault's id where none is set.
@@ -183,6 +187,8 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     let operators = listen(reader.section("operators"), base, with_tls, "operators.sock");
     let (http, http_names) = http(reader.section("http"));
     let limits = read_limits(reader.section("limits"));
+    let data = vault.as_ref().map(|vault| vault.data_dir.as_path());
+    let audit = audit::read(reader.section("audit"), base, data);
     let log = log(reader.section("log"));
     let issuer = issuer(reader.section("jwt"));
     let checkpoints = checkpoints(reader.section("checkpoints"));
@@ -194,6 +200,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
         http_names,
         tls: tls.flatten(),
         limits,
+        audit,
         log,
         issuer,
         checkpoints,

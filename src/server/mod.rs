@@ -17,6 +17,7 @@ pub mod init;
 pub mod listen;
 pub mod methods;
 mod operators;
+mod sinks;
 pub mod status;
 pub mod tls;
 
@@ -35,6 +36,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::layer::util::Identity;
 
 use crate::config::{Config, Limits};
+use crate::follow::Follower;
 use crate::telemetry::{Alive, Telemetry};
 use crate::time::Seconds;
 use crate::vault::{State, Vault};
@@ -56,6 +58,8 @@ const ANSWER: usize = 4 << 20;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often what lives is counted for the metrics.
 const COUNT: Duration = Duration::from_secs(15);
+/// How long the sinks have at the end for what is left, where there is so much time.
+const CARRY: Duration = Duration::from_secs(5);
 
 /// Why the daemon ended otherwise than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,9 @@ pub enum RunFault {
         "the store failed, so nothing more can be issued; mend the disk and start again, recovery goes on from there"
     )]
     Vault,
+    /// A thread.
+    #[error("what follows the commits could not be started: {0}")]
+    Follower(std::io::Error),
 }
 
 type Ended = Result<(), String>;
@@ -124,7 +131,9 @@ pub async fn run(
         vault.attend(end)
     });
 
-    let ended = serve(&vault, &telemetry, &mut doors, &mut http, &stop).await;
+    let follower = sinks::follow(config, vault.store(), &telemetry).map_err(RunFault::Follower)?;
+
+    let ended = serve(&vault, &telemetry, &follower, &mut doors, &mut http, &stop).await;
 
     for health in [agents_health, operators_health] {
         resign(health).await;
@@ -135,6 +144,8 @@ pub async fn run(
     // It ends on its own, at the latest after the round it is in.
     let _ = tending.await;
     vault.stop().await;
+    // That it stopped is the last that is carried outside.
+    follower.stop(CARRY.min(Duration::from_secs(limits.drain_s))).await;
     http.shutdown().await;
     ended
 }
@@ -143,6 +154,7 @@ pub async fn run(
 async fn serve(
     vault: &Vault,
     telemetry: &Telemetry,
+    follower: &Follower,
     doors: &mut JoinSet<Ended>,
     http: &mut JoinSet<Ended>,
     stop: &CancellationToken,
@@ -157,7 +169,7 @@ async fn serve(
             _ = look.tick() => if vault.state() == State::Failed {
                 return Err(RunFault::Vault);
             },
-            _ = count.tick() => count_what_lives(vault, telemetry).await,
+            _ = count.tick() => count_what_lives(vault, telemetry, follower).await,
         }
     }
 }
@@ -170,16 +182,19 @@ fn told(ended: Result<Ended, tokio::task::JoinError>) -> String {
     }
 }
 
-async fn count_what_lives(vault: &Vault, telemetry: &Telemetry) {
+async fn count_what_lives(vault: &Vault, telemetry: &Telemetry, follower: &Follower) {
     match vault.store().census().await {
-        Ok(census) => telemetry.counted(&Alive {
-            agents: census.agents,
-            grants: census.grants,
-            sessions: census.sessions,
-            leases: census.leases,
-            undoing: census.undoing,
-            quarantined: census.quarantined.len() as u64,
-        }),
+        Ok(census) => {
+            follower.measure(census.entries);
+            telemetry.counted(&Alive {
+                agents: census.agents,
+                grants: census.grants,
+                sessions: census.sessions,
+                leases: census.leases,
+                undoing: census.undoing,
+                quarantined: census.quarantined.len() as u64,
+            });
+        }
         Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),
     }
 }
