@@ -48,8 +48,8 @@ impl AuditKeys {
         self.seen
     }
 
-    /// Certificate, life and signature of an entry.
-    pub(super) fn check(&mut self, read: &Read) -> Result<(), Finding> {
+    /// Certificate, life and signature of an entry. Gives whether it is another key than that of the entry before.
+    pub(super) fn check(&mut self, read: &Read) -> Result<bool, Finding> {
         let frame = &read.frame;
         if let Some(cert) = frame.cert() {
             self.take(cert, frame)?;
@@ -71,10 +71,11 @@ impl AuditKeys {
             return Err(Fault::Signature
                 .found(format!("its signature is not that of the audit key {} that it names", frame.kid())));
         }
-        if self.newest.as_ref() != Some(frame.kid()) {
+        let another = self.newest.as_ref() != Some(frame.kid());
+        if another {
             self.newest = Some(frame.kid().clone());
         }
-        Ok(())
+        Ok(another)
     }
 
     /// The key that the next entries are likely signed by.
@@ -114,6 +115,8 @@ pub(super) struct Key {
     until: Option<Timestamp>,
     /// An operator ended it.
     ended: bool,
+    /// It is over whatever the clock says: it was ended, or its successor left it no grace.
+    over: bool,
     signed: u64,
 }
 
@@ -127,6 +130,7 @@ impl Key {
             since,
             until: None,
             ended: false,
+            over: false,
             signed: 0,
         }
     }
@@ -143,7 +147,7 @@ impl Key {
     /// Whether it was accepted at `ts`.
     pub(super) fn accepted(&self, ts: Timestamp) -> Result<(), Finding> {
         match self.until {
-            Some(until) if until <= ts => Err(Fault::RequestKey.found(format!(
+            Some(until) if until <= ts || self.over => Err(Fault::RequestKey.found(format!(
                 "it rests on a signature of the key {} (kver {}), which was not accepted any more from {until} on",
                 self.kid, self.kver
             ))),
@@ -220,6 +224,7 @@ impl KeyHistory {
         }
         if let Some(old) = self.keys.last_mut() {
             let end = grace.unwrap_or(ts);
+            old.over |= grace.is_none();
             old.until = Some(old.until.map_or(end, |until| until.min(end)));
         }
         self.keys.push(Key::of(&register, ts));
@@ -234,7 +239,7 @@ impl KeyHistory {
         if key.ended {
             return Err(Fault::KeyOrder.found(format!("it ends the key {kid}, which was ended before")));
         }
-        key.ended = true;
+        (key.ended, key.over) = (true, true);
         key.until = Some(key.until.map_or(ts, |until| until.min(ts)));
         Ok(())
     }

@@ -14,6 +14,7 @@
 
 mod agent;
 mod ahead;
+mod checkpoints;
 mod hands;
 mod keys;
 mod lease;
@@ -22,16 +23,20 @@ pub mod report;
 mod requests;
 mod spill;
 mod summary;
+mod vault;
 mod verifier;
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
+pub use checkpoints::Kept;
 use operators::Commands;
 use report::Report;
 pub use verifier::Verifier;
 
+use super::policy::Policy;
 use super::receipt::Receipt;
+use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::PublicKey;
 use crate::id::{Aud, ChainName, Kid, VaultName};
 use crate::statement::card::{Card, Genesis};
@@ -57,6 +62,12 @@ pub struct Pins {
     pub heads: Vec<Seen>,
     /// Answers of the vault that name entries of the chain.
     pub receipts: Vec<Receipt>,
+    /// Checkpoints of the chain that were kept elsewhere.
+    pub checkpoints: Vec<Kept>,
+    /// Certificates of checkpoint keys, beside those that stand in the chain.
+    pub certs: Vec<Embedded>,
+    /// Whose cosignatures make a kept checkpoint good.
+    pub policy: Option<Policy>,
     /// The commands of a verified `_operators`.
     pub operators: Option<Arc<Commands>>,
     /// The present, and how old the newest entry may be.

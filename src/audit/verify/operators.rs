@@ -31,7 +31,7 @@ const LEFT_BY: [(&str, Revocation); 3] =
     [("postgres", Revocation::Backend), ("ssh", Revocation::Listed), ("x509", Revocation::Listed)];
 
 /// Commands that leave something in an agent's chain; of others only the leaf is kept.
-const WITH_EFFECTS: [&str; 8] = [
+const WITH_EFFECTS: [&str; 9] = [
     AgentRegister::TYP,
     AgentKeyEnd::TYP,
     GrantCreate::TYP,
@@ -40,10 +40,12 @@ const WITH_EFFECTS: [&str; 8] = [
     LeaseForget::TYP,
     FREEZE,
     THAW,
+    CLOCK_RESET,
 ];
 
 const FREEZE: &str = "nockvault/agent_freeze";
 const THAW: &str = "nockvault/agent_thaw";
+const CLOCK_RESET: &str = "nockvault/clock_reset";
 
 /// How many bytes of commands are kept at most.
 const MOST: usize = 1 << 30;
@@ -130,6 +132,15 @@ impl Commands {
 
     /// Whether the entry that `by` names holds a command for this very effect on this agent.
     pub(super) fn caused(&self, by: &By, agent: &AgentName, aud: &Aud, effect: &Effect<'_>) -> Result<(), Finding> {
+        self.rests(by, aud, |said| said.fits(agent, effect))
+    }
+
+    /// Whether the entry that `by` names holds a command that reset the clock.
+    pub(super) fn reset_the_clock(&self, by: &By, aud: &Aud) -> Result<(), Finding> {
+        self.rests(by, aud, |said| said.typ == CLOCK_RESET)
+    }
+
+    fn rests(&self, by: &By, aud: &Aud, fits: impl FnOnce(&Said) -> bool) -> Result<(), Finding> {
         if self.aud != *aud {
             return Err(Finding::Unusable(format!("the _operators file is of another vault, {}", self.aud)));
         }
@@ -147,11 +158,7 @@ impl Commands {
         if given.denied {
             return wrong("a command that was refused");
         }
-        if given.said.as_ref().is_some_and(|said| said.fits(agent, effect)) {
-            Ok(())
-        } else {
-            wrong("a command for something else")
-        }
+        if given.said.as_ref().is_some_and(fits) { Ok(()) } else { wrong("a command for something else") }
     }
 }
 
@@ -271,8 +278,17 @@ impl OperatorsTrail {
         self.keys.seen()
     }
 
-    pub(super) fn into_commands(self) -> Commands {
-        self.commands
+    /// A `clock_reset` in this very chain, whose command stands before it.
+    pub(super) fn reset_the_clock(&self, by: &By, seq: u64) -> Result<(), Finding> {
+        if by.seq >= seq {
+            return Err(Fault::By.found(format!("it rests on entry {}, which does not stand before it", by.seq)));
+        }
+        self.commands.reset_the_clock(by, &self.commands.aud)
+    }
+
+    /// The commands of a chain that has so many entries.
+    pub(super) fn into_commands(self, size: u64) -> Commands {
+        Commands { size, ..self.commands }
     }
 
     pub(super) fn operator(&self) -> &OperatorName {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use super::checkpoints::CheckpointSeen;
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, Kid};
 use crate::time::Timestamp;
@@ -80,6 +81,12 @@ faults! {
     Frozen = "frozen";
     /// The command that the entry rests on is not there, is another, or was refused.
     By = "by";
+    /// A daemon's start, stop, epoch, config or recover where it cannot stand.
+    Order = "order";
+    /// A checkpoint is not of the entries before it, or not the vault's.
+    Checkpoint = "checkpoint";
+    /// The chain does not hold a checkpoint that was kept elsewhere.
+    KeptCheckpoint = "kept_checkpoint";
     /// The chain does not hold a state that was held elsewhere.
     Head = "head";
     /// The chain does not hold the entry of a receipt, or another.
@@ -231,6 +238,10 @@ pub struct Report {
     pub keys: Vec<KeySeen>,
     /// How many entries of each kind.
     pub kinds: BTreeMap<String, u64>,
+    /// How many checkpoints stand in it.
+    pub checkpoint_count: u64,
+    /// The newest of them, up to a thousand, in their order.
+    pub checkpoints: Vec<CheckpointSeen>,
     /// What the good entries prove, a sentence each.
     pub proved: Vec<String>,
     /// What they do not, a sentence each.

@@ -11,7 +11,7 @@ impl Verifier<'_> {
         let keys = match &self.trail {
             Some(Trail::Agent(trail)) => trail.keys(),
             Some(Trail::Operators(trail)) => trail.keys(),
-            Some(Trail::Vault) | None => Vec::new(),
+            Some(Trail::Vault(_)) | None => Vec::new(),
         };
         let good = !self.leaves.is_empty();
         Report {
@@ -28,6 +28,8 @@ impl Verifier<'_> {
             audit_keys: self.keys.take().map(|keys| keys.seen()).unwrap_or_default(),
             keys,
             kinds: std::mem::take(&mut self.kinds),
+            checkpoint_count: self.checkpoints.count,
+            checkpoints: self.checkpoints.listed(),
         }
     }
 

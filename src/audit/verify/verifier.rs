@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::agent::AgentTrail;
 use super::ahead::{Guess, Line, Opened, Read};
+use super::checkpoints::{Checkpoints, Stand};
 use super::keys::AuditKeys;
-use super::operators::{Commands, OperatorsTrail};
+use super::operators::{Commands, OperatorsTrail, names_operators};
 use super::report::{Fault, Finding, Report, Verdict};
 use super::requests::Place;
 use super::spill::Leaves;
+use super::vault::VaultTrail;
 use super::{Means, Pins};
-use crate::audit::entry::{Body, Entry, Origin, Unreadable};
+use crate::audit::entry::{self, Body, Entry, Origin, Unreadable};
 use crate::audit::line::Frame;
 use crate::audit::receipt::Named;
 use crate::crypto::hash::Digest;
@@ -22,7 +24,7 @@ use crate::time::Timestamp;
 pub(super) enum Trail {
     Agent(Box<AgentTrail>),
     Operators(Box<OperatorsTrail>),
-    Vault,
+    Vault(VaultTrail),
 }
 
 /// A chain under verification.
@@ -35,6 +37,9 @@ pub struct Verifier<'a> {
     pub(super) trail: Option<Trail>,
     pub(super) receipts: Vec<Named>,
     pub(super) leaves: Leaves,
+    pub(super) checkpoints: Checkpoints,
+    /// The entry of `_operators` that the newest reset of the clock rests on.
+    reset: Option<u64>,
     pub(super) from: Option<Timestamp>,
     pub(super) to: Option<Timestamp>,
     pub(super) kinds: BTreeMap<String, u64>,
@@ -60,6 +65,8 @@ impl<'a> Verifier<'a> {
             trail: None,
             receipts: Vec::new(),
             leaves: Leaves::holding(held),
+            checkpoints: Checkpoints::default(),
+            reset: None,
             from: None,
             to: None,
             kinds: BTreeMap::new(),
@@ -111,18 +118,19 @@ impl<'a> Verifier<'a> {
             Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
         };
         self.check_link(&read.frame)?;
-        self.check_key(read)?;
+        let new_key = self.check_key(read)?;
         self.check_pins(&read.frame, line.leaf)?;
         let ts = read.frame.ts();
         self.check_time(ts, read.entry.as_ref().is_ok_and(|entry| !matches!(entry.body, Body::ClockReset(_))))?;
         match &read.entry {
-            Ok(entry) => self.understand(entry, line.leaf, read.opened.as_ref())?,
+            Ok(entry) => self.understand(entry, Around { leaf: line.leaf, opened: read.opened.as_ref(), new_key })?,
             Err(Unreadable::NotUnderstood(what)) => {
                 self.puzzle(format!("{what} is not understood by this version of the program"));
             }
             Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
         }
-        self.took(line.leaf, ts)
+        let is_checkpoint = read.entry.as_ref().is_ok_and(|entry| matches!(entry.body, Body::Checkpoint(_)));
+        self.took(line.leaf, ts, is_checkpoint)
     }
 
     /// An entry of another version, laid out in a way that is not known.
@@ -131,7 +139,7 @@ impl<'a> Verifier<'a> {
             return Err(Finding::NotUnderstood(format!("{what} is not understood by this version of the program")));
         }
         self.puzzle(format!("{what} is not understood by this version of the program; its signature was not checked"));
-        self.took(leaf, self.to.unwrap_or_default())
+        self.took(leaf, self.to.unwrap_or_default(), false)
     }
 
     fn puzzle(&mut self, how: String) {
@@ -140,8 +148,9 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    fn took(&mut self, leaf: Digest, ts: Timestamp) -> Result<(), Finding> {
+    fn took(&mut self, leaf: Digest, ts: Timestamp, is_checkpoint: bool) -> Result<(), Finding> {
         self.leaves.push(leaf, ts)?;
+        self.checkpoints.took(leaf, is_checkpoint);
         self.from.get_or_insert(ts);
         self.to = Some(ts);
         Ok(())
@@ -180,8 +189,9 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// The identity, and the audit key's certificate, life and signature.
-    fn check_key(&mut self, read: &Read) -> Result<(), Finding> {
+    /// The identity, and the audit key's certificate, life and signature. Gives whether it is another audit key than that
+    /// of the entry before.
+    fn check_key(&mut self, read: &Read) -> Result<bool, Finding> {
         if self.keys.is_none() {
             let named = read.frame.identity();
             let identity = match (&self.pins.identity, named) {
@@ -204,10 +214,7 @@ impl<'a> Verifier<'a> {
             }
             self.keys = Some(AuditKeys::new(identity));
         }
-        match &mut self.keys {
-            Some(keys) => keys.check(read),
-            None => Ok(()),
-        }
+        self.keys.as_mut().map_or(Ok(false), |keys| keys.check(read))
     }
 
     fn check_time(&self, ts: Timestamp, holds: bool) -> Result<(), Finding> {
@@ -233,6 +240,18 @@ impl<'a> Verifier<'a> {
                 return Err(Fault::Genesis.found("the chain begins with another entry than the one that was pinned"));
             }
             self.open_receipts()?;
+            for kept in &self.pins.checkpoints {
+                let (of, here) = (&kept.checkpoint().origin, frame.origin_text());
+                if of != here {
+                    return Err(Finding::Unusable(format!(
+                        "the checkpoint is of the chain {of:?}, and this is {here}"
+                    )));
+                }
+            }
+            self.pins.certs.iter().for_each(|cert| self.checkpoints.remember(cert));
+        }
+        if let Some(keys) = &self.keys {
+            self.checkpoints.hold(&self.pins.checkpoints, leaf, keys.identity())?;
         }
         for seen in &self.pins.heads {
             if seen.size == seq + 1 && seen.head != leaf {
@@ -259,7 +278,8 @@ impl<'a> Verifier<'a> {
     }
 
     /// What the entry says, held against all that was said before.
-    fn understand(&mut self, entry: &Entry, leaf: Digest, opened: Option<&Opened>) -> Result<(), Finding> {
+    fn understand(&mut self, entry: &Entry, around: Around<'_>) -> Result<(), Finding> {
+        let Around { leaf, opened, new_key } = around;
         if let Body::Issue(issue) = &entry.body {
             for (hdr, sealed) in self
                 .receipts
@@ -272,8 +292,15 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
+        if let (Body::Checkpoint(said), Some(keys), Some((_, origin))) = (&entry.body, &self.keys, &self.origin) {
+            let (identity, certified) = (keys.identity(), entry.cert.is_some());
+            self.checkpoints.judge(said, Stand { seq: entry.seq, ts: entry.ts, origin, identity, certified })?;
+        }
         if self.not_understood.is_some() {
             return Ok(());
+        }
+        if let Body::ClockReset(reset) = &entry.body {
+            self.clock_reset(reset, entry.seq)?;
         }
         let place = Place { seq: entry.seq, ts: entry.ts, leaves: &self.leaves, opened };
         let judged = match (&mut self.trail, &entry.body) {
@@ -287,7 +314,9 @@ impl<'a> Verifier<'a> {
             (Some(_), Body::Checkpoint(_) | Body::ClockReset(_)) => Ok(()),
             (Some(Trail::Agent(trail)), _) => trail.judge(entry, place),
             (Some(Trail::Operators(trail)), Body::Command(command)) => trail.command(command, leaf, place),
-            (Some(Trail::Vault), body) if !matches!(body, Body::VaultGenesis(_)) => Ok(()),
+            (Some(Trail::Vault(trail)), body) if !matches!(body, Body::VaultGenesis(_)) => {
+                trail.judge(body, self.to.unwrap_or_default(), new_key)
+            }
             _ => Err(Fault::Genesis.found("a chain has one genesis, at its beginning")),
         };
         match judged {
@@ -297,6 +326,23 @@ impl<'a> Verifier<'a> {
         }
         *self.kinds.entry(entry.body.kind().to_owned()).or_default() += 1;
         Ok(())
+    }
+
+    /// An operator said that the clock had been ahead.
+    fn clock_reset(&mut self, reset: &entry::ClockReset, seq: u64) -> Result<(), Finding> {
+        let by = &reset.by;
+        names_operators(by)?;
+        if self.reset.is_some_and(|before| by.seq <= before) {
+            return Err(
+                Fault::By.found(format!("entry {} of _operators had reset the clock of this chain before", by.seq))
+            );
+        }
+        self.reset = Some(by.seq);
+        match (&self.trail, &self.pins.operators, &self.keys) {
+            (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, seq),
+            (_, Some(commands), Some(keys)) => commands.reset_the_clock(by, &Aud::of_identity(&keys.identity().kid())),
+            _ => Ok(()),
+        }
     }
 
     /// The genesis of a chain.
@@ -326,7 +372,7 @@ impl<'a> Verifier<'a> {
             Body::OperatorsGenesis(genesis) => {
                 Trail::Operators(Box::new(OperatorsTrail::begin(genesis, &aud, ts, self.held)?))
             }
-            _ => Trail::Vault,
+            _ => Trail::Vault(VaultTrail::begin(true)),
         })
     }
 
@@ -363,6 +409,14 @@ impl<'a> Verifier<'a> {
                 held - 1
             )));
         }
+        if let Some(keys) = &self.keys {
+            let Pins { checkpoints, policy, .. } = self.pins;
+            match self.checkpoints.settle(checkpoints, policy.as_ref(), keys.identity()) {
+                Ok(()) => {}
+                Err((Some(entry), finding)) => return self.back_at(entry, finding),
+                Err((None, finding)) => return self.judgement(finding),
+            }
+        }
         if let Some(puzzle) = self.not_understood.take() {
             return puzzle;
         }
@@ -398,6 +452,8 @@ impl<'a> Verifier<'a> {
         self.to = self.leaves.newest();
         (self.trail, self.not_understood) = (None, None);
         self.kinds.clear();
+        self.checkpoints.newest.retain(|seen| seen.size < entry);
+        self.checkpoints.count = self.checkpoints.newest.len() as u64;
         self.judgement(finding)
     }
 
@@ -414,7 +470,9 @@ impl<'a> Verifier<'a> {
         let verdict = self.decide();
         let report = self.summary(verdict);
         let commands = match self.trail {
-            Some(Trail::Operators(trail)) if report.verdict == Verdict::Intact => Some(trail.into_commands()),
+            Some(Trail::Operators(trail)) if report.verdict == Verdict::Intact => {
+                Some(trail.into_commands(report.size))
+            }
             _ => None,
         };
         (report, commands)
@@ -430,6 +488,15 @@ impl<'a> Verifier<'a> {
         }
         guesses
     }
+}
+
+/// What is known of an entry beside what it says.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    leaf: Digest,
+    opened: Option<&'a Opened>,
+    /// Another audit key signed it than the entry before.
+    new_key: bool,
 }
 
 fn malformed(why: &str) -> Finding {

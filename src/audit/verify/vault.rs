@@ -1,0 +1,96 @@
+//! `_vault`: daemons begin and end, and turn their audit keys, in an order in which that can happen.
+
+use super::report::{Fault, Finding};
+use crate::audit::entry::{self, Body};
+use crate::time::Timestamp;
+
+/// How the last entries leave the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Daemon {
+    /// There was none yet.
+    Founded,
+    /// What stands before is not known.
+    Unknown,
+    Runs,
+    Ended,
+}
+
+/// All that `_vault` has told so far.
+#[derive(Debug)]
+pub(super) struct VaultTrail {
+    daemon: Daemon,
+    /// A daemon that writes down its limits also writes down that the one before was broken off.
+    tells: bool,
+    /// A start after which a `recover` may stand, with the `ts` of the entry before that start.
+    broken_off: Option<Timestamp>,
+    /// It must stand.
+    owed: bool,
+    pub(super) starts: u64,
+    pub(super) broken: u64,
+}
+
+impl VaultTrail {
+    /// Behind the genesis, or, `known` not, behind an entry before which nothing is known.
+    pub(super) fn begin(known: bool) -> VaultTrail {
+        let daemon = if known { Daemon::Founded } else { Daemon::Unknown };
+        VaultTrail { daemon, tells: false, broken_off: None, owed: false, starts: 0, broken: 0 }
+    }
+
+    /// Judges an entry; `new_key` says that another audit key signed it than the entry before, which was of `before`.
+    pub(super) fn judge(&mut self, body: &Body, before: Timestamp, new_key: bool) -> Result<(), Finding> {
+        let order = |how: &str| Err(Fault::Order.found(how));
+        if self.owed && !matches!(body, Body::Start(_) | Body::Recover(_) | Body::Config(_)) {
+            return order("the daemon before did not end in order, and this one did not say what it found");
+        }
+        if matches!(body, Body::Start(_) | Body::Epoch(_)) && !new_key {
+            return order("it says that a new audit key signs, and the one of the entry before it does");
+        }
+        match body {
+            Body::Start(_) => {
+                let broken = self.daemon == Daemon::Runs;
+                self.broken_off = match (self.daemon, self.broken_off) {
+                    // Of a daemon that was broken off before it could say so, the next one says it.
+                    (Daemon::Runs, Some(since)) => Some(since),
+                    (Daemon::Runs | Daemon::Unknown, None) => Some(before),
+                    _ => None,
+                };
+                self.owed = broken && self.tells;
+                self.daemon = Daemon::Runs;
+                self.starts += 1;
+                self.broken += u64::from(broken);
+                Ok(())
+            }
+            Body::Stop(_) | Body::Epoch(_) | Body::Config(_) | Body::Recover(_) => {
+                if matches!(self.daemon, Daemon::Founded | Daemon::Ended) {
+                    return order("no daemon runs at this place: it follows no start, or a stop");
+                }
+                match body {
+                    Body::Stop(_) => self.daemon = Daemon::Ended,
+                    Body::Config(_) => self.tells = true,
+                    Body::Recover(recover) => return self.recover(recover),
+                    _ => {}
+                }
+                if !matches!(body, Body::Config(_)) {
+                    self.broken_off = None;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn recover(&mut self, recover: &entry::Recover) -> Result<(), Finding> {
+        self.owed = false;
+        match self.broken_off.take() {
+            Some(since) if recover.since < since => Err(Fault::Order.found(format!(
+                "it says that the newest entry was of {}, where one of {since} stood here already",
+                recover.since
+            ))),
+            Some(_) => Ok(()),
+            None if self.daemon == Daemon::Unknown => Ok(()),
+            None => {
+                Err(Fault::Order.found("the daemon before ended in order, or this one has said before what it found"))
+            }
+        }
+    }
+}
