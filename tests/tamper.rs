@@ -11,8 +11,12 @@ mod backends;
 mod cases;
 #[path = "tamper/chain.rs"]
 mod chain;
+#[path = "tamper/checkpoints.rs"]
+mod checkpoints;
 #[path = "tamper/cli.rs"]
 mod cli;
+#[path = "tamper/daemons.rs"]
+mod daemons;
 #[path = "tamper/given.rs"]
 mod given;
 #[path = "tamper/operators.rs"]
@@ -30,12 +34,13 @@ use std::sync::Arc;
 use backends::BACKENDS;
 use cases::{Bad, Case, receipt, sealed};
 use chain::CHAIN;
+use checkpoints::CHECKPOINTS;
+use daemons::{DAEMONS, Told};
 use given::GIVEN;
-use nockvault::audit::chain::Head;
+use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::entry;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
-use nockvault::audit::verify::{Means, Pins, verify, verify_operators, verify_operators_with, verify_with};
-use nockvault::id::ChainName;
+use nockvault::audit::verify::{Kept, Means, Pins, verify, verify_operators, verify_operators_with, verify_with};
 use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
@@ -145,7 +150,9 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS].into_iter().flatten().copied::<Case>() {
+    for (name, fault, make) in
+        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS].into_iter().flatten().copied::<Case>()
+    {
         let Bad { lines, pins, entry } = make();
         assert_eq!(
             tampered(&file(&lines), &pins),
@@ -165,7 +172,8 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
         }
         if entry > 0 {
             // It is the last entry that is wrong, and nothing before it.
-            let before = report(&file(&lines[..entry]), &Pins { heads: vec![], receipts: vec![], ..pins });
+            let before =
+                report(&file(&lines[..entry]), &Pins { heads: vec![], receipts: vec![], checkpoints: vec![], ..pins });
             assert_eq!(before.verdict, Verdict::Intact, "{name}: {before}");
         }
         covered.insert(fault);
@@ -176,19 +184,78 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
 
 /// `_vault` with three entries: small enough to flip every bit of it.
 fn small() -> (Chain, Pins) {
-    let world = World::new(3);
-    let mut chain = Chain { head: Head::empty(&"prod".parse().unwrap(), &ChainName::vault()), lines: Vec::new() };
-    let genesis = entry::VaultGenesis {
-        aud: world.aud.clone(),
-        identity: world.identity_bytes(),
-        name: "prod".parse().unwrap(),
-        salt: world.salt(),
-    };
-    let start = entry::Start { node: "n1".into(), version: "0.1.0".into() };
-    for body in [genesis.into(), start.into(), entry::Stop {}.into()] {
-        chain.put(&world.audit, &body, START);
+    let (chain, world) = daemons::vault(&[Told::Start, Told::Stop]);
+    let pins = world.pins();
+    (chain, pins)
+}
+
+#[test]
+fn daemons_begin_and_end_as_they_can() {
+    use Told::{Config, Epoch, Recover, Refused, Start, Stop};
+    for told in [
+        [Start, Config, Refused, Epoch, Stop].as_slice(),
+        &[Start, Config, Stop, Start, Stop],
+        // Broken off twice, the second time before it was said; and by one that did not say such things.
+        &[Start, Config, Start, Start, Recover(3), Epoch, Stop],
+        &[Start, Config, Start, Config, Recover(3), Refused],
+        &[Start, Start, Refused, Stop],
+        &[Start, Start],
+    ] {
+        let (chain, world) = daemons::vault(told);
+        let found = report(&chain.file(), &world.pins());
+        assert_eq!(found.verdict, Verdict::Intact, "{found}");
     }
-    (chain, world.pins())
+}
+
+#[test]
+fn the_clock_falls_where_an_operator_said_so_and_checkpoints_go_on() {
+    let mut world = World::at_work(16);
+    let first = checkpoints::next(&world);
+    world.put(first);
+    world.obtain();
+    let by = daemons::said(&mut world);
+    let (size, ahead) = (world.kit.head.size, world.now);
+    world.now = nockvault::time::Timestamp(START.0 + 500);
+    world.put(entry::ClockReset { by: by.clone() });
+    world.obtain();
+    let second = checkpoints::next(&world);
+    world.put(second);
+    world.now = START;
+    world.operators.put(&world.audit, &entry::ClockReset { by }.into(), world.now);
+    let (operators, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
+    assert_eq!(operators.verdict, Verdict::Intact, "{operators}");
+    let kept = vec![checkpoints::kept(&world, 3, None), checkpoints::kept(&world, world.kit.lines.len(), None)];
+    let pins = Pins { operators: commands.map(Arc::new), checkpoints: kept, ..world.pins() };
+    let found = report(&world.kit.file(), &pins);
+    assert_eq!(found.verdict, Verdict::Intact, "{found}");
+    assert!(found.to.unwrap() < ahead);
+    let sizes: Vec<_> = found.checkpoints.iter().map(|seen| seen.size).collect();
+    assert_eq!((found.checkpoint_count, sizes), (2, vec![4, size + 2]));
+}
+
+#[test]
+fn a_checkpoint_that_nobody_vouches_for_decides_nothing() {
+    let mut world = World::at_work(17);
+    let other = World::at_work(18);
+    let told = |world: &World, kept: Kept| {
+        let pins = Pins { checkpoints: vec![kept], ..world.pins() };
+        match report(&world.kit.file(), &pins).verdict {
+            Verdict::Unusable { how } => how,
+            verdict => panic!("{verdict}"),
+        }
+    };
+    let mine = checkpoints::kept(&world, 3, None);
+    assert!(told(&world, mine.clone()).contains("holds no checkpoint with the certificate"));
+    let good = checkpoints::next(&world);
+    world.put(good);
+    assert_eq!(report(&world.kit.file(), &Pins { checkpoints: vec![mine], ..world.pins() }).verdict, Verdict::Intact);
+    // Neither one that somebody made up, with whatever root, nor one of another chain is held against this one.
+    let wish = Checkpoint::of("prod/kit", &other.kit.head.tree);
+    let made_up = Kept::read(&wish.sign(&other.identity)).unwrap();
+    assert!(told(&world, made_up).contains("is not the vault's"));
+    let elsewhere = Kept::read(&Checkpoint { origin: "prod/mira".into(), ..wish }.sign(&checkpoints::key())).unwrap();
+    assert!(told(&world, elsewhere).contains("the checkpoint is of the chain \"prod/mira\""));
+    assert!(Kept::read("prod/kit\n4\n").is_err());
 }
 
 /// Flips the bits of a file that `which` chooses, and sees that each is found at the entry in which it lies.

@@ -386,8 +386,17 @@
 //!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, a `grant_revoke` of its role,
 //!   or an `agent_key_end` of this agent.
 //!
-//! What it does not: of `_vault` it checks signatures, hashes, order and form, and nothing of what a `swept` or a
-//! `refused` says. That a backend did what an `undone` claims, no chain can prove.
+//! - a `checkpoint` is not behind another, its line carries the audit key's `cert`, its note is signed by a key that the
+//!   identity certified as `checkpoint` and that is good at `ts`, and origin, size (= `seq`), root and `tree` are those of
+//!   the entries before it;
+//! - a `clock_reset` rests on a `nockvault/clock_reset` of an operator, a later one than the reset before it; nowhere else
+//!   does `ts` fall, and a key that was ended stays ended;
+//! - in `_vault`: `start` and `epoch` come under another audit key than the entry before; `stop`, `epoch`, `config` and
+//!   `recover` stand where a daemon runs; `recover` stands between a `start` without a `stop` before it and the next entry
+//!   that is no `config`, its `since` not before the newest entry then, and it must stand there once a `config` stood
+//!   anywhere before that `start` (a daemon that writes no `config` writes no `recover`).
+//!
+//! What it does not: of `_vault` it checks nothing of what a `swept` or a `refused` says. That a backend did what an `undone` claims, no chain can prove.
 //!
 //! A false `seen` inside a `deny` is reported as claimed by the agent, not as tampering. An `issue` proves two things
 //! apart: the agent asked, and the vault gave. Neither can be made by the other.

@@ -231,10 +231,20 @@ impl World {
         self.order(entry::Command::carried(entry, serde_json::Map::new()))
     }
 
+    /// A command of this `typ` that says nothing more, chained.
+    pub(crate) fn command_of(&mut self, typ: &str) -> By {
+        let entry = self.signed_as(typ, &serde_json::json!({}));
+        self.order(entry::Command::carried(entry, serde_json::Map::new()))
+    }
+
     pub(crate) fn signed_command<B: statement::Body>(&self, body: &B) -> Embedded {
+        self.signed_as(B::TYP, body)
+    }
+
+    fn signed_as<B: serde::Serialize + Clone>(&self, typ: &str, body: &B) -> Embedded {
         let command = Command {
             v: VERSION,
-            typ: B::TYP.into(),
+            typ: typ.into(),
             aud: self.aud.clone(),
             operator: "ada".parse().unwrap(),
             kid: self.operator.kid(),

@@ -1,9 +1,11 @@
 //! The sentences of a report: what the good entries of a chain prove, and what they leave open.
 
+use super::checkpoints::witnesses;
 use super::report::{KeySeen, Report, Verdict};
 use super::verifier::{Trail, Verifier};
 use crate::crypto::hash::Digest;
 use crate::id::Aud;
+use crate::time::Timestamp;
 
 impl Verifier<'_> {
     pub(super) fn summary(&mut self, verdict: Verdict) -> Report {
@@ -75,14 +77,28 @@ impl Verifier<'_> {
             }
         }
         let (heads, receipts) = (self.pins.heads.len(), self.receipts.iter().filter(|named| named.signed).count());
-        let kept: Vec<String> = [(heads, "state", "states"), (receipts, "signed receipt", "signed receipts")]
+        let checkpoints = self.pins.checkpoints.len();
+        let kept = [
+            (heads, "state", "states"),
+            (receipts, "signed receipt", "signed receipts"),
+            (checkpoints, "signed checkpoint", "signed checkpoints"),
+        ];
+        let kept: Vec<String> = kept
             .into_iter()
             .filter(|(count, ..)| *count > 0)
             .map(|(count, one, many)| some(count as u64, one, many))
             .collect();
         if !kept.is_empty() {
-            let were = if heads + receipts == 1 { "was" } else { "were" };
+            let were = if heads + receipts + checkpoints == 1 { "was" } else { "were" };
             said.push(format!("the chain holds {} that {were} kept elsewhere", kept.join(" and ")));
+        }
+        if let Some(policy) = &self.pins.policy {
+            for kept in &self.pins.checkpoints {
+                let seen = witnesses(kept, policy).into_iter();
+                let seen = seen.map(|(name, at)| format!("{name} at {}", Timestamp(at.saturating_mul(1000))));
+                let (size, seen) = (kept.checkpoint().size, seen.collect::<Vec<_>>().join(", "));
+                said.push(format!("witnesses saw these first {size} entries, as the policy asks: {seen}"));
+            }
         }
         said
     }
@@ -96,10 +112,11 @@ impl Verifier<'_> {
                     .into(),
             );
         }
-        if self.pins.heads.is_empty() && self.pins.receipts.is_empty() {
+        if self.pins.heads.is_empty() && self.pins.receipts.is_empty() && self.pins.checkpoints.is_empty() {
             said.push(
                 "that nothing follows: a bare file cannot show that its end was cut off, or that the vault went on \
-                 otherwise; compare with --head or --receipt, or set --max-age"
+                 otherwise; compare with --checkpoint, --receipt or --head, or set \
+                 --max-age"
                     .into(),
             );
         }
