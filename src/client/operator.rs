@@ -17,7 +17,7 @@ use crate::crypto::hpke::{self, Sealed};
 use crate::id::{Nonce, OperatorName, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
-use crate::statement::audit_read::AuditRead;
+use crate::statement::audit_read::{AuditCheckpoint, AuditList, AuditProve, AuditRead};
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::command::Command;
@@ -93,6 +93,9 @@ orders! {
     LeaseForget => forget_lease(ForgetLeaseRequest)
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
     KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
+    AuditList => list_chains(ListChainsRequest)
+    AuditCheckpoint => read_checkpoint(ReadCheckpointRequest)
+    AuditProve => prove_entry(ProveEntryRequest)
 }
 
 macro_rules! sealed_orders {

@@ -168,6 +168,9 @@
 //! | `nockvault/ca_show` | `name`, `engine` | no |
 //! | `nockvault/agent_list`, `role_list`, `secret_list`, `grant_list` | `page`; the last also `agent` or null | no |
 //! | `nockvault/agent_show`, `role_show`, `secret_versions` | `agent`, `role`, `name` | no |
+//! | `nockvault/audit_list` | `page` | no |
+//! | `nockvault/audit_checkpoint` | `chain` | no |
+//! | `nockvault/audit_prove` | `chain`, `seq` | no |
 //! | `nockvault/audit_read` | `chain`, `from`, `limit` | no |
 //! | `nockvault/directory_read` | none; the directory comes beside the answer | no |
 //! | `nockvault/status_read` | none | no |

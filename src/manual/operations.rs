@@ -170,6 +170,22 @@
 //! there until the last token that it signed has expired; nothing else is to be done, and nothing is refused meanwhile.
 //! A verifier that checks offline fetches both the keys and `/jwt/revoked`, which is good for five minutes.
 //!
+//! # Reading the trail
+//!
+//! | command | what it gives |
+//! |---|---|
+//! | `vaultctl audit show kit --since 2h --kind deny` | entries, of several chains by time; by `--agent`, `--session`, `--role`, `--lease`, `--kind`, `--since`, `--until` |
+//! | `vaultctl audit tail --all --follow` | what comes, across restarts of the daemon; one question a second |
+//! | `vaultctl audit export --all --dir DIR` | every chain as a file, `_operators` last; `-o jsonl` and files are the lines byte for byte |
+//! | `vaultctl audit verify kit` | the verdict on a chain, read from the vault and judged here; 0 intact, 2 tampered with, 1 it cannot be told |
+//! | `vaultctl audit list` | each chain's head: kept outside, it shows later that nothing was cut off |
+//! | `vaultctl audit checkpoint kit` | the newest checkpoint, with what witnesses added |
+//! | `vaultctl audit prove kit 17 --file kit-17.proof` | one entry for a stranger who is to see no other |
+//!
+//! Each reads in pages and holds none of a chain that is past. `--since` and `--until` are found by bisection; where a
+//! clock was put back, entries of before it may be left out: name them by `--from`. `vaultctl audit verify` does not
+//! believe the vault, but it asks the vault: an auditor exports, and verifies elsewhere with `vault-verify`.
+//!
 //! # Public keys for others
 //!
 //! `vaultctl keys export --file prod.keys` writes the key directory: the vault's own keys, those of agents and of
@@ -177,6 +193,9 @@
 //! It is good for an hour; a key that was ended since is shown as good until then, so fetch it often. Anybody gets it
 //! without names from `/.well-known/nockvault/keys`, at most a minute old; `names = true` under `[http]` gives names
 //! too.
+//!
+//! `vaultctl keys export --witness` writes the key of checkpoints under the name of each chain, as a witness is told of
+//! the logs it may cosign.
 //!
 //! A client that is given a directory (`Surroundings::directory`) believes no response key that does not stand in it:
 //! then a stolen identity key alone makes nobody believe a false vault, as long as the directory came another way.

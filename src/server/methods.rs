@@ -44,6 +44,9 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/RevokeLeases",
     "/nockvault.v1.OperatorService/ForgetLease",
     "/nockvault.v1.OperatorService/RotateVaultKey",
+    "/nockvault.v1.OperatorService/ListChains",
+    "/nockvault.v1.OperatorService/ReadCheckpoint",
+    "/nockvault.v1.OperatorService/ProveEntry",
     "/nockvault.v1.OperatorService/ReadAudit",
     "/nockvault.v1.OperatorService/ReadDirectory",
 ];

@@ -11,14 +11,15 @@ use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
     EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest,
-    ListAgentsResponse, ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest,
-    ListRolesResponse, ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse,
-    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadDirectoryRequest,
-    ReadDirectoryResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse,
-    RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
-    RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
-    ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
-    ShowRoleRequest, ShowRoleResponse,
+    ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest, ListGrantsResponse,
+    ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse, ListSecretVersionsRequest,
+    ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest, ProveEntryResponse,
+    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadCheckpointRequest,
+    ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest, ReadStatusResponse,
+    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
+    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
+    RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
+    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
 };
 
 /// The vault as operators see it.
@@ -99,6 +100,9 @@ operators!({
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
     rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
+    list_chains(ListChainsRequest) -> ListChainsResponse = AuditList;
+    read_checkpoint(ReadCheckpointRequest) -> ReadCheckpointResponse = AuditCheckpoint;
+    prove_entry(ProveEntryRequest) -> ProveEntryResponse = AuditProve;
 } and with sealed input {
     put_secret(PutSecretRequest) -> PutSecretResponse = SecretPut;
     import_ca(ImportCaRequest) -> ImportCaResponse = CaImport;

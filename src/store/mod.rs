@@ -595,6 +595,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What a list of revoked credentials of these roles says at `now`: leases revoked by such a list that were
     /// released, revoked or never delivered, and whose credential has not expired by itself. By when it expires.
     async fn listed(&self, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Failure>;
+    /// Chains by name, each with its newest state.
+    async fn chains(&self, page: &Page) -> Result<Listed<(ChainName, Seen)>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
 

@@ -9,7 +9,7 @@ use crate::id::ChainName;
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey};
 use crate::statement::request::Seen;
-use crate::store::{GrantInUse, Lines, Listed, SecretVersion};
+use crate::store::{GrantInUse, Lines, Listed, Noted, SecretVersion};
 
 type Object = Map<String, Value>;
 
@@ -123,6 +123,23 @@ pub(super) fn lease(lease: &Lease) -> Object {
             "retry": undo.retry,
             "tries": undo.tries,
         })),
+    }))
+}
+
+/// A chain and its newest state.
+pub(super) fn chain((chain, head): &(ChainName, Seen)) -> Object {
+    object(json!({ "chain": chain, "head": head.head, "size": head.size }))
+}
+
+/// A checkpoint: its note with the lines of witnesses, and the certificate of its key.
+pub(super) fn checkpoint(chain: &ChainName, noted: &Noted) -> Object {
+    let cosigned: String = noted.cosigned.iter().map(|line| format!("{line}\n")).collect();
+    object(json!({
+        "cert": noted.cert,
+        "chain": chain,
+        "cosigned": noted.cosigned.len(),
+        "note": format!("{}{cosigned}", noted.note),
+        "size": noted.seq,
     }))
 }
 

@@ -5,9 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use serde_json::json;
+use nockvault::audit::directory::certs;
+use nockvault::audit::entry;
+use nockvault::audit::note::NoteKey;
+use nockvault::client::operator::Operator;
+use nockvault::statement::cert::KeyRole;
+use nockvault::statement::directory::Directory;
+use serde_json::{Map, Value, json};
 
-use crate::output::{Output, print};
+use crate::audit::{Chain, object};
+use crate::output::{Output, Shape, print};
 use crate::{Common, find};
 
 #[derive(Debug, Subcommand)]
@@ -20,13 +27,21 @@ pub(crate) enum Keys {
         /// Write into this file instead of standard output; one that is there is replaced as a whole.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Write what a witness is configured with instead: for each chain the key that signs its checkpoints, named by
+        /// the chain's origin, as lines of a C2SP policy (log NAME+ID+KEY).
+        #[arg(long, conflicts_with = "file")]
+        witness: bool,
     },
 }
 
 impl Keys {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
-        let Keys::Export { file } = self;
-        let (text, directory) = find::connect(common).await?.read_directory().await?;
+        let Keys::Export { file, witness } = self;
+        let operator = find::connect(common).await?;
+        let (text, directory) = operator.read_directory().await?;
+        if witness {
+            return logs(&operator, &directory, output).await;
+        }
         say!(
             "{} keys of agents and {} of operators; good until {}",
             directory.agents.len(),
@@ -42,6 +57,22 @@ impl Keys {
         };
         replace(&file, &text)
     }
+}
+
+/// The checkpoint key as each chain's own: the names of keys of checkpoints are origins.
+async fn logs(operator: &Operator, directory: &Directory, output: &Output) -> anyhow::Result<()> {
+    let (_, key, _) = certs(directory, KeyRole::Checkpoint).next().context("the vault has no checkpoint key")?;
+    let mut logs = Vec::new();
+    for chain in Chain::all(operator).await? {
+        let origin = entry::origin(&directory.name, &chain.name);
+        let vkey = NoteKey::new(&origin, key.clone()).with_context(|| format!("{origin} is no name for a key"))?;
+        logs.push(object(json!({"chain": chain.name, "origin": origin, "vkey": vkey.to_string()})));
+    }
+    if output.shape == Shape::Table && output.field.is_none() {
+        let line = |log: &Map<String, Value>| format!("log {}\n", log["vkey"].as_str().unwrap_or_default());
+        return print(&logs.iter().map(line).collect::<String>());
+    }
+    output.list(&logs, &[])
 }
 
 /// A crash leaves the old file or the new one, and perhaps a stray one beside it.

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 pub(crate) enum Shape {
     Table,
     Json,
+    /// One JSON object a line.
+    Jsonl,
     Yaml,
 }
 
@@ -69,6 +71,7 @@ impl Output {
         }
         match self.shape {
             Shape::Table => print(&table(items, columns)),
+            Shape::Jsonl => items.iter().try_for_each(|item| self.data(item)),
             _ => self.data(&items),
         }
     }
@@ -87,6 +90,7 @@ impl Output {
     fn data(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
         match self.shape {
             Shape::Yaml => print(&serde_saphyr::to_string(value)?),
+            Shape::Jsonl => print(&(serde_json::to_string(value)? + "\n")),
             _ => print(&(serde_json::to_string_pretty(value)? + "\n")),
         }
     }
@@ -109,7 +113,7 @@ fn look_up<'a>(item: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     })
 }
 
-fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Result<()> {
+pub(crate) fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Result<()> {
     match look_up(item, field) {
         // A text of lines, such as PEM, has its end already.
         Some(Value::String(text)) if text.ends_with('\n') => print(text),

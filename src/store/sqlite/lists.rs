@@ -196,6 +196,19 @@ pub(super) fn lease(at: Instant<'_>, id: &LeaseId) -> Result<Option<Lease>, Stop
     Ok(leases::by_id(at.conn, &at.shared.ring, id)?)
 }
 
+/// Chains as their rows are: one that is set aside is listed too, since its lines can be read.
+pub(super) fn chains(at: Instant<'_>, page: &Page) -> Result<Listed<(ChainName, Seen)>, Stop> {
+    let sql = "SELECT name FROM chains WHERE name > ?1 ORDER BY name LIMIT ?2";
+    let names = cut(names::<ChainName>(at.conn, sql, page)?, page, ToString::to_string);
+    let mut items = Vec::new();
+    for name in names.items {
+        if let chains::Found::Row(chain) = chains::find(at.conn, &at.shared.name, &name)? {
+            items.push((name, chain.head.seen()));
+        }
+    }
+    Ok(Listed { items, next: names.next })
+}
+
 /// Lines as they stand. They are read for whoever verifies, so a chain that is set aside is shown too.
 pub(super) fn lines(
     at: Instant<'_>,

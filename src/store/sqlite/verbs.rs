@@ -285,6 +285,11 @@ impl Store for Sqlite {
         self.read(move |at| listed::listed(at, &roles, now)).await
     }
 
+    async fn chains(&self, page: &Page) -> Result<Listed<(ChainName, Seen)>, Failure> {
+        let page = page.clone();
+        self.read(move |at| lists::chains(at, &page)).await
+    }
+
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
         let chain = chain.clone();
         self.read(move |at| lists::lines(at, &chain, from, limit, bytes)).await

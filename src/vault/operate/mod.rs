@@ -1,6 +1,7 @@
 //! What operators command. Every command is signed, so is every question; a command that changes something stands in
 //! `_operators` before its effects do, also where it is refused. There is no password and no root token.
 
+mod audit;
 mod ca;
 mod role;
 mod secret;
@@ -16,7 +17,6 @@ use crate::crypto::hpke::Sealed;
 use crate::denial::{Denial, Reason};
 use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
-use crate::statement::audit_read::AuditRead;
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
@@ -25,9 +25,6 @@ use crate::statement::reply::Executed;
 use crate::statement::secret::SecretRollback;
 use crate::statement::status::StatusRead;
 use crate::store::{Carried, Failure, Order};
-
-/// The most bytes of audit lines in one answer: below what gRPC clients take by default, with room for the envelope.
-const LINES_BYTES: usize = 3 << 20;
 
 /// A command, by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +81,12 @@ pub enum Call {
     LeaseForget,
     /// `nockvault/key_rotate`
     KeyRotate,
+    /// `nockvault/audit_list`
+    AuditList,
+    /// `nockvault/audit_checkpoint`
+    AuditCheckpoint,
+    /// `nockvault/audit_prove`
+    AuditProve,
 }
 
 type Told = Result<Map<String, Value>, Denial>;
@@ -128,26 +131,11 @@ impl Vault {
             Call::LeaseForget => self.order::<LeaseForget>(envelope, |command| Order::ForgetLease(command)).await,
             Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
             Call::KeyRotate => self.key_rotate(envelope).await,
+            Call::AuditList => self.audit_list(envelope).await,
+            Call::AuditCheckpoint => self.audit_checkpoint(envelope).await,
+            Call::AuditProve => self.audit_prove(envelope).await,
         };
         done.unwrap_or_else(|refused| refused)
-    }
-
-    /// `ReadAudit`: lines of a chain beside the signed answer, whose result holds the digest of their concatenation.
-    pub async fn read_audit(&self, envelope: Envelope) -> (Outcome, Vec<Vec<u8>>) {
-        let admitted = match self.command::<AuditRead>(envelope).await {
-            Ok(admitted) => admitted,
-            Err(refused) => return (refused, Vec::new()),
-        };
-        let AuditRead { chain, from, limit } = &admitted.authenticated.statement().body;
-        let found = found(self.store.lines(chain, *from, *limit, LINES_BYTES).await);
-        match found {
-            Ok(part) => {
-                let told = self.tell(&admitted.authenticated, Ok(listing::lines(chain, *from, &part))).await;
-                let lines = if matches!(told, Outcome::Released(_)) { part.lines } else { Vec::new() };
-                (told, lines)
-            }
-            Err(denial) => (self.tell(&admitted.authenticated, Err(denial)).await, Vec::new()),
-        }
     }
 
     // --- commands that change something

@@ -1333,6 +1333,48 @@ pub struct RotateVaultKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/audit_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChainsRequest {
+    /// The statement `nockvault/audit_list`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/audit_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChainsResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/audit_checkpoint`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCheckpointRequest {
+    /// The statement `nockvault/audit_checkpoint`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/audit_checkpoint`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCheckpointResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/audit_prove`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProveEntryRequest {
+    /// The statement `nockvault/audit_prove`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/audit_prove`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProveEntryResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/audit_read`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadAuditRequest {
@@ -2200,6 +2242,90 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
+        /// Statement: `nockvault/audit_list`.
+        pub async fn list_chains(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChainsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ListChains",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ListChains"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads the newest checkpoint of a chain: the signed note, with the lines that witnesses added, and its key's certificate.
+        /// Statement: `nockvault/audit_checkpoint`.
+        ///
+        /// Refused: NOT_FOUND where there is no such chain, or no checkpoint of it yet.
+        pub async fn read_checkpoint(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadCheckpointResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ReadCheckpoint",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "ReadCheckpoint"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads one entry with its inclusion in the tree of the chain's newest checkpoint, which makes a proof for a stranger.
+        /// Statement: `nockvault/audit_prove`.
+        ///
+        /// Refused: NOT_FOUND where there is no such entry, or no checkpoint that covers it yet.
+        pub async fn prove_entry(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ProveEntryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProveEntryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ProveEntry",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ProveEntry"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
         /// Statement: `nockvault/audit_read`.
         ///
@@ -2558,6 +2684,37 @@ pub mod operator_service_server {
             request: tonic::Request<super::RotateVaultKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RotateVaultKeyResponse>,
+            tonic::Status,
+        >;
+        /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
+        /// Statement: `nockvault/audit_list`.
+        async fn list_chains(
+            &self,
+            request: tonic::Request<super::ListChainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChainsResponse>,
+            tonic::Status,
+        >;
+        /// Reads the newest checkpoint of a chain: the signed note, with the lines that witnesses added, and its key's certificate.
+        /// Statement: `nockvault/audit_checkpoint`.
+        ///
+        /// Refused: NOT_FOUND where there is no such chain, or no checkpoint of it yet.
+        async fn read_checkpoint(
+            &self,
+            request: tonic::Request<super::ReadCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadCheckpointResponse>,
+            tonic::Status,
+        >;
+        /// Reads one entry with its inclusion in the tree of the chain's newest checkpoint, which makes a proof for a stranger.
+        /// Statement: `nockvault/audit_prove`.
+        ///
+        /// Refused: NOT_FOUND where there is no such entry, or no checkpoint that covers it yet.
+        async fn prove_entry(
+            &self,
+            request: tonic::Request<super::ProveEntryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProveEntryResponse>,
             tonic::Status,
         >;
         /// Reads a stretch of one audit chain. The lines prove themselves: each is signed, and holds the hash of the one before.
@@ -3821,6 +3978,142 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateVaultKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ListChains" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListChainsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListChainsRequest>
+                    for ListChainsSvc<T> {
+                        type Response = super::ListChainsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChainsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_chains(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListChainsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ReadCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadCheckpointSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ReadCheckpointRequest>
+                    for ReadCheckpointSvc<T> {
+                        type Response = super::ReadCheckpointResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadCheckpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::read_checkpoint(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ProveEntry" => {
+                    #[allow(non_camel_case_types)]
+                    struct ProveEntrySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ProveEntryRequest>
+                    for ProveEntrySvc<T> {
+                        type Response = super::ProveEntryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ProveEntryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::prove_entry(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ProveEntrySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

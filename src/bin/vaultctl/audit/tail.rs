@@ -1,0 +1,134 @@
+//! `vaultctl audit tail`: the newest entries, and with `--follow` each as it comes. The vault is asked once a second with
+//! a signed question; where it is away for a while, it is asked until it is back, and nothing is left out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use nockvault::client::fault::Fault;
+use nockvault::client::operator::Operator;
+use nockvault::denial::Reason;
+use nockvault::id::ChainName;
+
+use super::filter::{Filter, Sieve, Which};
+use super::read::{Chain, Lines, Merged};
+use super::shown::Shown;
+use crate::output::{Output, Shape};
+use crate::{Common, find};
+
+/// How long it is waited between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest time between two tries while the vault is away.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Show the newest entries, and with --follow each that comes.
+///
+/// Ends with Ctrl-C. Where the daemon is away it waits for it. With --all, agents that are registered meanwhile are
+/// followed too. With -o json or yaml what follows comes as with jsonl, one line an entry.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    #[command(flatten)]
+    which: Which,
+    /// How many of the newest, of all chains together.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=super::MOST))]
+    last: u64,
+    /// Go on, entry by entry.
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+impl Tail {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let mut operator = find::connect(common).await?;
+        let chains = self.which.find(&operator).await?;
+        let mut sieve = self.filter.sieve()?;
+        let shape = if self.follow && output.shape != Shape::Table { Shape::Jsonl } else { output.shape };
+        let output = Output { shape, field: output.field.clone() };
+        let several = chains.len() > 1 || self.which.open();
+        let mut shown = Shown::of(&output, chains.iter().map(|chain| chain.name.as_str()), several);
+        let newest = super::newest(&operator, &chains, self.last, &mut sieve, self.filter.takes_all()).await?;
+        newest.iter().try_for_each(|entry| shown.show(entry))?;
+        if !self.follow {
+            return shown.end();
+        }
+        let mut places: BTreeMap<ChainName, u64> =
+            chains.into_iter().map(|chain| (chain.name, chain.head.size)).collect();
+        let follow = async {
+            let mut pause = PAUSE;
+            loop {
+                tokio::time::sleep(pause).await;
+                match self.more(&operator, &mut places, &mut sieve, &mut shown).await {
+                    Ok(()) => pause = PAUSE,
+                    Err(why) if passing(&why) => {
+                        if pause == PAUSE {
+                            say!("the vault does not answer; waiting for it ({why:#})");
+                        }
+                        pause = (pause * 2).min(LONGEST);
+                        // A new connection: what was learned of the old vault's keys is asked for anew.
+                        if let Ok(anew) = find::connect(common).await {
+                            (operator, pause) = (anew, PAUSE);
+                        }
+                    }
+                    Err(why) => return Err(why),
+                }
+            }
+        };
+        tokio::select! {
+            ended = follow => ended,
+            stopped = tokio::signal::ctrl_c() => Ok(stopped?),
+        }
+    }
+
+    /// What came since the last time. A place moves on with each entry that was shown, so that a broken answer leaves no
+    /// gap and no entry comes twice.
+    async fn more(
+        &self,
+        operator: &Operator,
+        places: &mut BTreeMap<ChainName, u64>,
+        sieve: &mut Sieve,
+        shown: &mut Shown<'_>,
+    ) -> anyhow::Result<()> {
+        let now = if self.which.open() {
+            Chain::all(operator).await?
+        } else {
+            let mut now = Vec::new();
+            for name in places.keys() {
+                now.push(Chain::named(operator, name).await?);
+            }
+            now
+        };
+        let longer = |chain: &&Chain| chain.head.size > places.get(&chain.name).copied().unwrap_or_default();
+        let lines = now.iter().filter(longer).map(|chain| {
+            let from = places.get(&chain.name).copied().unwrap_or_default();
+            Lines::of(operator, &chain.name, from, chain.head.size)
+        });
+        let mut entries = Merged::of(lines.collect());
+        while let Some(entry) = entries.next().await? {
+            if sieve.takes(&entry) {
+                shown.show(&entry)?;
+            }
+            places.insert(entry.chain, entry.seq + 1);
+        }
+        Ok(())
+    }
+}
+
+/// Whether it may pass by itself: the daemon is away, stops, or has too much to do.
+fn passing(why: &anyhow::Error) -> bool {
+    let busy = [
+        Reason::AuditUnavailable,
+        Reason::Busy,
+        Reason::ClockBehind,
+        Reason::Interrupted,
+        Reason::OutcomeUnknown,
+        Reason::RateLimited,
+        Reason::Sealed,
+    ];
+    match why.downcast_ref::<Fault>() {
+        Some(Fault::Unreachable { .. } | Fault::NoAnswer { .. }) => true,
+        Some(fault @ Fault::Refused(_)) => fault.reason().is_some_and(|reason| busy.contains(&reason)),
+        _ => false,
+    }
+}

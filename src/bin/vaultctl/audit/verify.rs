@@ -1,0 +1,150 @@
+//! `vaultctl audit verify`: a chain from the vault, or a file, through the verifier. Lines go into it as they come.
+
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use nockvault::audit::receipt::Receipt;
+use nockvault::audit::verify::report::{Report, Verdict};
+use nockvault::audit::verify::{Pins, verify, verify_operators};
+use nockvault::client::operator::Operator;
+use nockvault::id::{ChainName, Kid};
+use nockvault::time::{Clock as _, Seconds, SystemClock};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::read::{Chain, Lines};
+use super::shown::object;
+use crate::output::{Output, Shape, print};
+use crate::{Common, find};
+
+/// How many lines go to the verifier at once, and how often that much may wait for it.
+const BATCH: usize = 256;
+const WAITING: usize = 4;
+
+/// Verify a chain. Exit codes: 0 intact, 2 tampered with, 1 it cannot be told.
+///
+/// An agent's chain is read from the vault together with _operators, so that each act of an operator is looked up
+/// there. With --file nothing is asked of the vault; vault-verify does the same and takes more evidence.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// An agent's name, _operators or _vault.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    chain: Option<ChainName>,
+    /// Verify this file.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A key that may stand in an agent's chain; once one is given, no other may. May be repeated.
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
+    agent_key: Vec<Kid>,
+    /// An answer of the vault that was kept: its entry must be in the chain. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    receipt: Vec<PathBuf>,
+    /// How old the newest entry may be, for example 90s, 15m, 1h30m or 7d.
+    #[arg(long, value_name = "DURATION")]
+    max_age: Option<Seconds>,
+}
+
+impl Verify {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
+        let mut pins = Pins { chain: self.chain.clone(), ..Pins::of_card(&find::card(common)?) };
+        pins.agent_keys.clone_from(&self.agent_key);
+        pins.max_age = self.max_age.map(|age| (SystemClock.now(), age));
+        for path in &self.receipt {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            pins.receipts.push(Receipt::read(&text).with_context(|| path.display().to_string())?);
+        }
+        let Some(name) = &self.chain else {
+            let file = self.file.unwrap_or_default();
+            let opened = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
+            let report = verify(BufReader::new(opened), &pins).with_context(|| file.display().to_string())?;
+            return tell(&report, output);
+        };
+        let operator = find::connect(common).await?;
+        let chain = Chain::named(&operator, name).await?;
+        if name.agent().is_some() {
+            // Its length is of after that of the agent's chain, so that whatever that one names is in it.
+            let commands = Chain::named(&operator, &ChainName::operators()).await?;
+            let asked = Pins { chain: Some(ChainName::operators()), ..Pins::of_card(&find::card(common)?) };
+            let (report, commands) =
+                through(&operator, &commands, move |lines| verify_operators(lines, &asked)).await?;
+            if report.verdict != Verdict::Intact {
+                // Nothing can rest on it, so that it is the answer to what was asked.
+                return tell(&report, output);
+            }
+            pins.operators = commands.map(Arc::new);
+        }
+        tell(&through(&operator, &chain, move |lines| verify(lines, &pins)).await?, output)
+    }
+}
+
+fn tell(report: &Report, output: &Output) -> anyhow::Result<ExitCode> {
+    if output.shape == Shape::Table && output.field.is_none() {
+        print(&report.to_string())?;
+    } else {
+        output.one(&object(json!(report)))?;
+    }
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// Lets `judge` read a chain as it comes. What the vault does not give is an error to it, and not the chain's end.
+async fn through<T: Send + 'static>(
+    operator: &Operator,
+    chain: &Chain,
+    judge: impl FnOnce(BufReader<Pipe>) -> io::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (to, from) = mpsc::channel(WAITING);
+    let judging = tokio::task::spawn_blocking(move || judge(BufReader::new(Pipe { from, left: Vec::new(), at: 0 })));
+    let sent = feed(operator, chain, &to).await;
+    if let Err(why) = sent {
+        let _ = to.send(Err(io::Error::other("the vault broke off"))).await;
+        drop(to);
+        let _ = judging.await;
+        return Err(why);
+    }
+    drop(to);
+    Ok(judging.await??)
+}
+
+type Batch = io::Result<Vec<u8>>;
+
+async fn feed(operator: &Operator, chain: &Chain, to: &mpsc::Sender<Batch>) -> anyhow::Result<()> {
+    let mut lines = Lines::of(operator, &chain.name, 0, chain.head.size);
+    let (mut batch, mut count) = (Vec::new(), 0);
+    while let Some((_, line)) = lines.next().await? {
+        batch.extend_from_slice(&line);
+        batch.push(b'\n');
+        count += 1;
+        if count % BATCH == 0 && to.send(Ok(std::mem::take(&mut batch))).await.is_err() {
+            // The verdict stands already.
+            return Ok(());
+        }
+    }
+    let _ = to.send(Ok(batch)).await;
+    Ok(())
+}
+
+/// Lines on their way to where they are verified.
+struct Pipe {
+    from: mpsc::Receiver<Batch>,
+    left: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.left.len() {
+            match self.from.blocking_recv() {
+                None => return Ok(0),
+                Some(batch) => (self.left, self.at) = (batch?, 0),
+            }
+        }
+        let count = into.len().min(self.left.len() - self.at);
+        into[..count].copy_from_slice(&self.left[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}

@@ -1,0 +1,230 @@
+//! `vaultctl audit` as auditors and operators use it, with the real programs: what is shown of chains, what follows, what
+//! is exported, and what a verdict ends with.
+
+#![cfg(all(feature = "daemon", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+mod programs;
+
+use programs::{Said, Vault, example, program, said};
+
+fn rows(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ask(vault: &Vault, agent: &str, role: &str) -> Said {
+    let arguments = ["--agent", agent, "--role", role];
+    said(program(example("request_credential"), vault.path()).args(arguments))
+}
+
+/// Kit with two leases of two roles, one denial, and nova beside it.
+fn busy() -> Vault {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    vault.vaultctl(&["role", "create", "mail", "--engine", "kv", "--set", "secret=orders-db"]).ok();
+    vault.vaultctl(&["grant", "kit", "mail", "--ttl", "15m", "--max-ttl", "1h"]).ok();
+    vault.vaultctl(&["keygen", "--agent", "nova"]).ok();
+    vault.vaultctl(&["agent", "register", "nova.register"]).ok();
+    ask(&vault, "kit", "orders-read").ok();
+    ask(&vault, "kit", "mail").ok();
+    ask(&vault, "kit", "none").fails(2);
+    vault.vaultctl(&["lease", "revoke", "--role", "mail"]).ok();
+    vault
+}
+
+#[test]
+fn entries_are_shown_by_what_they_are_about() {
+    let vault = busy();
+    let show = |arguments: &[&str]| {
+        let all = [&["audit", "show", "-o", "jsonl"][..], arguments].concat();
+        rows(&vault.vaultctl(&all).ok())
+    };
+    let kinds = |arguments: &[&str]| -> Vec<String> {
+        show(arguments).iter().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = kinds(&["kit"]);
+    assert_eq!(all, ["genesis", "grant", "grant", "issue", "issue", "deny", "revoke"]);
+    assert_eq!(kinds(&["kit", "--role", "mail"]), ["grant", "issue", "revoke"]);
+    assert_eq!(kinds(&["kit", "--kind", "deny", "--kind", "genesis"]), ["genesis", "deny"]);
+    assert_eq!(kinds(&["kit", "--last", "2"]), ["deny", "revoke"]);
+    assert_eq!(kinds(&["kit", "--last", "1", "--kind", "issue"]), ["issue"]);
+    assert_eq!(kinds(&["kit", "--from", "4"]), ["issue", "deny", "revoke"]);
+    assert_eq!(kinds(&["--agent", "nova"]), ["genesis"]);
+    let issue = &show(&["kit", "--kind", "issue", "--role", "mail"])[0]["body"]["hdr"];
+    let (lease, sid) = (issue["lease"].as_str().unwrap(), issue["sid"].as_str().unwrap());
+    assert_eq!(kinds(&["kit", "--lease", lease]), ["issue", "revoke"]);
+    assert_eq!(kinds(&["kit", "--session", sid]), ["issue", "revoke"]);
+    // A lease that is revoked by name stands in the operators' chain too.
+    assert_eq!(kinds(&["--all", "--since", "1h", "--session", sid]), ["issue", "revoke"]);
+
+    // Time: as it is told, and as it was; what is older than the chain is all of it.
+    let deny = show(&["kit", "--kind", "deny"])[0]["ts"].as_u64().unwrap();
+    let at = |ts: u64| nockvault::time::Timestamp(ts).to_string();
+    assert_eq!(kinds(&["kit", "--since", &at(deny)]), ["deny", "revoke"]);
+    assert_eq!(kinds(&["kit", "--until", &at(deny)]), all[..5]);
+    assert_eq!(kinds(&["kit", "--since", "1d", "--until", &at(deny + 1)]), all[..6]);
+    assert_eq!(kinds(&["kit", "--since", "2126-01-01"]), [] as [&str; 0]);
+    vault.vaultctl(&["audit", "show", "kit", "--since", "1m", "--until", "1h"]).fails(1);
+    vault.vaultctl(&["audit", "show", "kit", "--since", "yesterday"]).fails(1);
+    vault.vaultctl(&["audit", "show"]).fails(1);
+    vault.vaultctl(&["audit", "show", "nobody"]).fails(2);
+    vault.vaultctl(&["audit", "show", "kit", "nova", "--from", "1"]).fails(1);
+}
+
+#[test]
+fn chains_are_merged_by_time_and_shown_in_each_form() {
+    let vault = busy();
+    let merged = rows(&vault.vaultctl(&["audit", "show", "--all", "--since", "1d", "-o", "jsonl"]).ok());
+    let times: Vec<u64> = merged.iter().map(|entry| entry["ts"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let list = rows(&vault.vaultctl(&["audit", "list", "-o", "jsonl"]).ok());
+    let sizes: u64 = list.iter().map(|chain| chain["size"].as_u64().unwrap()).sum();
+    assert_eq!(merged.len() as u64, sizes);
+    let names: Vec<&str> = list.iter().map(|chain| chain["chain"].as_str().unwrap()).collect();
+    assert_eq!(names, ["_operators", "_vault", "kit", "nova"]);
+    for name in names {
+        let origin = format!("prod/{name}");
+        let seqs = merged.iter().filter(|entry| entry["origin"] == origin.as_str()).map(|entry| entry["seq"].as_u64());
+        assert!(seqs.enumerate().all(|(at, seq)| seq == Some(at as u64)), "{name}");
+    }
+
+    // Two chains, and each once.
+    let two = rows(&vault.vaultctl(&["audit", "show", "kit", "nova", "--agent", "kit", "-o", "jsonl"]).ok());
+    assert_eq!(two.len(), 8);
+    let table = vault.vaultctl(&["audit", "show", "kit", "nova", "--last", "3"]).ok();
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["CHAIN", "SEQ", "TIME", "KIND", "WHAT"]);
+    assert_eq!((lines.len(), lines[2][0], lines[2][1], lines[2][3]), (4, "kit", "5", "deny"));
+    assert_eq!(&lines[2][4..6], ["no_grant", "none"]);
+    let one = vault.vaultctl(&["audit", "show", "kit", "--last", "1"]).ok();
+    assert!(one.starts_with("SEQ     TIME") && one.contains("6       2"), "{one}");
+    let json: Value = serde_json::from_str(&vault.vaultctl(&["audit", "show", "kit", "-o", "json"]).ok()).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 7);
+    let none = vault.vaultctl(&["audit", "show", "kit", "--kind", "thaw", "-o", "json"]).ok();
+    assert_eq!(none, "[]\n");
+    let yaml = vault.vaultctl(&["audit", "show", "kit", "-o", "yaml"]).ok();
+    assert_eq!(yaml.matches("\n  kind: ").count() + yaml.matches("- kind: ").count(), 7, "{yaml}");
+    assert_eq!(vault.vaultctl(&["audit", "show", "nova", "--field", "kind"]).ok(), "genesis\n");
+    // As jsonl an entry is its line.
+    let lines = vault.vaultctl(&["audit", "show", "kit", "-o", "jsonl"]).ok();
+    assert_eq!(lines, vault.vaultctl(&["audit", "export", "kit"]).ok());
+}
+
+/// A `vaultctl audit tail` at work, and what it has shown.
+struct Tail {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Tail {
+    fn of(vault: &Vault, arguments: &[&str]) -> Tail {
+        let mut command = program(env!("CARGO_BIN_EXE_vaultctl"), vault.path());
+        command.args(["audit", "tail", "--follow", "-o", "jsonl"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (to, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+        Tail { child, lines }
+    }
+
+    /// The next entry, as `chain kind`. Checkpoints stand between, so that numbers are not told.
+    #[track_caller]
+    fn next(&self) -> String {
+        let line = self.lines.recv_timeout(Duration::from_secs(60)).expect("an entry comes");
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        let chain = entry["origin"].as_str().unwrap().trim_start_matches("prod/").to_owned();
+        format!("{chain} {}", entry["kind"].as_str().unwrap())
+    }
+
+    fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "Ctrl-C ends it in order");
+        assert!(self.lines.try_recv().is_err(), "nothing is left over");
+    }
+}
+
+#[test]
+fn what_comes_is_followed_through_a_restart_of_the_daemon_without_gap_or_repeat() {
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    let grants = Tail::of(&vault, &["kit", "-n", "1", "--kind", "grant", "--kind", "ungrant"]);
+    assert_eq!(grants.next(), "kit grant");
+    let all = Tail::of(&vault, &["--all", "-n", "0", "--kind", "genesis", "--kind", "grant", "--kind", "ungrant"]);
+    // Long enough for both to have asked at least once.
+    std::thread::sleep(Duration::from_millis(2500));
+    vault.vaultctl(&["revoke", "kit", "orders-read"]).ok();
+    assert_eq!(grants.next(), "kit ungrant");
+    assert_eq!(all.next(), "kit ungrant");
+    vault.kill();
+    std::thread::sleep(Duration::from_millis(2500));
+    vault.go_on();
+    vault.vaultctl(&["keygen", "--agent", "nova"]).ok();
+    vault.vaultctl(&["agent", "register", "nova.register"]).ok();
+    vault.vaultctl(&["grant", "kit", "orders-read", "--ttl", "5m"]).ok();
+    assert_eq!(grants.next(), "kit grant");
+    assert_eq!((all.next(), all.next()), ("nova genesis".into(), "kit grant".into()));
+    vault.restart();
+    vault.vaultctl(&["revoke", "kit", "orders-read"]).ok();
+    assert_eq!((grants.next(), all.next()), ("kit ungrant".into(), "kit ungrant".into()));
+    grants.stop();
+    all.stop();
+}
+
+#[test]
+fn every_chain_is_exported_and_verifies_against_the_operators() {
+    let vault = busy();
+    vault.vaultctl(&["audit", "export", "--all", "--dir", "out/today"]).ok();
+    let dir = vault.path().join("out/today");
+    let mut names: Vec<String> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["_operators", "_vault", "kit", "nova"].map(|name| format!("{name}.audit.jsonl")));
+    let card = vault.card();
+    let verify = ["--vault", card.to_str().unwrap(), "--operators", "_operators.audit.jsonl"];
+    let files = ["kit.audit.jsonl", "nova.audit.jsonl", "_vault.audit.jsonl"];
+    let report = said(program(env!("CARGO_BIN_EXE_vault-verify"), &dir).args(verify).args(files));
+    assert_eq!(report.ok().matches("intact").count(), 4);
+    let again = vault.vaultctl(&["audit", "export", "--all", "--dir", "out/today"]).fails(1);
+    assert!(again.contains("is there already"), "{again}");
+
+    let whole = fs::read_to_string(dir.join("kit.audit.jsonl")).unwrap();
+    let end: String = whole.lines().skip(4).map(|line| format!("{line}\n")).collect();
+    assert_eq!(vault.vaultctl(&["audit", "export", "kit", "--from", "4"]).ok(), end);
+    vault.vaultctl(&["audit", "export", "kit", "--from", "7", "--file", "none.jsonl"]).fails(1);
+    vault.vaultctl(&["audit", "export", "nobody", "--file", "none.jsonl"]).fails(2);
+    for stray in ["none.jsonl", "none.jsonl.part"] {
+        assert!(!vault.path().join(stray).exists(), "{stray} was left behind");
+    }
+}
+
+#[test]
+fn a_verdict_ends_with_its_code_and_takes_what_the_reader_knows() {
+    let vault = busy();
+    let verify = |more: &[&str]| vault.vaultctl(&[&["audit", "verify", "kit"][..], more].concat());
+    assert!(verify(&["--max-age", "1h"]).ok().contains("intact"));
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(verify(&["--max-age", "1s"]).code, 1);
+    let kid = vault.vaultctl(&["agent", "show", "kit", "--field", "keys.0.kid"]).ok();
+    verify(&["--agent-key", kid.trim()]).ok();
+    let nova = vault.vaultctl(&["agent", "show", "nova", "--field", "keys.0.kid"]).ok();
+    let found = verify(&["--agent-key", nova.trim()]);
+    assert!(found.code == 2 && found.out.contains("not among those pinned"), "{found:?}");
+    let told: Value = serde_json::from_str(&verify(&["-o", "json"]).ok()).unwrap();
+    assert_eq!(told["size"], 7, "{told}");
+}
