@@ -481,6 +481,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn failed(&self) -> bool;
     /// A subscription to commits: which chains have grown.
     fn changes(&self) -> Changes;
+    /// A subscription to checkpoints: which chains have a newer one, or one with more lines of witnesses.
+    fn noted(&self) -> Changes;
 
     // --- reads for requests
 

@@ -52,6 +52,7 @@ pub(super) fn append(tx: &mut Tx<'_>, name: &ChainName, key: &CheckpointKey) -> 
     let tree = head.tree.peaks().to_vec();
     let entry = tx.append(&mut held, Checkpoint { cert: key.cert().clone(), note, tree })?;
     tx.keep(held);
+    tx.note(name);
     Ok(Some(entry))
 }
 
@@ -89,6 +90,7 @@ pub(super) fn cosign(tx: &mut Tx<'_>, name: &ChainName, size: u64, lines: &[Stri
     let sql = "INSERT INTO cosigned (chain, size, lines) VALUES (?1, ?2, ?3)
                ON CONFLICT (chain, size) DO UPDATE SET lines = ?3";
     tx.conn.prepare_cached(sql)?.execute(params![chain, size, kept.join("\n")])?;
+    tx.note(name);
     Ok(())
 }
 

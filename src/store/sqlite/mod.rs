@@ -140,6 +140,8 @@ struct Shared {
     views: Views,
     condition: Condition,
     announcer: Announcer,
+    /// Tells of checkpoints.
+    noted: Announcer,
 }
 
 impl Shared {
@@ -163,6 +165,7 @@ impl Shared {
             views: Views::default(),
             condition: Condition::default(),
             announcer: Announcer::default(),
+            noted: Announcer::default(),
         }
     }
 }
@@ -339,6 +342,7 @@ fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<Timestamp
             continue;
         };
         shared.announcer.announce(std::slice::from_ref(&name));
+        shared.noted.announce(std::slice::from_ref(&name));
         let fault = match chains::find(conn, &shared.name, &name)? {
             chains::Found::Row(chain) if !chain.verify(&shared.ring) => "the MAC of its row does not verify",
             chains::Found::Row(chain) if !chain.fits_its_lines(conn)? => "its row and its newest line do not fit",

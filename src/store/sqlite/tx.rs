@@ -2,7 +2,7 @@
 //! forgotten with its savepoint, the others are written once for the whole group, right before the commit, and become
 //! what the store knows after it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -39,6 +39,8 @@ pub(super) struct Tx<'a> {
     pub(super) newest: Timestamp,
     group: Chains,
     job: Chains,
+    /// Chains whose newest checkpoint may be another now, or has other lines of witnesses.
+    noted: BTreeSet<ChainName>,
 }
 
 impl<'a> Tx<'a> {
@@ -49,7 +51,7 @@ impl<'a> Tx<'a> {
         newest: Timestamp,
     ) -> Tx<'a> {
         let now = shared.clock.now();
-        Tx { conn, shared, now, key, newest, group: Chains::new(), job: Chains::new() }
+        Tx { conn, shared, now, key, newest, group: Chains::new(), job: Chains::new(), noted: BTreeSet::new() }
     }
 
     /// The chain of this name with its facts, if there is one.
@@ -204,6 +206,11 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
+    /// Tells of a checkpoint once all of this is durable. Where the job fails, who hears of it finds nothing new.
+    pub(super) fn note(&mut self, name: &ChainName) {
+        self.noted.insert(name.clone());
+    }
+
     /// Makes what is durable now known to all.
     pub(super) fn publish(self) {
         let changed: Vec<Held> =
@@ -214,6 +221,9 @@ impl<'a> Tx<'a> {
         }
         if !names.is_empty() {
             self.shared.announcer.announce(&names);
+        }
+        if !self.noted.is_empty() {
+            self.shared.noted.announce(&Vec::from_iter(self.noted));
         }
     }
 }

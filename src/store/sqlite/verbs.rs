@@ -51,6 +51,10 @@ impl Store for Sqlite {
         self.shared.announcer.listen()
     }
 
+    fn noted(&self) -> Changes {
+        self.shared.noted.listen()
+    }
+
     async fn candidate(&self, kid: &Kid) -> Result<Candidate, Failure> {
         let kid = kid.clone();
         self.read(move |at| reads::candidate(at, &kid)).await
