@@ -38,11 +38,13 @@ fn the_example_says_every_key_and_its_default() {
     // Each key that is only shown is a key too.
     let shown: String = text
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = \"")).unwrap_or(line))
+        .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = \"") || key.contains(" = [")).unwrap_or(line))
         .fold(String::new(), |all, line| format!("{all}{line}\n"));
     let shown = parse(&shown).expect("the shown keys are valid");
     assert_eq!(shown.issuer.as_deref(), Some("https://vault.example.org"));
     assert_eq!(shown.operators.tcp, Some("127.0.0.1:8442".parse().unwrap()));
+    assert_eq!(shown.checkpoints.places.len(), 2);
+    assert_eq!(shown.checkpoints.policy.as_deref(), Some(Path::new("/etc/nv/witnesses.policy")));
 }
 
 #[test]
@@ -273,4 +275,30 @@ fn what_is_carried_outside_is_read_strictly() {
         "FILE:9: audit.mode: \"0666\" is none of 0600, 0640 and 0644; write for example mode = \"0640\"",
     );
     assert_refused(&with("[audit]\ndri = \"a\"\n"), "FILE:9: audit.dri: no such key; did you mean dir?");
+}
+
+#[test]
+fn who_keeps_checkpoints_is_read_strictly() {
+    let none = parse(LEAST).expect("the least file is valid").checkpoints;
+    assert_eq!((none.places.len(), none.policy), (0, None));
+    let said = "[checkpoints]\nplaces = [\"dir:/mnt/keep\", \"http://127.0.0.1:9/a\"]\npolicy = \"/etc/w.policy\"\n";
+    let said = parse(&with(said)).expect("it is valid").checkpoints;
+    let places: Vec<_> = said.places.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["dir:/mnt/keep", "http://127.0.0.1:9/a"]);
+    assert_eq!(said.policy, Some("/etc/w.policy".into()));
+    let write = "write for example places = [\"dir:/mnt/keep/checkpoints\"]";
+    for (line, wrong) in [
+        ("\"dir:/a\"", "a text where a list belongs"),
+        ("[7]", "a number where a text belongs"),
+        ("[\"dir:keep\"]", "the folder of a place is an absolute path, not \"keep\""),
+        ("[\"http://keep.example/\"]", "to another machine it is https://"),
+        ("[\"https://me:pw@keep.example/\"]", "an address holds no password"),
+    ] {
+        let told = format!("FILE:9: checkpoints.places: {wrong}; {write}");
+        assert_refused(&with(&format!("[checkpoints]\nplaces = {line}\n")), &told);
+    }
+    assert_refused(
+        &with("[checkpoints]\nplaces = [\"dir:/a\", \"dir:/a\"]\n"),
+        "FILE:9: checkpoints.places: dir:/a stands there twice, the second time as number 2; name each place once",
+    );
 }

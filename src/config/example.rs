@@ -138,6 +138,7 @@ level = {level}
         "\n[checkpoints]\n# What the vault signs of each chain, for others to keep: nothing before a checkpoint can be rewritten.\n",
     );
     numbers(&mut text, &CHECKPOINTS);
+    text.push_str(super::checkpoints::EXAMPLE);
     text
 }
 

@@ -7,6 +7,7 @@
 //! with every key and its default.
 
 mod audit;
+mod checkpoints;
 mod example;
 mod limits;
 mod reader;
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use audit::{Audit, Mirror};
+pub use checkpoints::Checkpoints;
 pub use example::{NODE, Places, example};
-use limits::CHECKPOINTS;
 pub use limits::{Limit, Limits};
 pub use reader::{Fault, Faults};
 use reader::{Found, Reader, Section};
@@ -25,7 +26,7 @@ use toml::de::DeTable;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::id::VaultName;
-use crate::store::{Pace, Rules};
+use crate::store::Rules;
 use crate::time::Seconds;
 use crate::vault;
 
@@ -56,8 +57,8 @@ pub struct Config {
     pub log: Log,
     /// The `iss` of tokens; the vault's id where none is set.
     pub issuer: Option<String>,
-    /// When chains get a checkpoint.
-    pub checkpoints: Pace,
+    /// When chains get a checkpoint, and who keeps it.
+    pub checkpoints: Checkpoints,
 }
 
 /// `[vault]`.
@@ -147,7 +148,7 @@ impl Config {
             leases_per_agent: limits.leases_per_agent,
             denials_per_minute: limits.denials_per_minute,
             key_overlap: Seconds(limits.key_overlap_s),
-            checkpoints: self.checkpoints,
+            checkpoints: self.checkpoints.pace,
             deadline: Duration::from_millis(limits.commit_deadline_ms),
         };
         vault::Limits {
@@ -191,7 +192,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     let audit = audit::read(reader.section("audit"), base, data);
     let log = log(reader.section("log"));
     let issuer = issuer(reader.section("jwt"));
-    let checkpoints = checkpoints(reader.section("checkpoints"));
+    let checkpoints = checkpoints::read(reader.section("checkpoints"), base);
     Some(Config {
         vault: vault?,
         agents: agents?,
@@ -351,10 +352,4 @@ fn issuer(mut section: Section<'_, '_>) -> Option<String> {
     });
     section.finish();
     issuer.map(|found| found.value)
-}
-
-fn checkpoints(mut section: Section<'_, '_>) -> Pace {
-    let [entries, after] = CHECKPOINTS.each_ref().map(|limit| section.limit(limit));
-    section.finish();
-    Pace { entries, after: Seconds(after) }
 }

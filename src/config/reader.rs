@@ -202,6 +202,34 @@ impl<'i> Section<'_, 'i> {
         }
     }
 
+    /// A list of texts that each read as a `T`; empty where the key is not there. `example` is what one looks like.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(found) = self.value(key) else { return Vec::new() };
+        let write = format!("write for example {key} = [{example:?}]");
+        let DeValue::Array(items) = found.value else {
+            self.wrong(found.line, key, format!("{} where a list belongs", kind(found.value)), write);
+            return Vec::new();
+        };
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            let line = line_of(self.text, item.span().start);
+            let read = match item.get_ref() {
+                DeValue::String(text) => parse(text),
+                other => Err(format!("{} where a text belongs", kind(other))),
+            };
+            match read {
+                Ok(value) => list.push(value),
+                Err(wrong) => self.wrong(line, key, wrong, write.clone()),
+            }
+        }
+        list
+    }
+
     /// A path; a relative one counts from the file's own folder.
     pub(super) fn path(&mut self, key: &'static str, example: &str, base: &Path) -> Option<Found<PathBuf>> {
         self.text(key, example).map(|found| Found { value: base.join(found.value), line: found.line })

@@ -7,13 +7,15 @@
 //! [`Telemetry`] counts its lag, its failures and its last success, and the log says when it begins to fail and when it
 //! is well again.
 //!
-//! A sink that delivers checkpoints is one more [`Sink`] in a file of its own: [`Sink::step`] is asked for each chain
-//! that has changed.
+//! What delivers checkpoints ([`places`], [`witness`]) is a [`Sink`] too, which hears of checkpoints alone.
 
 mod cursor;
 mod facts;
+mod http;
 pub mod mirror;
+pub mod places;
 mod run;
+pub mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -115,6 +117,14 @@ impl Follower {
             running.spawn(run.run());
         }
         Follower { sinks: named, running, finish, telemetry: telemetry.clone() }
+    }
+
+    /// Starts what delivers checkpoints, each in a task of its own. They carry no entries, so that their lag is not told.
+    pub fn deliver(&mut self, store: &Arc<dyn Store>, places: Vec<Box<dyn Sink>>, clock: &Arc<dyn Clock>) {
+        for place in places {
+            let (telemetry, finish) = (self.telemetry.clone(), self.finish.clone());
+            self.running.spawn(Run::new(place, store.noted(), Arc::clone(clock), telemetry, finish).run());
+        }
     }
 
     /// Tells the metrics how far each sink lags, where all chains together have this many entries.

@@ -186,6 +186,31 @@
 //! clock was put back, entries of before it may be left out: name them by `--from`. `vaultctl audit verify` does not
 //! believe the vault, but it asks the vault: an auditor exports, and verifies elsewhere with `vault-verify`.
 //!
+//! # Checkpoints outside
+//!
+//! Whoever keeps a checkpoint outside of the vault holds the vault to all that stood before it. `[checkpoints]` says who:
+//!
+//! | `places` | what is there | what it is good for |
+//! |---|---|---|
+//! | `"dir:/mnt/keep"` | `<chain>.checkpoint`, the newest, replaced as a whole | another machine's disk, or one that keeps versions; the folder is not made where it is not mounted |
+//! | `"https://keep.example/notes/"` | `PUT` of `<chain>.checkpoint` below it | a store with versions that cannot be deleted |
+//! | `"https://keep.example/add"` | `POST` of each note | a program of yours; it answers 2xx, or 409 where it has another history |
+//!
+//! `policy = "witnesses.policy"` names witnesses (c2sp.org/tlog-policy): lines `witness NAME VKEY https://host/prefix`, and a
+//! `quorum`. Each is asked to cosign the newest checkpoint of each chain; tell it the logs by `vaultctl keys export
+//! --witness`. A chain that a witness does not know is no failure; the log says so once. The cosignature stands with the
+//! checkpoint from then on, also in the places, in `vaultctl audit checkpoint` and in proofs.
+//!
+//! Each place is served by itself, tried again without end at most half a minute apart, and gets the newest checkpoint
+//! when it is back. `nockvault_sink_well{sink="dir:/mnt/keep"}` and `{sink="witness:NAME"}` say whether it is well,
+//! `nockvault_sink_failures_total` how often it was not. TLS is checked against the system's authorities, or those of
+//! `SSL_CERT_FILE`.
+//!
+//! Where a place holds a checkpoint on which the vault's chain does not follow, nothing is overwritten, the log says so as
+//! an error, and `nockvault_sink_set_aside_total` counts it. The vault's database was put back, or somebody else has
+//! its keys, or the place was changed: copy the file and the data directory, then find out. Issuing goes on; a place
+//! cannot stop a vault. Take the file out of the folder once it is settled.
+//!
 //! # Public keys for others
 //!
 //! `vaultctl keys export --file prod.keys` writes the key directory: the vault's own keys, those of agents and of

@@ -89,7 +89,9 @@
 //!   else.
 //! - A child of the same user can read what its user can read.
 //! - A signature proves "a holder of kit's key", never "the model".
-//! - A chain file alone does not show that its end was cut off. A head or a receipt kept outside shows it.
+//! - A chain file alone does not show that its end was cut off. A head, a receipt or a checkpoint kept outside shows it.
+//! - A place that the vault may write to can be overwritten by whoever has the vault. What counts is what the place keeps
+//!   besides: versions, or a witness, who signs no second history.
 //! - A vault that is stopped, or a host that is taken away, issues nothing. It takes nothing away at backends either;
 //!   there only that ends which ends by its own time, as a `VALID UNTIL` keeps new logins out and ends no session.
 //! - A token or a certificate is good until it expires wherever the list is not read. A list is as fresh as the last
