@@ -38,6 +38,7 @@ fn counted() -> BTreeSet<String> {
     telemetry.refused(Reason::EngineUnavailable);
     telemetry.connected("agents");
     telemetry.turned_away("agents");
+    telemetry.sink_well("mirror");
     telemetry.counted(&Alive::default());
     let text = telemetry.text();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
