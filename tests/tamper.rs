@@ -21,6 +21,8 @@ mod daemons;
 mod given;
 #[path = "tamper/operators.rs"]
 mod operators;
+#[path = "tamper/parts.rs"]
+mod parts;
 #[path = "tamper/proof.rs"]
 mod proof;
 #[path = "tamper/requests.rs"]
@@ -45,6 +47,7 @@ use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
 use operators::OPERATORS;
+use parts::PARTS;
 use requests::REQUESTS;
 use world::{Chain, START, World, file, signed};
 
@@ -59,15 +62,24 @@ const ELSEWHERE: [Means; 3] = [
     Means { threads: 2, batch: 5, held: 16_384 },
 ];
 
+/// The number of the first entry of a file.
+fn first(lines: &[Vec<u8>]) -> u64 {
+    entry::Entry::read(&lines[0]).map_or(0, |entry| entry.seq)
+}
+
 /// Where the file was tampered with, and how; or what else was thought of it.
 fn tampered(bytes: &[u8], pins: &Pins) -> Result<(u64, Fault), Verdict> {
-    match report(bytes, pins).verdict {
+    tampered_in(&report(bytes, pins))
+}
+
+fn tampered_in(found: &Report) -> Result<(u64, Fault), Verdict> {
+    match &found.verdict {
         Verdict::Tampered { entry, line, fault, how } => {
-            assert_eq!(line, entry + 1);
+            assert_eq!(*line, entry - found.first + 1);
             assert!(!how.is_empty() && !how.contains('\n'), "not a sentence: {how}");
-            Ok((entry, fault))
+            Ok((*entry, *fault))
         }
-        other => Err(other),
+        other => Err(other.clone()),
     }
 }
 
@@ -81,7 +93,7 @@ fn a_chain_as_the_vault_writes_it_is_intact() {
     assert_eq!(found.verdict, Verdict::Intact, "{found}");
     assert_eq!((found.size, found.head), (world.kit.head.size, world.kit.head.leaf));
     assert_eq!((found.keys.len(), found.audit_keys.len()), (3, 2));
-    assert_eq!(found.kinds.len(), 18, "{:?}", found.kinds);
+    assert_eq!(found.kinds.len(), 19, "{:?}", found.kinds);
     assert_eq!(found.aud.as_ref(), Some(&world.aud));
     for means in ELSEWHERE {
         assert_eq!(verify_with(world.kit.file().as_slice(), &pins, means).unwrap(), found);
@@ -150,25 +162,20 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in
-        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS].into_iter().flatten().copied::<Case>()
+    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, PARTS]
+        .into_iter()
+        .flatten()
+        .copied::<Case>()
     {
         let Bad { lines, pins, entry } = make();
-        assert_eq!(
-            tampered(&file(&lines), &pins),
-            Ok((entry as u64, fault)),
-            "{name}: {}",
-            report(&file(&lines), &pins)
-        );
+        let alone = report(&file(&lines), &pins);
+        let found = tampered_in(&alone);
+        assert_eq!(found, Ok((first(&lines) + entry as u64, fault)), "{name}: {alone}");
         for means in ELSEWHERE {
             let found = verify_with(file(&lines).as_slice(), &pins, means).unwrap();
-            let alone = report(&file(&lines), &pins);
-            assert_eq!(
-                (&found.verdict, found.size, found.head),
-                (&alone.verdict, alone.size, alone.head),
-                "{name}: {found}"
-            );
-            assert_eq!((found.from, found.to), (alone.from, alone.to), "{name}");
+            assert_eq!(found.verdict, alone.verdict, "{name}: {found}");
+            let good = |report: &Report| (report.first, report.size, report.head, report.from, report.to);
+            assert_eq!(good(&found), good(&alone), "{name}: {found}");
         }
         if entry > 0 {
             // It is the last entry that is wrong, and nothing before it.
@@ -210,16 +217,14 @@ fn daemons_begin_and_end_as_they_can() {
 #[test]
 fn the_clock_falls_where_an_operator_said_so_and_checkpoints_go_on() {
     let mut world = World::at_work(16);
-    let first = checkpoints::next(&world);
-    world.put(first);
+    world.vouch();
     world.obtain();
     let by = daemons::said(&mut world);
     let (size, ahead) = (world.kit.head.size, world.now);
     world.now = nockvault::time::Timestamp(START.0 + 500);
     world.put(entry::ClockReset { by: by.clone() });
     world.obtain();
-    let second = checkpoints::next(&world);
-    world.put(second);
+    world.vouch();
     world.now = START;
     world.operators.put(&world.audit, &entry::ClockReset { by }.into(), world.now);
     let (operators, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
@@ -246,8 +251,7 @@ fn a_checkpoint_that_nobody_vouches_for_decides_nothing() {
     };
     let mine = checkpoints::kept(&world, 3, None);
     assert!(told(&world, mine.clone()).contains("holds no checkpoint with the certificate"));
-    let good = checkpoints::next(&world);
-    world.put(good);
+    world.vouch();
     assert_eq!(report(&world.kit.file(), &Pins { checkpoints: vec![mine], ..world.pins() }).verdict, Verdict::Intact);
     // Neither one that somebody made up, with whatever root, nor one of another chain is held against this one.
     let wish = Checkpoint::of("prod/kit", &other.kit.head.tree);

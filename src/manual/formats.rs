@@ -399,7 +399,12 @@
 //!   that is no `config`, its `since` not before the newest entry then, and it must stand there once a `config` stood
 //!   anywhere before that `start` (a daemon that writes no `config` writes no `recover`).
 //!
-//! What it does not: of `_vault` it checks nothing of what a `swept` or a `refused` says. That a backend did what an `undone` claims, no chain can prove.
+//! A part of a chain may be verified alone: a file that begins with a `checkpoint`. Its `tree`, held by its note, stands for
+//! all entries before it, and its line certifies the audit key. Grants, sessions and leases of before, and keys that the
+//! reader does not bring along, are then unknown: what rests on them is not judged, and the report says so. That nothing
+//! which may stand once stands twice is judged within the part.
+//!
+//! What a verifier does not check: of `_vault` it checks nothing of what a `swept` or a `refused` says. That a backend did what an `undone` claims, no chain can prove.
 //!
 //! A false `seen` inside a `deny` is reported as claimed by the agent, not as tampering. An `issue` proves two things
 //! apart: the agent asked, and the vault gave. Neither can be made by the other.

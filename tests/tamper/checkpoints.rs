@@ -66,7 +66,7 @@ pub(crate) fn kept(world: &World, size: usize, root: Option<Digest>) -> Kept {
     Kept::read(&said.sign(&key())).unwrap()
 }
 
-fn pinned(world: &World, kept: Kept) -> Pins {
+pub(crate) fn pinned(world: &World, kept: Kept) -> Pins {
     let cert = cert(world, KeyRole::Checkpoint, &key(), &world.identity);
     Pins { checkpoints: vec![kept], certs: vec![cert], ..world.pins() }
 }
@@ -98,16 +98,13 @@ pub(crate) const CHECKPOINTS: &[Case] = &[
     }),
     ("two checkpoints in a row", Fault::Checkpoint, || {
         then(|world| {
-            for _ in 0..2 {
-                let good = next(world);
-                world.put(good);
-            }
+            world.vouch();
+            world.vouch();
         })
     }),
     ("a checkpoint whose line carries no certificate", Fault::Checkpoint, || {
         then(|world| {
-            let good = next(world);
-            world.put(good);
+            world.vouch();
             let stolen = copy(&world.stolen);
             world.rewrite(&stolen, |entry| drop(entry.as_object_mut().unwrap().remove("cert")));
         })
@@ -154,8 +151,7 @@ pub(crate) const CHECKPOINTS: &[Case] = &[
             tree.push(nockvault::crypto::hash::leaf(line));
         }
         world.kit.head.tree = tree;
-        let good = next(&world);
-        world.put(good);
+        world.vouch();
         // Its key's certificate comes with the chain's own checkpoint, behind the place where they differ.
         let pins = Pins { checkpoints: vec![mine], ..world.pins() };
         Bad { lines: world.kit.lines, pins, entry: 3 }

@@ -153,6 +153,7 @@ impl World {
         let denied = world.ask(Renew { lease: LeaseId::new(5, [5; 10]), ttl: TTL });
         world.put(entry::Deny { handle: None, lease: None, reason: "lease_unknown".into(), request: denied });
         world.rotate(Some(world.now.plus(Seconds(60))));
+        world.vouch();
         world.release(&first);
         world.obtain();
         let revoked = world.lease();
@@ -169,6 +170,7 @@ impl World {
         world.obtain();
         let close = world.ask(Close {});
         world.put(entry::Close { request: close });
+        world.vouch();
         let counts = [("no_grant".to_owned(), 4)].into();
         world.put(entry::DenySummary { counts, from: world.now, to: world.now });
         world.replace_lost_key();
@@ -180,8 +182,15 @@ impl World {
         world.put(entry::Expire { lease: with_its_session, outcome: "none".into() });
         world.sid = "nightly-10";
         world.at_backends();
+        world.vouch();
         world.ungrant();
         world
+    }
+
+    /// The vault signs a checkpoint of all that stands there.
+    pub(crate) fn vouch(&mut self) {
+        let checkpoint = crate::checkpoints::next(self);
+        self.put(checkpoint);
     }
 
     pub(crate) fn identity_bytes(&self) -> Bytes {

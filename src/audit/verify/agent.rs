@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Pins;
 use super::ahead::Guess;
-use super::keys::KeyHistory;
+use super::keys::{KeyHistory, Pinned};
 use super::lease::{Grants, Leases, Sessions};
 use super::operators::{Commands, Effect, names_operators};
 use super::report::{Fault, Finding, KeySeen};
@@ -71,25 +71,36 @@ impl AgentTrail {
         pins: &Pins,
         held: usize,
     ) -> Result<AgentTrail, Finding> {
-        let agent = genesis.agent.clone();
-        let keys = KeyHistory::begin(Holder::Agent(agent.clone()), aud, &genesis.register, ts, &pins.agent_keys)?;
-        let mut trail = AgentTrail {
-            requests: Requests::new(aud, &agent, held),
+        let holder = Holder::Agent(genesis.agent.clone());
+        let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, pinned(pins))?;
+        let mut trail = AgentTrail::of(&genesis.agent, aud, keys, pins, held, 0);
+        trail.caused(&genesis.by, "genesis", 0, &Effect::Registered(&genesis.register))?;
+        Ok(trail)
+    }
+
+    /// A part of the chain that begins with the entry `first`.
+    pub(super) fn resume(agent: &AgentName, aud: &Aud, first: u64, pins: &Pins, held: usize) -> AgentTrail {
+        let holder = Some(Holder::Agent(agent.clone()));
+        let keys = KeyHistory::resume(holder, aud, &pins.holder_keys, pinned(pins));
+        AgentTrail::of(agent, aud, keys, pins, held, first)
+    }
+
+    fn of(agent: &AgentName, aud: &Aud, keys: KeyHistory, pins: &Pins, held: usize, first: u64) -> AgentTrail {
+        AgentTrail {
+            requests: Requests::new(aud, agent, held),
             aud: aud.clone(),
-            agent,
+            agent: agent.clone(),
             keys,
-            grants: Grants::default(),
-            sessions: Sessions::new(held),
-            leases: Leases::new(held),
+            grants: Grants::new(first),
+            sessions: Sessions::new(first > 0, held),
+            leases: Leases::new(first > 0, held),
             frozen: false,
             spent: Once::holding(held),
             commands: pins.operators.clone(),
             obeyed: BTreeSet::new(),
             claims: Claims::default(),
             refused: 0,
-        };
-        trail.caused(&genesis.by, "genesis", 0, &Effect::Registered(&genesis.register))?;
-        Ok(trail)
+        }
     }
 
     /// Judges an entry after the genesis; `place` is where its request stands.
@@ -108,7 +119,7 @@ impl AgentTrail {
             }
             Body::Renew(renew) => {
                 let asked: Asked<Renew> = self.obeyed(&renew.request, place)?;
-                self.sessions.is_open(&asked.common.sid)?;
+                self.sessions.needs(&asked.common.sid, place.seq)?;
                 if asked.body.lease != renew.lease {
                     return Err(Fault::RequestMembers.found("the agent asked to renew another lease"));
                 }
@@ -118,20 +129,22 @@ impl AgentTrail {
             Body::Close(close) => {
                 let asked: Asked<Close> = self.obeyed(&close.request, place)?;
                 self.leases.close(&asked.common.sid);
-                self.sessions.end(&asked.common.sid)
+                self.sessions.end(&asked.common.sid, place.seq)
             }
-            Body::Revoke(revoke) => {
-                let lease = self.leases.end(&revoke.lease, Some(&revoke.outcome))?;
-                self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid))
+            Body::Revoke(revoke) => match self.leases.end(&revoke.lease, Some(&revoke.outcome), place.seq)? {
+                Some(lease) => self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid)),
+                None => names_operators(&revoke.by),
+            },
+            Body::Expire(expire) => self.leases.expire(expire, place, &self.sessions),
+            Body::Undelivered(undelivered) => {
+                self.leases.end(&undelivered.lease, Some(&undelivered.outcome), place.seq).map(drop)
             }
-            Body::Expire(expire) => self.leases.expire(expire, ts, &self.sessions),
-            Body::Undelivered(undelivered) => self.leases.end(&undelivered.lease, Some(&undelivered.outcome)).map(drop),
             Body::Undone(undone) if !["revoked", "absent"].contains(&undone.outcome.as_str()) => {
                 Err(Fault::Lease.found(format!("{:?} is not how a credential goes from its backend", undone.outcome)))
             }
-            Body::Undone(undone) => self.leases.undone(&undone.lease),
+            Body::Undone(undone) => self.leases.undone(&undone.lease, place.seq),
             Body::Forget(forget) => {
-                self.leases.undone(&forget.lease)?;
+                self.leases.undone(&forget.lease, place.seq)?;
                 self.caused(&forget.by, "forget", place.seq, &Effect::Forgotten(&forget.lease))
             }
             Body::SessionEnd(end) => self.session_end(end, place.seq),
@@ -253,17 +266,17 @@ impl AgentTrail {
             return Err(Fault::By
                 .found(format!("the session {} ended as {:?}: a command ends it, or time", end.sid, end.reason)));
         }
-        self.sessions.end(&end.sid)
+        self.sessions.end(&end.sid, seq)
     }
 
     fn release(&mut self, release: &entry::Release, place: Place<'_>) -> Result<(), Finding> {
         let asked: Asked<Release> = self.obeyed(&release.request, place)?;
-        self.sessions.is_open(&asked.common.sid)?;
+        self.sessions.needs(&asked.common.sid, place.seq)?;
         let named = match asked.body {
             Release::Lease(lease) => lease == release.lease,
             Release::Req(req) => self.leases.made_by(&release.lease, req),
         };
-        self.leases.end(&release.lease, None)?;
+        self.leases.end(&release.lease, None, place.seq)?;
         if named { Ok(()) } else { Err(Fault::RequestMembers.found("the agent gave back another lease")) }
     }
 
@@ -273,7 +286,7 @@ impl AgentTrail {
         }
         if let Some(request) = &key.request {
             let asked: Asked<RotateKey> = self.obeyed(request, place)?;
-            if self.keys.newest().is_none_or(|newest| newest.kver != asked.kver) {
+            if !self.keys.is_newest(asked.kver) {
                 return Err(Fault::KeyOrder.found("a key that was not the newest named its successor"));
             }
             if asked.body.new != key.register {
@@ -329,6 +342,21 @@ impl AgentTrail {
         self.keys.guesses()
     }
 
+    /// The clock was put back.
+    pub(super) fn clock_reset(&mut self) {
+        self.keys.clock_reset();
+    }
+
+    /// What only the end can tell; `to` is the `ts` of the last entry.
+    pub(super) fn conclude(&self, to: Timestamp) -> Result<(), Finding> {
+        self.keys.lacks(&self.agent, to)
+    }
+
+    /// How many requests are signed by keys that are not known, and how many in view of a history that is not.
+    pub(super) fn unchecked(&self) -> (u64, u64) {
+        (self.keys.unchecked, self.requests.untold)
+    }
+
     pub(super) fn keys(&self) -> Vec<KeySeen> {
         self.keys.seen()
     }
@@ -346,4 +374,8 @@ impl AgentTrail {
 fn spent_before(spent: &[u8; 16]) -> Finding {
     let seq = spent[..8].iter().fold(0_u64, |seq, byte| seq << 8 | u64::from(*byte));
     Fault::By.found(format!("entry {seq} of _operators, on which it rests, had this effect before"))
+}
+
+fn pinned(pins: &Pins) -> Pinned {
+    Pinned { only: pins.agent_keys.clone(), directory: pins.directory.clone() }
 }

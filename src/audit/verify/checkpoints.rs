@@ -150,17 +150,17 @@ impl Checkpoints {
         }
     }
 
-    /// Holds what was kept against the chain, at the entry with this leaf.
-    pub(super) fn hold(&mut self, kept: &[Kept], leaf: Digest, identity: &PublicKey) -> Result<(), Finding> {
-        let size = self.tree.size() + 1;
+    /// Holds what was kept against the chain: with the entry of this leaf, or without one as it stands.
+    pub(super) fn hold(&mut self, kept: &[Kept], leaf: Option<Digest>, identity: &PublicKey) -> Result<(), Finding> {
+        let (before, size) = (self.tree.size(), self.tree.size() + u64::from(leaf.is_some()));
         for (at, kept) in kept.iter().enumerate().filter(|(_, kept)| kept.checkpoint.size == size) {
             let mut tree = self.tree.clone();
-            tree.push(leaf);
+            leaf.into_iter().for_each(|leaf| tree.push(leaf));
             if tree.root() != kept.checkpoint.root {
                 if self.signed(kept, identity).is_ok() {
                     return Err(differs(kept));
                 }
-                self.differ.push((at, size - 1));
+                self.differ.push((at, before));
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! statements, each with the time in which it is accepted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::ahead::{Guess, Opened, Read};
 use super::report::{Fault, Finding, KeySeen};
@@ -9,10 +10,11 @@ use crate::audit::certificate::{self, Life, open_signer};
 use crate::audit::line::Frame;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::{Form, PublicKey};
-use crate::id::{Aud, Kid};
+use crate::id::{AgentName, Aud, Kid};
 use crate::statement::cert::KeyRole;
+use crate::statement::directory::{Directory, ListedKey};
 use crate::statement::register::{Holder, Register};
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// How many audit keys may be good at once, and how many keys a holder may have had: whole chains hold far fewer, and a
 /// file that was made to exhaust this program holds more.
@@ -107,10 +109,13 @@ impl AuditKeys {
 #[derive(Debug)]
 pub(super) struct Key {
     kid: Kid,
-    pub(super) kver: u64,
+    /// None where nobody told it.
+    kver: Option<u64>,
     public: PublicKey,
-    form: Form,
-    since: Timestamp,
+    /// How it signs; none where nobody told it.
+    form: Option<Form>,
+    /// When it was registered; none where this part of the chain does not tell.
+    since: Option<Timestamp>,
     /// Before when it is accepted.
     until: Option<Timestamp>,
     /// An operator ended it.
@@ -123,11 +128,21 @@ pub(super) struct Key {
 impl Key {
     fn of(register: &Register, since: Timestamp) -> Key {
         Key {
-            kid: register.pk.kid(),
-            kver: register.kver,
-            public: register.pk.clone(),
-            form: register.form,
-            since,
+            kver: Some(register.kver),
+            form: Some(register.form),
+            since: Some(since),
+            ..Key::given(register.pk.clone())
+        }
+    }
+
+    /// A key of which nothing else is known.
+    fn given(public: PublicKey) -> Key {
+        Key {
+            kid: public.kid(),
+            kver: None,
+            public,
+            form: None,
+            since: None,
             until: None,
             ended: false,
             over: false,
@@ -135,22 +150,62 @@ impl Key {
         }
     }
 
+    fn listed(listed: &ListedKey) -> Key {
+        Key { kver: listed.kver, form: Some(listed.form), until: listed.until(), ..Key::given(listed.pk.clone()) }
+    }
+
     pub(super) fn kid(&self) -> &Kid {
         &self.kid
     }
 
+    pub(super) fn kver(&self) -> Option<u64> {
+        self.kver
+    }
+
     /// Whether it signed this envelope.
     fn signed(&self, opened: &Opened) -> bool {
-        opened.signed_by(&self.public, self.form)
+        match self.form {
+            Some(form) => opened.signed_by(&self.public, form),
+            None => [Form::Pae, Form::Sshsig].into_iter().any(|form| opened.signed_by(&self.public, form)),
+        }
     }
 
     /// Whether it was accepted at `ts`.
     pub(super) fn accepted(&self, ts: Timestamp) -> Result<(), Finding> {
         match self.until {
             Some(until) if until <= ts || self.over => Err(Fault::RequestKey.found(format!(
-                "it rests on a signature of the key {} (kver {}), which was not accepted any more from {until} on",
-                self.kid, self.kver
+                "it rests on a signature of the key {}, which was not accepted any more from {until} on",
+                self.kid
             ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which keys of a holder the reader knows from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pinned {
+    /// No other may be registered, unless this is empty.
+    pub(super) only: Vec<Kid>,
+    /// What the vault's key directory lists.
+    pub(super) directory: Option<Arc<Directory>>,
+}
+
+/// For how long after its entry a key may still lack in a directory: an entry is in the chain some time before it is out.
+const IN_FLIGHT: Seconds = Seconds(60);
+
+impl Pinned {
+    /// Whether this key may be registered at `ts`.
+    fn admits(&self, kid: &Kid, ts: Timestamp) -> Result<(), Finding> {
+        if !self.only.is_empty() && !self.only.contains(kid) {
+            return Err(Fault::KeyPin.found(format!("it registers the key {kid}, which is not among those pinned")));
+        }
+        match &self.directory {
+            Some(directory) if ts.plus(IN_FLIGHT) < directory.iat && directory.key(kid).is_none() => Err(Fault::KeyPin
+                .found(format!(
+                    "it registers the key {kid}, which the key directory of {} does not list",
+                    directory.iat
+                ))),
             _ => Ok(()),
         }
     }
@@ -159,56 +214,117 @@ impl Key {
 /// All keys of a chain's holder, the newest last.
 #[derive(Debug)]
 pub(super) struct KeyHistory {
-    holder: Holder,
+    holder: Option<Holder>,
     aud: Aud,
     keys: Vec<Key>,
-    pinned: Vec<Kid>,
+    /// What stands before is not known, and neither may be a key.
+    part: bool,
+    pinned: Pinned,
+    /// The clock was put back, so that times do not tell what came first.
+    reset: bool,
+    /// How many requests were signed by keys that are not known.
+    pub(super) unchecked: u64,
 }
 
 impl KeyHistory {
-    /// The history that begins with the register statement of a genesis. Where `pinned` names any key, no other may
-    /// ever be registered.
+    /// The history that begins with the register statement of a genesis.
     pub(super) fn begin(
         holder: Holder,
         aud: &Aud,
         first: &Embedded,
         ts: Timestamp,
-        pinned: &[Kid],
+        pinned: Pinned,
     ) -> Result<KeyHistory, Finding> {
-        let mut history = KeyHistory { holder, aud: aud.clone(), keys: Vec::new(), pinned: pinned.to_vec() };
-        let register = history.open(first)?;
+        let mut history = KeyHistory {
+            holder: Some(holder),
+            aud: aud.clone(),
+            keys: Vec::new(),
+            part: false,
+            pinned,
+            reset: false,
+            unchecked: 0,
+        };
+        let register = history.open(first, ts)?;
         history.keys.push(Key::of(&register, ts));
         Ok(history)
     }
 
+    /// The history of a part of a chain: keys that were registered before it are known from elsewhere or not at all.
+    pub(super) fn resume(holder: Option<Holder>, aud: &Aud, given: &[PublicKey], pinned: Pinned) -> KeyHistory {
+        let listed = pinned.directory.iter().flat_map(|directory| match &holder {
+            Some(Holder::Agent(_)) => directory.agents.iter(),
+            _ => directory.operators.iter(),
+        });
+        let of_holder = |key: &&ListedKey| match (&holder, &key.agent) {
+            (Some(Holder::Agent(agent)), Some(named)) => agent == named,
+            _ => true,
+        };
+        let mut keys: Vec<Key> = listed.filter(of_holder).map(Key::listed).collect();
+        for public in given {
+            if keys.iter().all(|key| key.public != *public) {
+                keys.push(Key::given(public.clone()));
+            }
+        }
+        KeyHistory { holder, aud: aud.clone(), keys, part: true, pinned, reset: false, unchecked: 0 }
+    }
+
+    /// The clock was put back.
+    pub(super) fn clock_reset(&mut self) {
+        self.reset = true;
+    }
+
+    /// The newest key, where this chain registered it.
+    fn newest_here(&self) -> Option<&Key> {
+        self.keys.last().filter(|key| key.since.is_some())
+    }
+
     /// Reads a register statement: proved by its own key, for this holder and vault, and the next in line.
-    fn open(&self, embedded: &Embedded) -> Result<Register, Finding> {
+    fn open(&self, embedded: &Embedded, ts: Timestamp) -> Result<Register, Finding> {
         let register = Register::open(embedded).map_err(|denial| {
             let why = denial.detail;
             Fault::Register.found(format!("the register statement in it does not prove its key: {why}"))
         })?;
-        if register.holder != self.holder || register.aud != self.aud {
+        if self.holder.as_ref().is_some_and(|holder| register.holder != *holder) || register.aud != self.aud {
+            let holder = self.holder.as_ref().map_or_else(String::new, |holder| format!("of {holder} "));
             return Err(Fault::Register.found(format!(
-                "the register statement in it is of {} for {}, not of {} for {}",
-                register.holder, register.aud, self.holder, self.aud
+                "the register statement in it is of {} for {}, not {holder}for {}",
+                register.holder, register.aud, self.aud
             )));
         }
         let kid = register.pk.kid();
-        let newest = self.keys.last();
-        if register.kver != newest.map_or(1, |key| key.kver + 1) || register.prev.as_ref() != newest.map(Key::kid) {
+        let newest = self.newest_here();
+        let follows = register.kver == newest.map_or(1, |key| key.kver.unwrap_or_default() + 1)
+            && register.prev.as_ref() == newest.map(Key::kid);
+        // Which key it follows is not known where none was registered in this part.
+        if !(follows || self.part && newest.is_none()) {
             return Err(Fault::KeyOrder.found(format!(
                 "the key {kid} claims to be number {} and to follow {}, which is not the holder's newest key",
                 register.kver,
                 register.prev.as_ref().map_or("none", Kid::as_str)
             )));
         }
-        if self.keys.iter().any(|key| key.kid == kid) {
+        if self.keys.iter().any(|key| key.kid == kid && key.since.is_some()) {
             return Err(Fault::KeyOrder.found(format!("the key {kid} was registered before")));
         }
-        if !self.pinned.is_empty() && !self.pinned.contains(&kid) {
-            return Err(Fault::KeyPin.found(format!("it registers the key {kid}, which is not among those pinned")));
+        if !self.reset {
+            self.pinned.admits(&kid, ts)?;
         }
         Ok(register)
+    }
+
+    /// The directory lists the keys that the chain has: what only the end can tell. `to` is the `ts` of the last entry.
+    pub(super) fn lacks(&self, agent: &AgentName, to: Timestamp) -> Result<(), Finding> {
+        let Some(directory) = self.pinned.directory.as_ref().filter(|_| !self.part && !self.reset) else {
+            return Ok(());
+        };
+        let lacks = |listed: &&ListedKey| listed.since <= to && self.keys.iter().all(|key| key.kid != listed.kid);
+        match directory.of_agent(agent).find(lacks) {
+            Some(ListedKey { kid, since, .. }) => Err(Fault::KeyPin.found(format!(
+                "the key directory of {} lists the key {kid} of {agent}, registered at {since}, and this chain does not",
+                directory.iat
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// A successor takes over; the old key is accepted until `grace`, or not any more.
@@ -218,11 +334,13 @@ impl KeyHistory {
         ts: Timestamp,
         grace: Option<Timestamp>,
     ) -> Result<(), Finding> {
-        let register = self.open(register)?;
+        let register = self.open(register, ts)?;
         if self.keys.len() >= MOST {
             return Err(Finding::Unusable("the holder had more keys than this program keeps".into()));
         }
-        if let Some(old) = self.keys.last_mut() {
+        let kid = register.pk.kid();
+        self.keys.retain(|key| key.kid != kid);
+        if let Some(old) = self.keys.last_mut().filter(|key| !self.part || key.since.is_some()) {
             let end = grace.unwrap_or(ts);
             old.over |= grace.is_none();
             old.until = Some(old.until.map_or(end, |until| until.min(end)));
@@ -234,6 +352,9 @@ impl KeyHistory {
     /// An operator ends a key.
     pub(super) fn end(&mut self, kid: &Kid, ts: Timestamp) -> Result<(), Finding> {
         let Some(key) = self.keys.iter_mut().find(|key| key.kid == *kid) else {
+            if self.part {
+                return Ok(());
+            }
             return Err(Fault::KeyOrder.found(format!("it ends the key {kid}, which was never registered")));
         };
         if key.ended {
@@ -244,20 +365,31 @@ impl KeyHistory {
         Ok(())
     }
 
-    pub(super) fn newest(&self) -> Option<&Key> {
-        self.keys.last()
+    /// Whether the newest key may be of another number than this: a key that is not the newest names no successor.
+    pub(super) fn is_newest(&self, kver: u64) -> bool {
+        match self.newest_here() {
+            Some(newest) => newest.kver == Some(kver),
+            None => self.part,
+        }
     }
 
     /// The keys that the next requests are likely signed by.
     pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
-        let guess = |key: &Key| Guess { kid: key.kid.clone(), key: key.public.clone(), form: key.form };
+        let guess = |key: &Key| {
+            let form = key.form.unwrap_or(Form::Pae);
+            Guess { kid: key.kid.clone(), key: key.public.clone(), form }
+        };
         self.keys.iter().rev().take(WORTH_TRYING).map(guess)
     }
 
-    /// The key that signed an envelope which claims to be signed by `kid`.
-    pub(super) fn signer(&mut self, kid: &str, opened: &Opened) -> Result<&Key, Finding> {
-        let holder = &self.holder;
+    /// The key that signed what claims to be signed by `kid`; none where that key is of before the part that is known.
+    pub(super) fn signer(&mut self, kid: &str, opened: &Opened) -> Result<Option<&Key>, Finding> {
+        let holder = self.holder.as_ref().map_or_else(|| "the operator".to_owned(), Holder::to_string);
         let Some(key) = self.keys.iter_mut().find(|key| key.kid.as_str() == kid) else {
+            if self.part {
+                self.unchecked += 1;
+                return Ok(None);
+            }
             return Err(Fault::RequestSignature.found(format!("what it rests on names a key that {holder} never had")));
         };
         if !key.signed(opened) {
@@ -265,7 +397,7 @@ impl KeyHistory {
                 .found(format!("what it rests on was not signed by the key {} of {holder}, which it names", key.kid)));
         }
         key.signed += 1;
-        Ok(key)
+        Ok(Some(key))
     }
 
     pub(super) fn seen(&self) -> Vec<KeySeen> {

@@ -36,17 +36,36 @@ struct Given {
 }
 
 /// The grants in force, by role.
-#[derive(Debug, Default)]
-pub(super) struct Grants(HashMap<RoleName, Given>);
+#[derive(Debug)]
+pub(super) struct Grants {
+    given: HashMap<RoleName, Given>,
+    /// The first entry that is known; what was granted before it is not.
+    first: u64,
+    /// Grants of before that were taken back since.
+    gone: HashSet<u64>,
+}
 
 impl Grants {
+    pub(super) fn new(first: u64) -> Grants {
+        Grants { given: HashMap::new(), first, gone: HashSet::new() }
+    }
+
+    /// Whether it may be in force though its entry is of before the part that is known.
+    fn untold(&self, role: &RoleName, seq: u64) -> bool {
+        seq < self.first && !self.given.contains_key(role) && !self.gone.contains(&seq)
+    }
+
     pub(super) fn give(&mut self, seq: u64, grant: &entry::Grant) -> Result<(), Finding> {
-        self.0.insert(grant.role.clone(), Given { seq, terms: grant.terms.clone(), uses: 0 });
-        within(self.0.len(), "grants are in force")
+        self.given.insert(grant.role.clone(), Given { seq, terms: grant.terms.clone(), uses: 0 });
+        within(self.given.len(), "grants are in force")
     }
 
     pub(super) fn take_back(&mut self, ungrant: &entry::Ungrant) -> Result<(), Finding> {
-        match self.0.remove(&ungrant.role) {
+        if self.untold(&ungrant.role, ungrant.grant) {
+            self.gone.insert(ungrant.grant);
+            return within(self.gone.len(), "grants of before are taken back");
+        }
+        match self.given.remove(&ungrant.role) {
             Some(given) if given.seq == ungrant.grant => Ok(()),
             _ => Err(Fault::Grant.found(format!(
                 "it takes back the grant of entry {} for {}, which is not in force",
@@ -55,16 +74,19 @@ impl Grants {
         }
     }
 
-    fn in_force(&mut self, role: &RoleName, seq: u64) -> Result<&mut Given, Finding> {
-        self.0
-            .get_mut(role)
-            .filter(|given| given.seq == seq)
-            .ok_or_else(|| Fault::Grant.found(format!("it rests on entry {seq}, which is no grant of {role} in force")))
+    /// The grant that something rests on; none where it is of before the part that is known.
+    fn in_force(&mut self, role: &RoleName, seq: u64) -> Result<Option<&mut Given>, Finding> {
+        if self.untold(role, seq) {
+            return Ok(None);
+        }
+        let given = self.given.get_mut(role).filter(|given| given.seq == seq);
+        let none = || Fault::Grant.found(format!("it rests on entry {seq}, which is no grant of {role} in force"));
+        given.map(Some).ok_or_else(none)
     }
 
     /// Whether the grant covers what was issued; counts the use.
     fn cover(&mut self, seq: u64, hdr: &Hdr, ttl: Seconds) -> Result<(), Finding> {
-        let given = self.in_force(&hdr.role, seq)?;
+        let Some(given) = self.in_force(&hdr.role, seq)? else { return Ok(()) };
         let terms = &given.terms;
         let beyond = |what: String| Err(Fault::Grant.found(format!("what was issued is beyond its grant: {what}")));
         let longest = if ttl.0 == 0 { terms.ttl } else { terms.max_ttl };
@@ -89,28 +111,36 @@ impl Grants {
 /// never used again.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    live: HashMap<Sid, Seal>,
+    /// The seal is not known of a session that was opened before the part that is known.
+    live: HashMap<Sid, Option<Seal>>,
     named: Once<32>,
+    /// What stands before is not known.
+    part: bool,
 }
 
 impl Sessions {
-    pub(super) fn new(held: usize) -> Sessions {
-        Sessions { live: HashMap::new(), named: Once::holding(held) }
+    pub(super) fn new(part: bool, held: usize) -> Sessions {
+        Sessions { live: HashMap::new(), named: Once::holding(held), part }
     }
 
     /// A request of the entry `seq` that may open the session.
     pub(super) fn open(&mut self, sid: &Sid, seal: &Seal, seq: u64) -> Result<(), Finding> {
-        match self.live.get(sid) {
-            Some(pinned) if pinned != seal => {
-                Err(Fault::Session.found(format!("the session {sid} is pinned to another seal key")))
+        match self.live.get_mut(sid) {
+            Some(Some(pinned)) if pinned != seal => {
+                return Err(Fault::Session.found(format!("the session {sid} is pinned to another seal key")));
             }
-            Some(_) => Ok(()),
-            None if !self.named.insert(*Digest::of(sid.as_str().as_bytes()).as_bytes(), seq)? => Err(ended()),
-            None => {
-                self.live.insert(sid.clone(), seal.clone());
-                within(self.live.len(), "sessions are open")
-            }
+            Some(pinned) => *pinned = Some(seal.clone()),
+            None => self.begin(sid, Some(seal.clone()), seq)?,
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, sid: &Sid, seal: Option<Seal>, seq: u64) -> Result<(), Finding> {
+        if !self.named.insert(*Digest::of(sid.as_str().as_bytes()).as_bytes(), seq)? {
+            return Err(ended());
+        }
+        self.live.insert(sid.clone(), seal);
+        within(self.live.len(), "sessions are open")
     }
 
     /// The first entry that opens a session which ended before, where only the end could show it.
@@ -118,12 +148,21 @@ impl Sessions {
         Ok(self.named.again()?.map(|(entry, _)| (entry, ended())))
     }
 
-    /// A request that needs the session to be open.
-    pub(super) fn is_open(&self, sid: &Sid) -> Result<(), Finding> {
-        if self.live.contains_key(sid) { Ok(()) } else { Err(not_open(sid)) }
+    /// A request of the entry `seq` that needs the session to be open.
+    pub(super) fn needs(&mut self, sid: &Sid, seq: u64) -> Result<(), Finding> {
+        match self.live.contains_key(sid) {
+            true => Ok(()),
+            false if self.part => self.begin(sid, None, seq),
+            false => Err(not_open(sid)),
+        }
     }
 
-    pub(super) fn end(&mut self, sid: &Sid) -> Result<(), Finding> {
+    fn is_open(&self, sid: &Sid) -> bool {
+        self.live.contains_key(sid)
+    }
+
+    pub(super) fn end(&mut self, sid: &Sid, seq: u64) -> Result<(), Finding> {
+        self.needs(sid, seq)?;
         self.live.remove(sid).map(drop).ok_or_else(|| not_open(sid))
     }
 }
@@ -156,11 +195,16 @@ pub(super) struct Leases {
     named: Once<16>,
     /// Those that ended, or came to nothing, and whose credential may still be at its backend.
     at_backend: HashSet<[u8; 16]>,
+    /// Those of before the part that is known that ended in it: what they left is not known.
+    untold: HashSet<[u8; 16]>,
+    /// What stands before is not known.
+    part: bool,
 }
 
 impl Leases {
-    pub(super) fn new(held: usize) -> Leases {
-        Leases { live: HashMap::new(), named: Once::holding(held), at_backend: HashSet::new() }
+    pub(super) fn new(part: bool, held: usize) -> Leases {
+        let (at_backend, untold) = (HashSet::new(), HashSet::new());
+        Leases { live: HashMap::new(), named: Once::holding(held), at_backend, untold, part }
     }
 
     /// A credential was given; `asked` is what was asked for.
@@ -201,12 +245,12 @@ impl Leases {
     }
 
     fn name(&mut self, id: &LeaseId, seq: u64) -> Result<(), Finding> {
-        if self.named.insert(id.bytes(), seq)? { Ok(()) } else { Err(issued_before(&id.bytes())) }
+        if self.named.insert(id.bytes(), seq)? { Ok(()) } else { Err(known_before(&id.bytes())) }
     }
 
     /// The first entry that names a lease anew which was issued before, where only the end could show it.
     pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
-        Ok(self.named.again()?.map(|(entry, id)| (entry, issued_before(&id))))
+        Ok(self.named.again()?.map(|(entry, id)| (entry, known_before(&id))))
     }
 
     pub(super) fn renew(
@@ -218,6 +262,9 @@ impl Leases {
         grants: &mut Grants,
     ) -> Result<(), Finding> {
         let id = &renew.lease;
+        if self.is_untold(id)? {
+            return Ok(());
+        }
         let Some(lease) = self.live.get_mut(id) else { return Err(self.not_live(id)) };
         if lease.sid != *sid {
             return Err(Fault::Session.found(format!("the lease {id} is of the session {}, not of {sid}", lease.sid)));
@@ -228,7 +275,11 @@ impl Leases {
         if lease.exp <= ts {
             return Err(Fault::Lease.found(format!("the lease {id} had run out at {} when it was renewed", lease.exp)));
         }
-        let terms = &grants.in_force(&lease.role, lease.grant)?.terms;
+        let Some(given) = grants.in_force(&lease.role, lease.grant)? else {
+            lease.exp = renew.exp;
+            return Ok(());
+        };
+        let terms = &given.terms;
         let latest = lease.issued.plus(terms.max_ttl).min(terms.until.unwrap_or(Timestamp(u64::MAX)));
         let asked = if ttl.0 == 0 { ts.plus(terms.ttl).max(lease.exp) } else { ts.plus(ttl) };
         if renew.exp > asked {
@@ -243,8 +294,20 @@ impl Leases {
         Ok(())
     }
 
-    /// A lease ends, and gives what it was. `outcome` is what its entry says of the backend.
-    pub(super) fn end(&mut self, id: &LeaseId, outcome: Option<&str>) -> Result<Live, Finding> {
+    /// Whether it may live though it was issued before the part that is known.
+    fn is_untold(&self, id: &LeaseId) -> Result<bool, Finding> {
+        Ok(self.part && !self.live.contains_key(id) && !self.named.contains(&id.bytes())?)
+    }
+
+    /// A lease ends in the entry `seq`, and gives what it was; none where it is of before the part that is known. `outcome`
+    /// is what its entry says of the backend.
+    pub(super) fn end(&mut self, id: &LeaseId, outcome: Option<&str>, seq: u64) -> Result<Option<Live>, Finding> {
+        if self.part && !self.live.contains_key(id) {
+            self.name(id, seq)?;
+            self.untold.insert(id.bytes());
+            within(self.untold.len(), "leases of before ended")?;
+            return Ok(None);
+        }
         let lease = self.live.remove(id).ok_or_else(|| self.not_live(id))?;
         if let Some(outcome) = outcome.filter(|outcome| *outcome != lease.revocation.outcome()) {
             return Err(Fault::Lease.found(format!(
@@ -256,7 +319,7 @@ impl Leases {
             self.at_backend.insert(id.bytes());
             within(self.at_backend.len(), "credentials wait for their backends")?;
         }
-        Ok(lease)
+        Ok(Some(lease))
     }
 
     /// A request for which something may have been made at a backend came to nothing.
@@ -267,8 +330,11 @@ impl Leases {
     }
 
     /// A credential is gone from its backend, or given up there.
-    pub(super) fn undone(&mut self, id: &LeaseId) -> Result<(), Finding> {
-        if self.at_backend.remove(&id.bytes()) {
+    pub(super) fn undone(&mut self, id: &LeaseId, seq: u64) -> Result<(), Finding> {
+        if self.at_backend.remove(&id.bytes()) || self.untold.remove(&id.bytes()) {
+            return Ok(());
+        }
+        if self.part && !self.live.contains_key(id) && self.named.insert(id.bytes(), seq)? {
             return Ok(());
         }
         let how = if self.live.contains_key(id) { "still lives" } else { "has nothing left there" };
@@ -281,10 +347,15 @@ impl Leases {
     }
 
     /// A lease ends by itself: at its time, or with its session.
-    pub(super) fn expire(&mut self, expire: &entry::Expire, ts: Timestamp, sessions: &Sessions) -> Result<(), Finding> {
+    pub(super) fn expire(
+        &mut self,
+        expire: &entry::Expire,
+        place: Place<'_>,
+        sessions: &Sessions,
+    ) -> Result<(), Finding> {
         let id = &expire.lease;
-        let lease = self.end(id, Some(&expire.outcome))?;
-        if lease.exp > ts && sessions.is_open(&lease.sid).is_ok() {
+        let Some(lease) = self.end(id, Some(&expire.outcome), place.seq)? else { return Ok(()) };
+        if lease.exp > place.ts && sessions.is_open(&lease.sid) {
             return Err(Fault::Lease.found(format!(
                 "the lease {id} is said to have run out, but it lives until {} and its session is open",
                 lease.exp
@@ -306,7 +377,7 @@ impl Leases {
 
     /// Whether this lease is the one that this request made.
     pub(super) fn made_by(&self, id: &LeaseId, req: Digest) -> bool {
-        self.live.get(id).is_some_and(|lease| lease.req == req)
+        self.live.get(id).map_or(self.part, |lease| lease.req == req)
     }
 
     /// How many live, and how many of them should have ended before `ts`.
@@ -323,7 +394,7 @@ impl Leases {
     }
 }
 
-fn issued_before(id: &[u8; 16]) -> Finding {
+fn known_before(id: &[u8; 16]) -> Finding {
     let id = LeaseId::from_bytes(*id).map_or_else(String::new, |id| format!("{id} "));
-    Fault::Lease.found(format!("the lease {id}was issued before"))
+    Fault::Lease.found(format!("the lease {id}was issued, or had ended, before"))
 }

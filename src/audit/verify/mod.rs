@@ -40,6 +40,7 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::PublicKey;
 use crate::id::{Aud, ChainName, Kid, VaultName};
 use crate::statement::card::{Card, Genesis};
+use crate::statement::directory::Directory;
 use crate::statement::request::Seen;
 use crate::time::{Seconds, Timestamp};
 
@@ -58,6 +59,12 @@ pub struct Pins {
     pub chain: Option<ChainName>,
     /// The keys that may be registered in an agent's chain; empty means any.
     pub agent_keys: Vec<Kid>,
+    /// Keys of the agent, or of the operator, for a part of a chain, which does not tell those of before.
+    pub holder_keys: Vec<PublicKey>,
+    /// The vault's key directory, opened: it lists the keys of agents that were registered before it was made.
+    pub directory: Option<Arc<Directory>>,
+    /// The file may be a part of a chain, which begins at a `checkpoint` and not at the genesis.
+    pub since_checkpoint: bool,
     /// States that the chain once had.
     pub heads: Vec<Seen>,
     /// Answers of the vault that name entries of the chain.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::ahead::{Guess, Opened};
-use super::keys::KeyHistory;
+use super::keys::{Key, KeyHistory, Pinned};
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::Place;
 use super::spill::Once;
@@ -70,6 +70,8 @@ struct Said {
 #[derive(Clone, Debug)]
 pub struct Commands {
     aud: Aud,
+    /// The first entry that is known.
+    first: u64,
     size: u64,
     given: BTreeMap<u64, Given>,
     /// What each role's engine leaves to be done.
@@ -92,7 +94,7 @@ pub(super) enum Effect<'a> {
 
 impl Commands {
     pub(super) fn none(aud: &Aud) -> Commands {
-        Commands { aud: aud.clone(), size: 0, given: BTreeMap::new(), left: HashMap::new(), bytes: 0 }
+        Commands { aud: aud.clone(), first: 0, size: 0, given: BTreeMap::new(), left: HashMap::new(), bytes: 0 }
     }
 
     fn take(&mut self, seq: u64, leaf: Digest, typ: &str, body: &Value, denied: bool) -> Result<(), Finding> {
@@ -148,6 +150,12 @@ impl Commands {
             return Err(Finding::Unusable(format!(
                 "it rests on entry {} of _operators, but the file given ends after {} entries; give a newer one",
                 by.seq, self.size
+            )));
+        }
+        if by.seq < self.first {
+            return Err(Finding::Unusable(format!(
+                "it rests on entry {} of _operators, but the file given begins with entry {}; give the whole",
+                by.seq, self.first
             )));
         }
         let wrong = |how: &str| Err(Fault::By.found(format!("it rests on entry {} of _operators, {how}", by.seq)));
@@ -207,7 +215,8 @@ impl Said {
 /// Verifies `_operators` entry by entry.
 #[derive(Debug)]
 pub(super) struct OperatorsTrail {
-    operator: OperatorName,
+    /// Not known before the first command of a part of the chain.
+    operator: Option<OperatorName>,
     keys: KeyHistory,
     known: Once<32>,
     commands: Commands,
@@ -221,10 +230,18 @@ impl OperatorsTrail {
         held: usize,
     ) -> Result<OperatorsTrail, Finding> {
         let holder = Holder::Operator(genesis.operator.clone());
-        let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, &[])?;
-        let mut commands = Commands::none(aud);
-        commands.size = 1;
-        Ok(OperatorsTrail { operator: genesis.operator.clone(), keys, known: Once::holding(held), commands })
+        let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, Pinned::default())?;
+        Ok(OperatorsTrail::of(Some(genesis.operator.clone()), keys, 0, aud, held))
+    }
+
+    /// A part of the chain that begins with the entry `first`.
+    pub(super) fn resume(keys: KeyHistory, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
+        OperatorsTrail::of(None, keys, first, aud, held)
+    }
+
+    fn of(operator: Option<OperatorName>, keys: KeyHistory, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
+        let commands = Commands { first, size: first + 1, ..Commands::none(aud) };
+        OperatorsTrail { operator, keys, known: Once::holding(held), commands }
     }
 
     pub(super) fn command(&mut self, command: &entry::Command, leaf: Digest, place: Place<'_>) -> Result<(), Finding> {
@@ -247,9 +264,10 @@ impl OperatorsTrail {
         let statement: crate::statement::command::Command<Value> =
             admit_as(&opened.envelope.payload, &Admission::OPERATOR)
                 .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
+        let operator = self.operator.get_or_insert_with(|| statement.operator.clone());
         if statement.aud != self.commands.aud
-            || statement.operator != self.operator
-            || statement.kver != key.kver
+            || statement.operator != *operator
+            || key.and_then(Key::kver).is_some_and(|kver| statement.kver != kver)
             || statement.v != VERSION
         {
             return Err(misfit(format!(
@@ -257,7 +275,7 @@ impl OperatorsTrail {
                 statement.operator, statement.kver, statement.aud, statement.v
             )));
         }
-        key.accepted(place.ts)?;
+        key.map_or(Ok(()), |key| key.accepted(place.ts))?;
         if !self.known.insert(*opened.digest.as_bytes(), place.seq)? {
             return Err(twice());
         }
@@ -291,8 +309,13 @@ impl OperatorsTrail {
         Commands { size, ..self.commands }
     }
 
-    pub(super) fn operator(&self) -> &OperatorName {
-        &self.operator
+    pub(super) fn operator(&self) -> Option<&OperatorName> {
+        self.operator.as_ref()
+    }
+
+    /// How many commands are signed by keys that are not known.
+    pub(super) fn unchecked(&self) -> u64 {
+        self.keys.unchecked
     }
 }
 

@@ -203,10 +203,10 @@ impl fmt::Display for Verdict {
 pub struct KeySeen {
     /// Its identifier.
     pub kid: Kid,
-    /// Its number.
-    pub kver: u64,
-    /// When it was registered.
-    pub since: Timestamp,
+    /// Its number; none where neither this part of the chain nor a directory tells it.
+    pub kver: Option<u64>,
+    /// When it was registered; none where that was before this part of the chain.
+    pub since: Option<Timestamp>,
     /// Before when it is accepted; none while it is the newest.
     pub until: Option<Timestamp>,
     /// How many requests or commands of this chain it signed.
@@ -224,7 +224,9 @@ pub struct Report {
     pub aud: Option<Aud>,
     /// Whether that identity was pinned, and not taken from the chain itself.
     pub pinned: bool,
-    /// How many entries were found good.
+    /// The number of the first entry: 0, unless this is a part of a chain.
+    pub first: u64,
+    /// How many entries the chain has with the last that was found good.
     pub size: u64,
     /// The leaf of the last of them.
     pub head: Digest,
@@ -252,8 +254,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.origin.as_deref().unwrap_or("this file"), self.verdict)?;
         if let (Some(from), Some(to)) = (self.from, self.to) {
-            let plural = if self.size == 1 { "y" } else { "ies" };
-            writeln!(f, "  {} good entr{plural}, {from} to {to}", self.size)?;
+            let count = self.size - self.first;
+            let plural = if count == 1 { "y" } else { "ies" };
+            let begins = if self.first > 0 { format!(" from number {} on", self.first) } else { String::new() };
+            writeln!(f, "  {count} good entr{plural}{begins}, {from} to {to}")?;
             writeln!(f, "  head {}:{}", self.head, self.size)?;
         }
         if let Some(aud) = &self.aud {

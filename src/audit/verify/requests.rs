@@ -2,7 +2,7 @@
 //! this vault, each in one entry alone, and signed in view of a history that this chain holds.
 
 use super::ahead::Opened;
-use super::keys::KeyHistory;
+use super::keys::{Key, KeyHistory};
 use super::report::{Fault, Finding};
 use super::spill::{Leaves, Once};
 use crate::crypto::envelope::{Embedded, PayloadType};
@@ -44,13 +44,24 @@ pub(super) struct Place<'a> {
     pub(super) opened: Option<&'a Opened>,
 }
 
+/// Whether something was a state of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Yes,
+    No,
+    /// It is of before the part that is known.
+    Untold,
+}
+
 impl Place<'_> {
     /// Whether this was a state of the chain before this entry.
-    fn held(&self, seen: Seen) -> Result<bool, Finding> {
-        Ok(match seen.size.checked_sub(1) {
+    fn held(&self, seen: Seen) -> Result<Held, Finding> {
+        let held = match seen.size.checked_sub(1) {
             None => seen.head == Digest::ZERO,
+            Some(last) if last < self.leaves.first() => return Ok(Held::Untold),
             Some(last) => self.leaves.at(last)?.is_some_and(|(leaf, _)| leaf == seen.head),
-        })
+        };
+        Ok(if held { Held::Yes } else { Held::No })
     }
 }
 
@@ -61,11 +72,13 @@ pub(super) struct Requests {
     agent: AgentName,
     /// H(PAE) of every request in the chain.
     known: Once<32>,
+    /// How many were signed in view of a history that is not in the part that is known.
+    pub(super) untold: u64,
 }
 
 impl Requests {
     pub(super) fn new(aud: &Aud, agent: &AgentName, held: usize) -> Requests {
-        Requests { aud: aud.clone(), agent: agent.clone(), known: Once::holding(held) }
+        Requests { aud: aud.clone(), agent: agent.clone(), known: Once::holding(held), untold: 0 }
     }
 
     /// A request because of which something was done.
@@ -76,12 +89,16 @@ impl Requests {
         place: Place<'_>,
     ) -> Result<Asked<B>, Finding> {
         let asked = self.open::<B>(embedded, keys, place)?;
-        if !place.held(asked.common.seen)? {
-            return Err(Fault::History.found(format!(
-                "the agent signed its request in view of a history of {} entries with head {}, which is not that of \
-                 this chain: history was rewritten after the agent saw it",
-                asked.common.seen.size, asked.common.seen.head
-            )));
+        match place.held(asked.common.seen)? {
+            Held::Yes => {}
+            Held::Untold => self.untold += 1,
+            Held::No => {
+                return Err(Fault::History.found(format!(
+                    "the agent signed its request in view of a history of {} entries with head {}, which is not that of \
+                     this chain: history was rewritten after the agent saw it",
+                    asked.common.seen.size, asked.common.seen.head
+                )));
+            }
         }
         Ok(asked)
     }
@@ -102,7 +119,7 @@ impl Requests {
             Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place)?.common,
             _ => return Err(Fault::RequestMembers.found("what was refused is no request of an agent")),
         };
-        Ok(Refused { false_history: !place.held(common.seen)? })
+        Ok(Refused { false_history: place.held(common.seen)? == Held::No })
     }
 
     fn open<B: Body>(
@@ -128,14 +145,16 @@ impl Requests {
         if common.typ != B::TYP || common.v != VERSION {
             return Err(misfit(format!("the request in it is a {} of version {}", common.typ, common.v)));
         }
-        if common.aud != self.aud || common.agent != self.agent || common.kver != key.kver {
+        // Of a key that is not known only the request itself tells its number.
+        let kver = key.and_then(Key::kver).unwrap_or(common.kver);
+        if common.aud != self.aud || common.agent != self.agent || common.kver != kver {
             return Err(misfit(format!(
-                "the request in it is of {} with key number {} for {}, not of {} with key number {} for {}",
-                common.agent, common.kver, common.aud, self.agent, key.kver, self.aud
+                "the request in it is of {} with key number {} for {}, not of {} with key number {kver} for {}",
+                common.agent, common.kver, common.aud, self.agent, self.aud
             )));
         }
-        key.accepted(place.ts)?;
-        let (req, kver) = (opened.digest, key.kver);
+        key.map_or(Ok(()), |key| key.accepted(place.ts))?;
+        let req = opened.digest;
         if self.known.insert(*req.as_bytes(), place.seq)? {
             Ok(Asked { common, body, req, kver })
         } else {

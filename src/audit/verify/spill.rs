@@ -23,6 +23,9 @@ const PLACE: u64 = 40;
 #[derive(Debug)]
 pub(super) struct Leaves {
     held: usize,
+    /// The number of the first, and the leaf of the one before it.
+    first: u64,
+    before: Digest,
     /// The newest.
     recent: Vec<(Digest, Timestamp)>,
     /// How many lie in the file.
@@ -33,19 +36,32 @@ pub(super) struct Leaves {
 impl Leaves {
     /// None yet; about `held` of them in memory.
     pub(super) fn holding(held: usize) -> Leaves {
-        Leaves { held, recent: Vec::new(), past: 0, file: None }
+        Leaves { held, first: 0, before: Digest::ZERO, recent: Vec::new(), past: 0, file: None }
     }
 
+    /// The first will be the entry `first`, and this the leaf of the entry before it.
+    pub(super) fn begin(&mut self, first: u64, before: Digest) {
+        (self.first, self.before) = (first, before);
+    }
+
+    /// The number of the first.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the next.
     pub(super) fn len(&self) -> u64 {
-        self.past + self.recent.len() as u64
+        self.first + self.past + self.recent.len() as u64
     }
 
+    /// Whether there is none yet.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == self.first
     }
 
-    pub(super) fn last(&self) -> Option<Digest> {
-        self.recent.last().map(|(leaf, _)| *leaf)
+    /// The leaf that the next entry follows.
+    pub(super) fn last(&self) -> Digest {
+        self.recent.last().map_or(self.before, |(leaf, _)| *leaf)
     }
 
     /// The `ts` of the last.
@@ -53,16 +69,17 @@ impl Leaves {
         self.recent.last().map(|(_, ts)| *ts)
     }
 
-    /// Forgets all but the first `len`.
+    /// Forgets the entry `len` and those behind it.
     ///
     /// # Errors
     /// Where the temporary file cannot be read.
     pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
-        if let (true, Some(last)) = (len <= self.past, len.checked_sub(1)) {
-            self.recent = self.at(last)?.into_iter().collect();
-            self.past = last;
+        let count = len.saturating_sub(self.first);
+        if let (true, Some(past)) = (count <= self.past, count.checked_sub(1)) {
+            self.recent = self.at(len - 1)?.into_iter().collect();
+            self.past = past;
         } else {
-            self.recent.truncate(usize::try_from(len - self.past.min(len)).unwrap_or(usize::MAX));
+            self.recent.truncate(usize::try_from(count.saturating_sub(self.past)).unwrap_or(usize::MAX));
         }
         Ok(())
     }
@@ -94,11 +111,12 @@ impl Leaves {
         Ok(())
     }
 
-    /// The leaf and the `ts` of the entry that is number `index`, from 0; none where there are not so many.
+    /// The leaf and the `ts` of the entry `index`; none where it is not among them.
     ///
     /// # Errors
     /// Where the temporary file cannot be read.
     pub(super) fn at(&self, index: u64) -> io::Result<Option<(Digest, Timestamp)>> {
+        let Some(index) = index.checked_sub(self.first) else { return Ok(None) };
         let Some(file) = self.file.as_ref().filter(|_| index < self.past) else {
             let recent = usize::try_from(index - self.past.min(index)).ok();
             return Ok(recent.and_then(|at| self.recent.get(at)).copied());
@@ -284,7 +302,7 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(leaves.len(), n);
             leaves.push(Digest::from_bytes(value(n)), Timestamp(n)).unwrap();
-            assert_eq!(leaves.last(), Some(Digest::from_bytes(value(n))));
+            assert_eq!(leaves.last(), Digest::from_bytes(value(n)));
             assert_eq!(leaves.at(n / 3).unwrap(), Some((Digest::from_bytes(value(n / 3)), Timestamp(n / 3))));
         }
         assert!(leaves.recent.len() <= 8 && leaves.file.is_some());
@@ -297,6 +315,22 @@ mod tests {
             assert_eq!((leaves.len(), leaves.newest()), (len, Some(Timestamp(len - 1))));
             assert_eq!(leaves.at(len).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn leaves_may_begin_later_than_at_the_beginning() {
+        let mut leaves = Leaves::holding(4);
+        leaves.begin(100, Digest::from_bytes(value(99)));
+        assert_eq!((leaves.len(), leaves.is_empty(), leaves.last()), (100, true, Digest::from_bytes(value(99))));
+        for n in 100..200 {
+            leaves.push(Digest::from_bytes(value(n)), Timestamp(n)).unwrap();
+        }
+        for (index, there) in [(0, false), (99, false), (100, true), (150, true), (199, true), (200, false)] {
+            let at = leaves.at(index).unwrap();
+            assert_eq!(at, there.then(|| (Digest::from_bytes(value(index)), Timestamp(index))), "{index}");
+        }
+        leaves.cut(120).unwrap();
+        assert_eq!((leaves.len(), leaves.newest(), leaves.is_empty()), (120, Some(Timestamp(119)), false));
     }
 
     #[test]

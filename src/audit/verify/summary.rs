@@ -1,9 +1,9 @@
 //! The sentences of a report: what the good entries of a chain prove, and what they leave open.
 
+use super::agent::AgentTrail;
 use super::checkpoints::witnesses;
 use super::report::{KeySeen, Report, Verdict};
 use super::verifier::{Trail, Verifier};
-use crate::crypto::hash::Digest;
 use crate::id::Aud;
 use crate::time::Timestamp;
 
@@ -23,8 +23,9 @@ impl Verifier<'_> {
             origin: self.origin.take().map(|(_, text)| text),
             aud,
             pinned: self.pinned(),
+            first: self.leaves.first(),
             size: self.leaves.len(),
-            head: self.leaves.last().unwrap_or(Digest::ZERO),
+            head: self.leaves.last(),
             from: self.from,
             to: self.to,
             audit_keys: self.keys.take().map(|keys| keys.seen()).unwrap_or_default(),
@@ -39,6 +40,10 @@ impl Verifier<'_> {
         self.pins.identity.is_some() || self.pins.aud.is_some()
     }
 
+    fn is_part(&self) -> bool {
+        self.leaves.first() > 0
+    }
+
     fn count(&self, kind: &str) -> u64 {
         self.kinds.get(kind).copied().unwrap_or_default()
     }
@@ -50,57 +55,97 @@ impl Verifier<'_> {
                 "the vault {} wrote {} in this order, from {from} to {to}: each is signed by an audit key that its \
                  identity key certified, and names the entry before it",
                 Aud::of_identity(&audit.identity().kid()),
-                some(self.leaves.len(), "entry", "entries")
+                some(self.leaves.len() - self.leaves.first(), "entry", "entries")
             ));
         }
-        let holder = match &self.trail {
-            Some(Trail::Agent(_)) => "the agent",
-            Some(Trail::Operators(trail)) => trail.operator().as_str(),
-            _ => return said,
-        };
-        for key in keys {
-            let until = key.until.map_or_else(String::new, |until| format!(" and before {until}"));
+        if let Some(newest) = self.checkpoints.newest.last() {
             said.push(format!(
-                "{holder} signed {} of these with key number {} ({}), good from {}{until}",
-                key.signed, key.kver, key.kid, key.since
+                "it vouched {} for all that stood before, the last time at {} for {}, with the checkpoint key {}: nobody \
+                 who kept such a note can be shown another history",
+                some(self.checkpoints.count, "time", "times"),
+                newest.ts,
+                some(newest.size, "entry", "entries"),
+                newest.kid
             ));
         }
-        if let Some(Trail::Agent(trail)) = &self.trail {
-            said.push(format!(
-                "the vault gave {} and refused {}; each was asked for by the agent, once, and what was given lived no \
-                 longer than asked and granted",
-                some(self.count("issue"), "credential", "credentials"),
-                some(trail.refused, "request", "requests")
-            ));
-            if self.pins.operators.is_some() {
-                said.push("each grant, key and revocation by an operator is that operator's signed command".into());
+        match &self.trail {
+            Some(Trail::Agent(trail)) => {
+                said.extend(keys.iter().filter_map(|key| signed("the agent", key)));
+                self.given(trail, &mut said);
             }
+            Some(Trail::Operators(trail)) => {
+                let operator = trail.operator().map_or("the operator", |operator| operator.as_str());
+                said.extend(keys.iter().filter_map(|key| signed(operator, key)));
+            }
+            Some(Trail::Vault(trail)) => said.push(format!(
+                "{} began in an order that can be, {} of them after one that did not end in order",
+                some(trail.starts, "daemon", "daemons"),
+                trail.broken
+            )),
+            None => {}
         }
-        let (heads, receipts) = (self.pins.heads.len(), self.receipts.iter().filter(|named| named.signed).count());
-        let checkpoints = self.pins.checkpoints.len();
+        self.kept(&mut said);
+        said
+    }
+
+    fn given(&self, trail: &AgentTrail, said: &mut Vec<String>) {
+        let (gave, refused) =
+            (some(self.count("issue"), "credential", "credentials"), some(trail.refused, "request", "requests"));
+        if self.is_part() {
+            said.push(format!("the vault gave {gave} and refused {refused}; none of these requests stands here twice"));
+        } else {
+            said.push(format!(
+                "the vault gave {gave} and refused {refused}; each was asked for by the agent, once, and what was given \
+                 lived no longer than asked and granted"
+            ));
+        }
+        if self.pins.operators.is_some() {
+            said.push("each grant, key and revocation by an operator is that operator's signed command".into());
+        }
+        if let Some(directory) = &self.pins.directory {
+            said.push(format!(
+                "the agent's keys are those that the vault showed in its key directory of {}",
+                directory.iat
+            ));
+        }
+    }
+
+    /// What was held against the chain from elsewhere.
+    fn kept(&self, said: &mut Vec<String>) {
+        let signed = self.receipts.iter().filter(|named| named.signed).count();
         let kept = [
-            (heads, "state", "states"),
-            (receipts, "signed receipt", "signed receipts"),
-            (checkpoints, "signed checkpoint", "signed checkpoints"),
+            (self.pins.heads.len(), "state", "states"),
+            (signed, "signed receipt", "signed receipts"),
+            (self.pins.checkpoints.len(), "signed checkpoint", "signed checkpoints"),
         ];
+        let were = if kept.iter().map(|(count, ..)| count).sum::<usize>() == 1 { "was" } else { "were" };
         let kept: Vec<String> = kept
             .into_iter()
             .filter(|(count, ..)| *count > 0)
             .map(|(count, one, many)| some(count as u64, one, many))
             .collect();
         if !kept.is_empty() {
-            let were = if heads + receipts + checkpoints == 1 { "was" } else { "were" };
             said.push(format!("the chain holds {} that {were} kept elsewhere", kept.join(" and ")));
         }
-        if let Some(policy) = &self.pins.policy {
-            for kept in &self.pins.checkpoints {
-                let seen = witnesses(kept, policy).into_iter();
-                let seen = seen.map(|(name, at)| format!("{name} at {}", Timestamp(at.saturating_mul(1000))));
-                let (size, seen) = (kept.checkpoint().size, seen.collect::<Vec<_>>().join(", "));
-                said.push(format!("witnesses saw these first {size} entries, as the policy asks: {seen}"));
-            }
+        let Some(policy) = &self.pins.policy else { return };
+        for kept in &self.pins.checkpoints {
+            let size = some(kept.checkpoint().size, "entry", "entries");
+            let seen = witnesses(kept, policy).into_iter();
+            let seen = seen.map(|(name, at)| format!("{name} at {}", Timestamp(at.saturating_mul(1000))));
+            let seen = seen.collect::<Vec<_>>().join(", ");
+            said.push(if seen.is_empty() {
+                format!("the policy asks no witness about the checkpoint of {size}")
+            } else {
+                format!("witnesses saw the checkpoint of {size}, as many as the policy asks for: {seen}")
+            });
         }
-        said
+    }
+
+    /// How many entries of the chain somebody held who is not the vault.
+    fn reach(&self) -> Option<u64> {
+        let heads = self.pins.heads.iter().map(|seen| seen.size);
+        let receipts = self.receipts.iter().map(|named| named.entry.seq.saturating_add(1));
+        heads.chain(receipts).chain(self.pins.checkpoints.iter().map(|kept| kept.checkpoint().size)).max()
     }
 
     fn unproved(&self) -> Vec<String> {
@@ -112,13 +157,24 @@ impl Verifier<'_> {
                     .into(),
             );
         }
-        if self.pins.heads.is_empty() && self.pins.receipts.is_empty() && self.pins.checkpoints.is_empty() {
-            said.push(
+        match self.reach() {
+            None => said.push(
                 "that nothing follows: a bare file cannot show that its end was cut off, or that the vault went on \
-                 otherwise; compare with --checkpoint, --receipt or --head, or set \
-                 --max-age"
+                 otherwise; compare with --checkpoint, --receipt or --head, or set --max-age"
                     .into(),
-            );
+            ),
+            Some(reach) => said.push(format!(
+                "what followed the last entry, and that the vault shows everybody the same behind the first {}: nothing \
+                 that was kept reaches further",
+                some(reach, "entry", "entries")
+            )),
+        }
+        if self.is_part() {
+            said.push(format!(
+                "anything of the {} before: which grants, sessions and leases stood there is not known, so that what \
+                 rests on them was not held against them; the whole chain tells",
+                some(self.leaves.first(), "entry", "entries")
+            ));
         }
         if self.receipts.iter().any(|named| !named.signed) {
             said.push("that the vault signed the receipt: it carries no certificate of the response key".into());
@@ -126,60 +182,100 @@ impl Verifier<'_> {
         if self.unended {
             said.push("that the last line was written to its end: its LF is missing".into());
         }
-        if let Some(Trail::Agent(trail)) = &self.trail {
-            if self.pins.operators.is_none() {
-                said.push(
-                    "that operators gave the commands named here: give --operators with the file of _operators".into(),
-                );
-            }
-            let idle = trail.without_effect();
-            if !idle.is_empty() {
-                said.push(format!(
-                    "THAT THE VAULT OBEYED the commands in the entries {idle:?} of _operators: they are about this agent, and \
-                     nothing here rests on them; unless this file is older than they are, they were passed over"
-                ));
-            }
-            if self.pins.agent_keys.is_empty() {
-                said.push(
-                    "that the agent's first key is the agent's: an operator registered it; pin the agent's keys with \
-                     --agent-key"
-                        .into(),
-                );
-            }
-            said.push(
-                "who used the agent's keys: a signature shows a holder of the key, and nothing of who holds it".into(),
-            );
-            if trail.claims.count > 0 {
-                let more = trail.claims.count - trail.claims.first.len() as u64;
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                said.push(format!(
-                    "what the agent claims in the refused requests of the entries {:?}{more}: that the history was another",
-                    trail.claims.first
-                ));
-            }
-            let (left, given_up) = (trail.at_backends(), self.count("forget"));
-            if left > 0 {
-                said.push(format!(
-                    "that {} gone from their backends: the leases are over, and no entry says so yet",
-                    some(left as u64, "credential is", "credentials are")
-                ));
-            }
-            if given_up > 0 {
-                said.push(format!(
-                    "that {} gone from their backends: an operator gave them up",
-                    some(given_up, "credential is", "credentials are")
-                ));
-            }
-            let (live, over) = trail.leases(self.to.unwrap_or_default());
-            if live > 0 {
-                said.push(format!(
-                    "what became of {} that no entry here ends; by the last entry {over} of these had run out",
-                    some(live as u64, "lease", "leases")
-                ));
-            }
+        match &self.trail {
+            Some(Trail::Agent(trail)) => self.unproved_of(trail, &mut said),
+            Some(Trail::Operators(trail)) if trail.unchecked() > 0 => said.push(unknown_keys(trail.unchecked())),
+            _ => {}
         }
         said
     }
+
+    fn unproved_of(&self, trail: &AgentTrail, said: &mut Vec<String>) {
+        let (unchecked, untold) = trail.unchecked();
+        if unchecked > 0 {
+            said.push(unknown_keys(unchecked));
+        }
+        if untold > 0 {
+            said.push(format!(
+                "that the history is the one that the agent saw when it signed {}: what it saw is of before the file",
+                some(untold, "request", "requests")
+            ));
+        }
+        if self.pins.operators.is_none() {
+            said.push(
+                "that operators gave the commands named here: give --operators with the file of _operators".into(),
+            );
+        }
+        let idle = trail.without_effect();
+        if !idle.is_empty() && !self.is_part() {
+            said.push(format!(
+                "THAT THE VAULT OBEYED the commands in the entries {idle:?} of _operators: they are about this agent, and \
+                 nothing here rests on them; unless this file is older than they are, they were passed over"
+            ));
+        }
+        if self.pins.agent_keys.is_empty() {
+            said.push(
+                "that the agent's first key is the agent's: an operator registered it; pin the agent's keys with \
+                 --agent-key"
+                    .into(),
+            );
+        }
+        said.push(
+            "who used the agent's keys: a signature shows a holder of the key, and nothing of who holds it".into(),
+        );
+        if trail.claims.count > 0 {
+            let more = trail.claims.count - trail.claims.first.len() as u64;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            said.push(format!(
+                "what the agent claims in the refused requests of the entries {:?}{more}: that the history was another",
+                trail.claims.first
+            ));
+        }
+        let (left, given_up) = (trail.at_backends(), self.count("forget"));
+        if left > 0 {
+            said.push(format!(
+                "that {} gone from their backends: the leases are over, and no entry says so yet",
+                some(left as u64, "credential is", "credentials are")
+            ));
+        }
+        if given_up > 0 {
+            said.push(format!(
+                "that {} gone from their backends: an operator gave them up",
+                some(given_up, "credential is", "credentials are")
+            ));
+        }
+        let (live, over) = trail.leases(self.to.unwrap_or_default());
+        if live > 0 {
+            said.push(format!(
+                "what became of {} that no entry here ends; by the last entry {over} of these had run out",
+                some(live as u64, "lease", "leases")
+            ));
+        }
+    }
+}
+
+/// What a key signed; nothing of one that was given and not used.
+fn signed(holder: &str, key: &KeySeen) -> Option<String> {
+    let KeySeen { kid, kver, since, until, signed } = key;
+    if since.is_none() && *signed == 0 {
+        return None;
+    }
+    let number = kver.map_or_else(|| format!("the key {kid}"), |kver| format!("key number {kver} ({kid})"));
+    let good = match (since, until) {
+        (Some(since), Some(until)) => format!("good from {since} and before {until}"),
+        (Some(since), None) => format!("good from {since}"),
+        (None, Some(until)) => format!("which the reader gave, good before {until}"),
+        (None, None) => "which the reader gave".to_owned(),
+    };
+    Some(format!("{holder} signed {signed} of these with {number}, {good}"))
+}
+
+fn unknown_keys(count: u64) -> String {
+    format!(
+        "WHO SIGNED {}: their keys were registered before the file begins; give the public keys with --agent-key, or \
+         --directory",
+        some(count, "request", "requests").to_uppercase()
+    )
 }
 
 fn some(count: u64, one: &str, many: &str) -> String {

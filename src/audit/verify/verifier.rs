@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::agent::AgentTrail;
 use super::ahead::{Guess, Line, Opened, Read};
 use super::checkpoints::{Checkpoints, Stand};
-use super::keys::AuditKeys;
+use super::keys::{AuditKeys, KeyHistory, Pinned};
 use super::operators::{Commands, OperatorsTrail, names_operators};
 use super::report::{Fault, Finding, Report, Verdict};
 use super::requests::Place;
@@ -15,6 +15,7 @@ use super::{Means, Pins};
 use crate::audit::entry::{self, Body, Entry, Origin, Unreadable};
 use crate::audit::line::Frame;
 use crate::audit::receipt::Named;
+use crate::audit::tree::Tree;
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, ChainName};
 use crate::time::Timestamp;
@@ -96,9 +97,14 @@ impl<'a> Verifier<'a> {
         self.leaves.len()
     }
 
+    /// The line of the file, from 1, in which the entry stands that is next.
+    fn line_number(&self) -> u64 {
+        self.size() - self.leaves.first() + 1
+    }
+
     /// The verdict of a finding at the entry that is next.
     fn judgement(&self, finding: Finding) -> Verdict {
-        let (entry, line) = (self.size(), self.size() + 1);
+        let (entry, line) = (self.size(), self.line_number());
         match finding {
             Finding::Fault(fault, how) => Verdict::Tampered { entry, line, fault, how: printable(&how) },
             Finding::NotUnderstood(how) => Verdict::NotUnderstood { entry, line, how: printable(&how) },
@@ -117,6 +123,9 @@ impl<'a> Verifier<'a> {
             }
             Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
         };
+        if self.leaves.is_empty() && self.pins.since_checkpoint {
+            self.resume(read)?;
+        }
         self.check_link(&read.frame)?;
         let new_key = self.check_key(read)?;
         self.check_pins(&read.frame, line.leaf)?;
@@ -156,6 +165,29 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
+    /// The file begins at a checkpoint: what that says of the entries before it is believed once it is verified.
+    fn resume(&mut self, read: &Read) -> Result<(), Finding> {
+        let frame = &read.frame;
+        let Ok(Entry { body: Body::Checkpoint(said), .. }) = &read.entry else {
+            // A whole chain is as good as a part.
+            return if frame.seq() == 0 {
+                Ok(())
+            } else {
+                Err(Finding::Unusable("the file begins neither with a genesis nor with a checkpoint".into()))
+            };
+        };
+        self.leaves.begin(frame.seq(), frame.prev());
+        let Some(tree) = Tree::of(frame.seq(), said.tree.clone()) else {
+            return Err(Fault::Checkpoint.found("its tree is not one of as many entries as stand before it"));
+        };
+        // In a tree of odd size the last subtree is the leaf of the last entry.
+        if frame.seq() % 2 == 1 && tree.peaks().last() != Some(&frame.prev()) {
+            return Err(Fault::Checkpoint.found("its tree does not end with the entry that it follows"));
+        }
+        self.checkpoints.tree = tree;
+        Ok(())
+    }
+
     /// Number, link and origin.
     fn check_link(&mut self, frame: &Frame) -> Result<(), Finding> {
         let size = self.size();
@@ -163,7 +195,7 @@ impl<'a> Verifier<'a> {
             let how = if frame.seq() > size { "an entry is missing before it" } else { "it stands here again" };
             return Err(Fault::Seq.found(format!("entry {} stands where entry {size} belongs: {how}", frame.seq())));
         }
-        if frame.prev() != self.leaves.last().unwrap_or(Digest::ZERO) {
+        if frame.prev() != self.leaves.last() {
             return Err(Fault::Prev.found("it does not follow the entry before it: one of the two is not the original"));
         }
         match &self.origin {
@@ -204,6 +236,11 @@ impl<'a> Verifier<'a> {
                 }
                 (Some(pinned), _) => pinned.clone(),
                 (None, Some(named)) => named,
+                (None, None) if self.leaves.first() > 0 => {
+                    return Err(Finding::Unusable(
+                        "a part of a chain does not name the vault's identity key; give --vault or --identity".into(),
+                    ));
+                }
                 (None, None) => return Err(Fault::Genesis.found("the first entry names no identity key")),
             };
             let aud = Aud::of_identity(&identity.kid());
@@ -230,13 +267,13 @@ impl<'a> Verifier<'a> {
     /// What was pinned of this very entry.
     fn check_pins(&mut self, frame: &Frame, leaf: Digest) -> Result<(), Finding> {
         let seq = frame.seq();
-        if seq == 0 {
+        if self.leaves.is_empty() {
             let pinned = self.pins.genesis.as_ref().and_then(|genesis| match &frame.origin().chain {
                 chain if *chain == ChainName::vault() => Some(genesis.vault),
                 chain if *chain == ChainName::operators() => Some(genesis.operators),
                 _ => None,
             });
-            if pinned.is_some_and(|pinned| pinned != leaf) {
+            if seq == 0 && pinned.is_some_and(|pinned| pinned != leaf) {
                 return Err(Fault::Genesis.found("the chain begins with another entry than the one that was pinned"));
             }
             self.open_receipts()?;
@@ -249,9 +286,13 @@ impl<'a> Verifier<'a> {
                 }
             }
             self.pins.certs.iter().for_each(|cert| self.checkpoints.remember(cert));
+            self.reaches(frame.prev())?;
+            if let Some(keys) = &self.keys {
+                self.checkpoints.hold(&self.pins.checkpoints, None, keys.identity())?;
+            }
         }
         if let Some(keys) = &self.keys {
-            self.checkpoints.hold(&self.pins.checkpoints, leaf, keys.identity())?;
+            self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), keys.identity())?;
         }
         for seen in &self.pins.heads {
             if seen.size == seq + 1 && seen.head != leaf {
@@ -266,6 +307,36 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What is held of the chain before the file begins: its last state there can be compared, and nothing before that.
+    fn reaches(&mut self, before: Digest) -> Result<(), Finding> {
+        let first = self.leaves.first();
+        let heads = self.pins.heads.iter().map(|seen| (seen.size, seen.head, Fault::Head));
+        let receipts =
+            self.receipts.iter().map(|Named { entry, .. }| (entry.seq.saturating_add(1), entry.leaf, Fault::Receipt));
+        for (size, leaf, fault) in heads.chain(receipts).filter(|_| first > 0) {
+            if size == first && leaf != before {
+                return Err(
+                    fault.found(format!("the entry before it has the leaf {before}, but {leaf} was held for it"))
+                );
+            }
+            self.reached(size)?;
+        }
+        for kept in &self.pins.checkpoints {
+            self.reached(kept.checkpoint().size)?;
+        }
+        Ok(())
+    }
+
+    fn reached(&self, size: u64) -> Result<(), Finding> {
+        let first = self.leaves.first();
+        if size >= first {
+            return Ok(());
+        }
+        Err(Finding::Unusable(format!(
+            "what is held of the first {size} entries cannot be compared: the file begins with entry {first}"
+        )))
     }
 
     fn open_receipts(&mut self) -> Result<(), Finding> {
@@ -338,6 +409,9 @@ impl<'a> Verifier<'a> {
             );
         }
         self.reset = Some(by.seq);
+        if let Some(Trail::Agent(trail)) = &mut self.trail {
+            trail.clock_reset();
+        }
         match (&self.trail, &self.pins.operators, &self.keys) {
             (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, seq),
             (_, Some(commands), Some(keys)) => commands.reset_the_clock(by, &Aud::of_identity(&keys.identity().kid())),
@@ -352,6 +426,9 @@ impl<'a> Verifier<'a> {
         };
         let identity = keys.identity().to_bytes();
         let aud = Aud::of_identity(&keys.identity().kid());
+        if let (first @ 1.., Body::Checkpoint(_)) = (self.leaves.first(), body) {
+            return Ok(self.part(&origin.chain, &aud, first));
+        }
         let (named, salt, of_this_chain) = match body {
             Body::Genesis(genesis) => {
                 (&genesis.identity, &genesis.salt, Some(&genesis.agent) == origin.chain.agent().as_ref())
@@ -380,12 +457,25 @@ impl<'a> Verifier<'a> {
     pub(super) fn last(&mut self, line: &[u8]) {
         let torn = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err_and(|why| why.is_eof());
         if torn && self.verdict.is_none() {
-            let (entry, line) = (self.size(), self.size() + 1);
+            let (entry, line) = (self.size(), self.line_number());
             let how = "the file breaks off inside this entry; what stands before it is intact".to_owned();
             self.verdict = Some(Verdict::Torn { entry, line, how });
         } else {
             self.unended = true;
             self.line(line);
+        }
+    }
+
+    /// A part of a chain, behind its first entries.
+    fn part(&self, chain: &ChainName, aud: &Aud, first: u64) -> Trail {
+        match chain.agent() {
+            Some(agent) => Trail::Agent(Box::new(AgentTrail::resume(&agent, aud, first, self.pins, self.held))),
+            None if *chain == ChainName::operators() => {
+                let pinned = Pinned { only: Vec::new(), directory: self.pins.directory.clone() };
+                let keys = KeyHistory::resume(None, aud, &self.pins.holder_keys, pinned);
+                Trail::Operators(Box::new(OperatorsTrail::resume(keys, first, aud, self.held)))
+            }
+            None => Trail::Vault(VaultTrail::begin(false)),
         }
     }
 
@@ -419,6 +509,11 @@ impl<'a> Verifier<'a> {
         }
         if let Some(puzzle) = self.not_understood.take() {
             return puzzle;
+        }
+        if let (Some(Trail::Agent(trail)), Some(to)) = (&self.trail, self.to)
+            && let Err(finding) = trail.conclude(to)
+        {
+            return self.judgement(finding);
         }
         match (self.pins.max_age, self.to) {
             (Some((now, age)), Some(to)) if to.plus(age) < now => {
