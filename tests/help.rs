@@ -26,6 +26,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "agent list",
             "agent show",
             "agent end-key",
+            "agent rotate",
             "role",
             "role create",
             "role check",

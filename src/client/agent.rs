@@ -21,6 +21,7 @@ use crate::audit::receipt::Receipt;
 use crate::crypto::envelope::{Envelope, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{SUITE, SealSecretKey, Sealed};
+use crate::denial::Reason;
 use crate::id::{AgentName, LeaseId, RoleName, Sid};
 use crate::seal;
 use crate::statement::card::Card;
@@ -179,12 +180,28 @@ impl Agent {
                 Err(status) => {
                     let fault = link.refusal(&status, &request).await;
                     if mended || !link.clock_mended(&fault).await {
-                        return Err(fault);
+                        return Err(self.with_a_way_in(fault));
                     }
                     mended = true;
                 }
             }
         }
+    }
+
+    /// The vault says nothing to a stranger but that it knows no such key. What a stranger can do, this side knows.
+    fn with_a_way_in(&self, mut fault: Fault) -> Fault {
+        let unknown = fault.reason() == Some(Reason::Unauthenticated);
+        if let Fault::Refused(refusal) = &mut fault
+            && unknown
+        {
+            let Identity { name, .. } = self.identity();
+            refusal.message += &format!(
+                "; if agent {name} was never enrolled with this key ({}): vaultctl keygen --agent {name} makes one where it \
+                 runs, and an operator registers it: vaultctl agent register {name}.register",
+                self.identity().kid()
+            );
+        }
+        fault
     }
 
     async fn sign<W: Wish>(&self, sid: &Sid, wish: &W) -> Result<(Envelope, Seen), Fault> {

@@ -308,7 +308,8 @@ pub fn find_agent(
         return Ok(numbered(agent, key, register));
     }
     Err(Fault::Local(format!(
-        "no key of agent {agent}: neither {}; vaultctl keygen --agent {agent} makes one",
+        "no key of agent {agent}: neither {}; vaultctl keygen --agent {agent} makes one, and an operator registers it: \
+         vaultctl agent register {agent}.register",
         tried.join(" nor ")
     )))
 }

@@ -39,6 +39,26 @@
 //! | the key for tokens | sign tokens, until verifiers have its withdrawal | `vaultctl key rotate jwt --now --withdraw`; the tokens it signed are refused then, and new ones are asked for |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
 //!
+//! # An agent's next key
+//!
+//! Keys of agents have numbers, and each follows the one before. For an overlap (`key_overlap_s`, 7 days) the old key is
+//! accepted beside the new one, so that a fleet can change over.
+//!
+//! | where | what |
+//! |---|---|
+//! | where the agent's key is | `vaultctl agent rotate kit --agent-key kit.ed25519`: the old and the new key sign, no operator is needed. The new key takes the old one's name, the old one stays as `kit.1.ed25519` until the overlap is over. Broken off at any step, the same command goes on with the same key |
+//! | in the agent's own program | `Session::rotate_key` of the client |
+//! | where the old key is lost, or a human decides | `vaultctl agent rotate kit` says what to type: `vaultctl keygen --follows KID/KVER` where the agent runs, and `vaultctl agent rotate kit kit.register` |
+//! | to retire or revoke one | `vaultctl agent end-key kit --kid KID`: from now on it is refused, overlap or not |
+//! | to end a compromise | `vaultctl agent end-key kit --suspect-from 6h`: every key and every lease |
+//!
+//! What a key signed while it was good verifies for ever with that key: the chain carries the history, and `vault-verify
+//! --agent-key` holds it against keys that are known from elsewhere. The end of a key is when it was said, and never
+//! earlier. `--suspect-from` changes nothing that happened; reports name the key and the stretch of time to doubt.
+//!
+//! An agent whose key nobody registered gets one answer from the vault, `unauthenticated`, as does anybody else; the
+//! client adds how to enrol.
+//!
 //! # Roles and the backends behind them
 //!
 //! `vaultctl role create ROLE --engine postgres --config role.toml --check` lets the vault look at the backend, shows

@@ -161,7 +161,7 @@ impl AgentTrail {
                 // One command may end several keys; that none ends twice is for the keys to say.
                 self.by(&end.by, &Effect::KeyEnded(&end.kid, end.suspect_from))?;
                 self.obey(&end.by);
-                self.keys.end(&end.kid, place.ts)
+                self.keys.end(&end.kid, place.ts, end.suspect_from)
             }
             Body::Grant(grant) => {
                 self.caused(&grant.by, kind, seq, &Effect::Granted(grant))?;

@@ -120,6 +120,8 @@ pub(super) struct Key {
     until: Option<Timestamp>,
     /// An operator ended it.
     ended: bool,
+    /// Since when it may have been in wrong hands: an operator's word, and no more.
+    suspect_from: Option<Timestamp>,
     /// It is over whatever the clock says: it was ended, or its successor left it no grace.
     over: bool,
     signed: u64,
@@ -145,6 +147,7 @@ impl Key {
             since: None,
             until: None,
             ended: false,
+            suspect_from: None,
             over: false,
             signed: 0,
         }
@@ -350,7 +353,7 @@ impl KeyHistory {
     }
 
     /// An operator ends a key.
-    pub(super) fn end(&mut self, kid: &Kid, ts: Timestamp) -> Result<(), Finding> {
+    pub(super) fn end(&mut self, kid: &Kid, ts: Timestamp, suspect_from: Option<Timestamp>) -> Result<(), Finding> {
         let Some(key) = self.keys.iter_mut().find(|key| key.kid == *kid) else {
             if self.part {
                 return Ok(());
@@ -361,6 +364,7 @@ impl KeyHistory {
             return Err(Fault::KeyOrder.found(format!("it ends the key {kid}, which was ended before")));
         }
         (key.ended, key.over) = (true, true);
+        key.suspect_from = suspect_from;
         key.until = Some(key.until.map_or(ts, |until| until.min(ts)));
         Ok(())
     }
@@ -406,6 +410,7 @@ impl KeyHistory {
             kver: key.kver,
             since: key.since,
             until: key.until,
+            suspect_from: key.suspect_from,
             signed: key.signed,
         };
         self.keys.iter().map(seen).collect()

@@ -209,6 +209,8 @@ pub struct KeySeen {
     pub since: Option<Timestamp>,
     /// Before when it is accepted; none while it is the newest.
     pub until: Option<Timestamp>,
+    /// Since when an operator who ended it says that it may have been in wrong hands.
+    pub suspect_from: Option<Timestamp>,
     /// How many requests or commands of this chain it signed.
     pub signed: u64,
 }

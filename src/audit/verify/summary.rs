@@ -18,7 +18,7 @@ impl Verifier<'_> {
         let good = !self.leaves.is_empty();
         Report {
             proved: if good { self.proved(&keys) } else { Vec::new() },
-            unproved: if good { self.unproved() } else { Vec::new() },
+            unproved: if good { self.unproved(&keys) } else { Vec::new() },
             verdict,
             origin: self.origin.take().map(|(_, text)| text),
             aud,
@@ -148,7 +148,7 @@ impl Verifier<'_> {
         heads.chain(receipts).chain(self.pins.checkpoints.iter().map(|kept| kept.checkpoint().size)).max()
     }
 
-    fn unproved(&self) -> Vec<String> {
+    fn unproved(&self, keys: &[KeySeen]) -> Vec<String> {
         let mut said = Vec::new();
         if !self.pinned() {
             said.push(
@@ -183,7 +183,10 @@ impl Verifier<'_> {
             said.push("that the last line was written to its end: its LF is missing".into());
         }
         match &self.trail {
-            Some(Trail::Agent(trail)) => self.unproved_of(trail, &mut said),
+            Some(Trail::Agent(trail)) => {
+                self.unproved_of(trail, &mut said);
+                said.extend(keys.iter().filter_map(doubted));
+            }
             Some(Trail::Operators(trail)) if trail.unchecked() > 0 => said.push(unknown_keys(trail.unchecked())),
             _ => {}
         }
@@ -256,11 +259,11 @@ impl Verifier<'_> {
 
 /// What a key signed; nothing of one that was given and not used.
 fn signed(holder: &str, key: &KeySeen) -> Option<String> {
-    let KeySeen { kid, kver, since, until, signed } = key;
+    let KeySeen { since, until, signed, .. } = key;
     if since.is_none() && *signed == 0 {
         return None;
     }
-    let number = kver.map_or_else(|| format!("the key {kid}"), |kver| format!("key number {kver} ({kid})"));
+    let number = number(key);
     let good = match (since, until) {
         (Some(since), Some(until)) => format!("good from {since} and before {until}"),
         (Some(since), None) => format!("good from {since}"),
@@ -268,6 +271,21 @@ fn signed(holder: &str, key: &KeySeen) -> Option<String> {
         (None, None) => "which the reader gave".to_owned(),
     };
     Some(format!("{holder} signed {signed} of these with {number}, {good}"))
+}
+
+fn number(key: &KeySeen) -> String {
+    let KeySeen { kid, kver, .. } = key;
+    kver.map_or_else(|| format!("the key {kid}"), |kver| format!("key number {kver} ({kid})"))
+}
+
+/// What an operator said of a key when ending it.
+fn doubted(key: &KeySeen) -> Option<String> {
+    let (from, until) = (key.suspect_from?, key.until?);
+    let number = number(key);
+    Some(format!(
+        "THAT THE AGENT ASKED for what {number} signed from {from} to {until}: the operator who ended it said that it may \
+         have been in wrong hands since then"
+    ))
 }
 
 fn unknown_keys(count: u64) -> String {

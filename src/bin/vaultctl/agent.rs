@@ -9,11 +9,12 @@ use nockvault::id::{AgentName, Kid};
 use nockvault::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
 use nockvault::statement::command::Page;
 use nockvault::statement::register::Holder;
-use nockvault::time::Timestamp;
+use nockvault::time::{Clock as _, SystemClock};
 use serde_json::{Map, Value};
 
 use crate::output::{As, Column, Output};
-use crate::{Common, find, grant, lease};
+use crate::when::{self, When};
+use crate::{Common, find, lease, rotate};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Agent {
@@ -39,10 +40,12 @@ pub(crate) enum Agent {
         /// One key only; without it all end, also those that a thief brought by rotation.
         #[arg(long, allow_hyphen_values = true)]
         kid: Option<Kid>,
-        /// Since when it may have been in wrong hands (RFC 3339): information for readers of the trail.
-        #[arg(long, value_name = "TIME", value_parser = grant::instant)]
-        suspect_from: Option<Timestamp>,
+        /// Since when it may have been in wrong hands: RFC 3339, a date for its beginning in UTC, or how long ago, for
+        /// example 6h. It is for readers of the trail, who are told which key to doubt from when on; the end itself is now.
+        #[arg(long, value_name = "TIME", value_parser = when::since)]
+        suspect_from: Option<When>,
     },
+    Rotate(rotate::Rotate),
 }
 
 const COLUMNS: &[Column] = &[
@@ -57,17 +60,24 @@ const COLUMNS: &[Column] = &[
 impl Agent {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         if let Agent::Register { file } = self {
-            return register(&file, common, output).await;
+            return register(&file, None, common, output).await;
+        }
+        if let Agent::Rotate(rotate) = self {
+            return rotate.run(common, output).await;
         }
         let operator = find::connect(common).await?;
         match self {
-            Agent::Register { .. } => Ok(()),
+            Agent::Register { .. } | Agent::Rotate(_) => Ok(()),
             Agent::List => {
                 let items = pages(async |page| Ok(operator.command(AgentList { page }).await?.result)).await?;
                 output.list(&items, COLUMNS)
             }
             Agent::Show { agent } => output.one(&operator.command(AgentShow { agent }).await?.result),
             Agent::EndKey { agent, kid, suspect_from } => {
+                let suspect_from = suspect_from.map(When::at);
+                if let Some(later) = suspect_from.filter(|from| *from > SystemClock.now()) {
+                    anyhow::bail!("--suspect-from {later} has not come yet; a key ends when it is said, which is now");
+                }
                 match &kid {
                     Some(kid) => {
                         say!("ending key {kid} of agent {agent}; its other keys and its leases stay as they are")
@@ -83,7 +93,13 @@ impl Agent {
     }
 }
 
-async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Result<()> {
+/// Registers the key of a statement; where `agent` is given, as that agent's next.
+pub(crate) async fn register(
+    file: &Path,
+    agent: Option<&AgentName>,
+    common: &Common,
+    output: &Output,
+) -> anyhow::Result<()> {
     let card = find::card(common)?;
     let (statement, read) = if file == Path::new("-") {
         let text = std::io::read_to_string(std::io::stdin())?;
@@ -93,6 +109,9 @@ async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Resu
     };
     if !matches!(read.holder, Holder::Agent(_)) {
         anyhow::bail!("{}: this statement is of an {}, not of an agent", file.display(), read.holder);
+    }
+    if let Some(agent) = agent.filter(|agent| read.holder != Holder::Agent((*agent).clone())) {
+        anyhow::bail!("{}: this statement is of {}, not of agent {agent}", file.display(), read.holder);
     }
     if read.aud != card.aud {
         anyhow::bail!(
@@ -104,8 +123,14 @@ async fn register(file: &Path, common: &Common, output: &Output) -> anyhow::Resu
         );
     }
     let operator = Operator::connect(&card, find::operator(common, &card)?).await?;
+    if let Some(agent) = agent {
+        rotate::follows(&operator, agent, &read).await?;
+    }
     let done = operator.command(AgentRegister { register: statement }).await?;
     say!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
+    if agent.is_some() {
+        rotate::overlap(&operator, &read).await?;
+    }
     output.one(&done.result)
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Keygen {
     /// ~/.nockguard/keys/NAME.ed25519. It stays there, and agents find it there; only NAME.register is written.
     #[arg(long, value_name = "NAME", conflicts_with = "print_env")]
     from_nockguard: Option<String>,
-    /// The key that this one follows: its NAME.register, its NAME.pub, or its key id.
+    /// The key that this one follows: its NAME.register, its NAME.pub, its key id, or KID/KVER with its number.
     #[arg(long, value_name = "OLD", allow_hyphen_values = true)]
     follows: Option<String>,
     /// The number of this key among the agent's; needed with --follows, unless that names a register statement.
@@ -186,6 +186,11 @@ impl Keygen {
         let Some(old) = &self.follows else { return Ok((None, 1)) };
         if let Ok(kid) = old.parse::<Kid>() {
             return Ok((Some(kid), self.numbered(agent)?));
+        }
+        if let Some((Ok(kid), Ok(number))) =
+            old.split_once('/').map(|(kid, number)| (kid.parse::<Kid>(), number.parse::<u64>()))
+        {
+            return Ok((Some(kid), self.kver.unwrap_or(number.saturating_add(1))));
         }
         let path = Path::new(old);
         if path.extension().is_some_and(|end| end == REGISTER) {

@@ -25,8 +25,10 @@ mod lease;
 mod members;
 mod output;
 mod role;
+mod rotate;
 mod secret;
 mod status;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,7 +93,7 @@ enum Command {
     Card,
     /// Show how the vault is.
     Status,
-    /// Register agents, show them, end their keys.
+    /// Register agents, show them, rotate and end their keys.
     #[command(subcommand)]
     Agent(agent::Agent),
     /// Say what kinds of credentials there are.

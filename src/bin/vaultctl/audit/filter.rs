@@ -4,14 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::bail;
 use clap::Args;
-use jiff::civil;
-use jiff::tz::TimeZone;
 use nockvault::client::operator::Operator;
 use nockvault::id::{AgentName, ChainName, LeaseId, RoleName, Sid};
-use nockvault::time::{Clock as _, Seconds, SystemClock, Timestamp};
+use nockvault::time::Timestamp;
 use serde_json::Value;
 
 use super::read::{Chain, Entry};
+use crate::when::{When, since, until};
 
 /// How many leases are followed at once. Beyond that the oldest are no longer.
 const FOLLOWED: usize = 100_000;
@@ -73,47 +72,6 @@ pub(crate) struct Filter {
     /// Before this time: as --since; a date for its end.
     #[arg(long, value_name = "TIME", value_parser = until)]
     pub(crate) until: Option<When>,
-}
-
-/// A time, or how long ago it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    At(Timestamp),
-    Ago(Seconds),
-}
-
-impl When {
-    pub(crate) fn at(self) -> Timestamp {
-        match self {
-            When::At(at) => at,
-            When::Ago(ago) => SystemClock.now().minus(ago),
-        }
-    }
-}
-
-fn since(text: &str) -> Result<When, String> {
-    when(text, false)
-}
-
-fn until(text: &str) -> Result<When, String> {
-    when(text, true)
-}
-
-fn when(text: &str, end: bool) -> Result<When, String> {
-    let bad =
-        || format!("{text:?} is no time; write 2026-06-30, 2026-06-30T18:00:00Z, or how long ago, such as 90m or 7d");
-    let millis = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).map(Timestamp).map_err(|_| bad());
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return millis(at).map(When::At);
-    }
-    if let Ok(day) = text.parse::<civil::Date>().and_then(|day| if end { day.tomorrow() } else { Ok(day) }) {
-        return millis(day.to_zoned(TimeZone::UTC).map_err(|_| bad())?.timestamp()).map(When::At);
-    }
-    // A bare number could be seconds or a year.
-    match text.parse::<Seconds>() {
-        Ok(ago) if text.ends_with(|last: char| last.is_ascii_alphabetic()) => Ok(When::Ago(ago)),
-        _ => Err(bad()),
-    }
 }
 
 impl Filter {
@@ -257,20 +215,5 @@ mod tests {
             Filter { since: Some(When::At(Timestamp(1002))), until: Some(When::At(Timestamp(1004))), ..filter() };
         assert_eq!(taken(&time, &entries), [2, 3]);
         assert!(Filter { since: time.until, until: time.since, ..filter() }.sieve().is_err());
-    }
-
-    #[test]
-    fn a_time_is_an_instant_a_day_or_so_long_ago() {
-        let at = |text: &str, end| match when(text, end).unwrap() {
-            When::At(at) => at.to_string(),
-            When::Ago(ago) => ago.to_string(),
-        };
-        assert_eq!(at("2026-06-30", false), "2026-06-30T00:00:00.000Z");
-        assert_eq!(at("2026-06-30", true), "2026-07-01T00:00:00.000Z");
-        assert_eq!(at("2026-06-30T18:00:00+02:00", true), "2026-06-30T16:00:00.000Z");
-        assert_eq!((at("90m", false), at("7d", true)), ("90m".into(), "7d".into()));
-        for bad in ["", "yesterday", "2026", "2026-13-01", "1h2h", "1900-01-01"] {
-            assert!(when(bad, false).is_err(), "{bad:?}");
-        }
     }
 }
