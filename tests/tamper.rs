@@ -167,7 +167,8 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
         .flatten()
         .copied::<Case>()
     {
-        let Bad { lines, pins, entry } = make();
+        let Bad { lines, pins, entry, operators } = make();
+        assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");
         let alone = report(&file(&lines), &pins);
         let found = tampered_in(&alone);
         assert_eq!(found, Ok((first(&lines) + entry as u64, fault)), "{name}: {alone}");

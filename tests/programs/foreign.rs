@@ -27,12 +27,13 @@ static PYTHON: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
     let venv = root.join("target/python");
     let own = venv.join("bin/python");
     let python = std::env::var_os("NOCKVAULT_PYTHON").map_or_else(|| own.clone(), PathBuf::from);
-    let imports = "import grpc, grpc_tools, google.protobuf, cryptography, jwt";
+    let imports = "import grpc, grpc_tools, google.protobuf, cryptography, jwt, rfc8785";
     let complete = Command::new(&python).args(["-c", imports]).output().is_ok_and(|output| output.status.success());
     if !complete {
         said(Command::new("python3").args(["-m", "venv"]).arg(&venv)).ok();
-        let mut pip = Command::new(venv.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+        // Not `bin/pip`, whose first line still names the folder that the environment was copied from.
+        let mut pip = Command::new(&own);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         for file in ["examples/python/requirements.txt", "tests/verifiers/requirements.txt"] {
             pip.arg("-r").arg(root.join(file));
         }

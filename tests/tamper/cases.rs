@@ -24,12 +24,14 @@ pub(crate) struct Bad {
     pub(crate) lines: Vec<Vec<u8>>,
     pub(crate) pins: Pins,
     pub(crate) entry: usize,
+    /// The file of `_operators`, where the pins hold its commands.
+    pub(crate) operators: Option<Vec<Vec<u8>>>,
 }
 
 impl From<World> for Bad {
     fn from(world: World) -> Bad {
         let lines = world.kit.lines.clone();
-        Bad { entry: lines.len() - 1, pins: world.pins(), lines }
+        Bad { entry: lines.len() - 1, pins: world.pins(), lines, operators: None }
     }
 }
 
@@ -83,7 +85,8 @@ pub(crate) fn then_with(wrong: impl FnOnce(&mut World), pins: impl FnOnce(&World
     let mut world = World::at_work(7);
     wrong(&mut world);
     let pins = pins(&world);
-    Bad { pins, ..Bad::from(world) }
+    let operators = pins.operators.is_some().then(|| world.operators.lines.clone());
+    Bad { pins, operators, ..Bad::from(world) }
 }
 
 pub(crate) fn certificate(world: &World, role: KeyRole, key: &SigningKey, by: &SigningKey) -> serde_json::Value {

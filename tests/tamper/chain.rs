@@ -142,7 +142,7 @@ pub(crate) const CHAIN: &[Case] = &[
         let world = World::new(7);
         let genesis = Genesis { vault: Digest::ZERO, operators: Digest::of(b"another") };
         let pins = Pins { genesis: Some(genesis), ..world.pins() };
-        Bad { entry: 0, pins, lines: world.operators.lines }
+        Bad { entry: 0, pins, lines: world.operators.lines, operators: None }
     }),
     ("a head that was never the chain's", Fault::Head, || {
         then_with(|_| {}, |world| Pins { heads: vec![Seen { head: Digest::of(b"fork"), size: 4 }], ..world.pins() })
@@ -151,12 +151,12 @@ pub(crate) const CHAIN: &[Case] = &[
         let world = World::at_work(7);
         let pins = Pins { heads: vec![world.kit.head.seen()], ..world.pins() };
         let lines = world.kit.lines[..2].to_vec();
-        Bad { lines, pins, entry: 2 }
+        Bad { lines, pins, entry: 2, operators: None }
     }),
     ("an end that was cut off, by a receipt", Fault::Receipt, || {
         let world = World::at_work(7);
         let pins = Pins { receipts: vec![receipt(&world, |_| {})], ..world.pins() };
-        Bad { lines: world.kit.lines[..2].to_vec(), pins, entry: 2 }
+        Bad { lines: world.kit.lines[..2].to_vec(), pins, entry: 2, operators: None }
     }),
     ("an entry that is not the receipt's", Fault::Receipt, || {
         let forged = |world: &World| receipt(world, |issued| issued.entry.leaf = Digest::of(b"fork"));

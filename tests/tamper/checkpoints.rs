@@ -154,11 +154,11 @@ pub(crate) const CHECKPOINTS: &[Case] = &[
         world.vouch();
         // Its key's certificate comes with the chain's own checkpoint, behind the place where they differ.
         let pins = Pins { checkpoints: vec![mine], ..world.pins() };
-        Bad { lines: world.kit.lines, pins, entry: 3 }
+        Bad { lines: world.kit.lines, pins, entry: 3, operators: None }
     }),
     ("an end that was cut off, by a checkpoint", Fault::KeptCheckpoint, || {
         let world = World::at_work(7);
         let pins = pinned(&world, kept(&world, 4, None));
-        Bad { lines: world.kit.lines[..2].to_vec(), pins, entry: 2 }
+        Bad { lines: world.kit.lines[..2].to_vec(), pins, entry: 2, operators: None }
     }),
 ];

@@ -63,7 +63,7 @@ pub(crate) fn vault(told: &[Told]) -> (Chain, World) {
 
 fn bad(told: &[Told]) -> Bad {
     let (chain, world) = vault(told);
-    Bad { entry: told.len(), pins: world.pins(), lines: chain.lines }
+    Bad { entry: told.len(), pins: world.pins(), lines: chain.lines, operators: None }
 }
 
 fn reset(by: By) -> entry::ClockReset {
@@ -142,6 +142,6 @@ pub(crate) const DAEMONS: &[Case] = &[
         let (leaf, seq) = (Digest::of(b"later"), world.operators.head.size);
         let by = By { chain: ChainName::operators(), leaf, seq };
         world.operators.put(&world.audit, &reset(by).into(), world.now);
-        Bad { entry: 2, pins: world.pins(), lines: world.operators.lines }
+        Bad { entry: 2, pins: world.pins(), lines: world.operators.lines, operators: None }
     }),
 ];

@@ -122,5 +122,5 @@ fn commanded(wrong: impl FnOnce(&mut World)) -> Bad {
     let mut world = World::at_work(7);
     wrong(&mut world);
     let (pins, lines) = (world.pins(), world.operators.lines);
-    Bad { entry: lines.len() - 1, pins, lines }
+    Bad { entry: lines.len() - 1, pins, lines, operators: None }
 }

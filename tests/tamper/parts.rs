@@ -45,7 +45,7 @@ fn behind_with(wrong: impl FnOnce(&mut World), pins: impl FnOnce(&World) -> Pins
     wrong(&mut world);
     let pins = pins(&world);
     let lines = world.kit.lines[4..].to_vec();
-    Bad { entry: lines.len() - 1, pins, lines }
+    Bad { entry: lines.len() - 1, pins, lines, operators: None }
 }
 
 /// A part whose first entry is not what it should be.
@@ -96,7 +96,7 @@ pub(crate) const PARTS: &[Case] = &[
         let key = copy(&world.stolen);
         let fork = serde_json::to_value(Digest::of(b"fork")).unwrap();
         world.rewrite(&key, |entry| entry["prev"] = fork);
-        Bad { entry: 0, pins: pins(&world), lines: world.kit.lines[5..].to_vec() }
+        Bad { entry: 0, pins: pins(&world), lines: world.kit.lines[5..].to_vec(), operators: None }
     }),
     ("a part behind another history than the kept checkpoint's", Fault::KeptCheckpoint, || {
         of_before(|world| pinned(world, kept(world, 4, Some(Digest::of(b"fork")))))
