@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 
 /// How long a request may take, from the look-up of the name to the end of the answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,20 +97,25 @@ impl Http {
     /// # Errors
     /// It needs certificates of the system, and there are none.
     pub(super) fn for_target(target: &Target) -> Result<Http, String> {
-        let provider = rustls::crypto::ring::default_provider();
-        let builder = HttpsConnectorBuilder::new();
-        let builder = if target.needs_tls() {
-            builder.with_provider_and_native_roots(provider).map_err(|error| {
-                format!("this system has no certificates that {target} could be checked against: {error}; install ca-certificates, or set SSL_CERT_FILE")
+        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let tls = if target.needs_tls() {
+            tls.with_native_roots().map_err(|error| {
+                format!(
+                    "this system has no certificates that {target} could be checked against: {error}; install \
+                     ca-certificates, or set SSL_CERT_FILE"
+                )
             })?
         } else {
-            let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-                .with_safe_default_protocol_versions()
-                .map_err(|error| error.to_string())?;
-            builder.with_tls_config(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+            tls.with_root_certificates(RootCertStore::empty())
         };
-        let connector = builder.https_or_http().enable_http1().build();
-        Ok(Http { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Http::with(tls.with_no_client_auth()))
+    }
+
+    fn with(tls: ClientConfig) -> Http {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Http { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
     /// Sends one request with a body of text, and gives what was answered.
@@ -188,5 +194,63 @@ mod tests {
                 && !is_folder("https://w.example/")
                 && !is_folder("https://w.example/a/?b")
         );
+    }
+
+    /// Answers one request after another over TLS, as whom the certificate says, until the test ends.
+    fn serve(key: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Target {
+        use std::io::{Read as _, Write as _};
+        let chain = vec![key.cert.der().clone()];
+        let secret = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, secret)
+            .unwrap();
+        let (listener, tls) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), std::sync::Arc::new(tls));
+        let at = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map(Result::unwrap) {
+                let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&tls)).unwrap();
+                let mut stream = rustls::StreamOwned::new(connection, stream);
+                let mut request = Vec::new();
+                let mut part = [0; 1024];
+                while !request.ends_with(b"a note\n") {
+                    match stream.read(&mut part) {
+                        Ok(0) | Err(_) => break,
+                        Ok(count) => request.extend_from_slice(&part[..count]),
+                    }
+                }
+                let moved = request.starts_with(b"POST /moved ");
+                let head = if moved { "HTTP/1.1 302 Found\r\nlocation: /" } else { "HTTP/1.1 200 OK" };
+                let _ = stream
+                    .write_all(format!("{head}\r\ncontent-length: 5\r\nconnection: close\r\n\r\nkept\n").as_bytes());
+            }
+        });
+        format!("https://localhost:{at}/").parse().unwrap()
+    }
+
+    fn trusting(roots: RootCertStore) -> Http {
+        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+        let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        Http::with(tls.with_no_client_auth())
+    }
+
+    #[tokio::test]
+    async fn over_tls_only_to_whom_the_certificate_names() {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(key.cert.der().clone()).unwrap();
+        let (target, http) = (serve(&key), trusting(roots));
+        let send = async |http: &Http, target: &Target| http.send(Method::POST, target, "a note\n".to_owned()).await;
+        assert_eq!(send(&http, &target).await, Ok((StatusCode::OK, "kept\n".to_owned())));
+        // Where it is said to have moved to, nothing is sent.
+        let moved = target.below("moved").unwrap();
+        assert_eq!(send(&http, &moved).await.map(|(status, _)| status), Ok(StatusCode::FOUND));
+        let why = send(&trusting(RootCertStore::empty()), &target).await.unwrap_err();
+        assert!(why.contains("certificate"), "{why}");
+        let elsewhere = target.to_string().replace("localhost", "127.0.0.1").parse().unwrap();
+        let why = send(&http, &elsewhere).await.unwrap_err();
+        assert!(why.contains("certificate"), "{why}");
     }
 }
