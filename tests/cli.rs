@@ -106,7 +106,7 @@ fn an_operator_does_the_whole_of_it_and_each_act_stands_in_a_chain() {
         assert!(report.contains("intact"), "{report}");
     }
     let kinds = vault.vaultctl(&["audit", "show", "kit", "--field", "kind"]).ok();
-    assert_eq!(kinds, "genesis\ngrant\nungrant\ngrant\nagent_key_end\n");
+    assert_eq!(kinds, "genesis\ngrant\nungrant\ngrant\ncheckpoint\nagent_key_end\n");
     let commands =
         vault.vaultctl(&["audit", "show", "_operators", "--from", "1", "--field", "body.command.payload.typ"]).ok();
     let typ = |name: &str| format!("nockvault/{name}\n");

@@ -166,6 +166,7 @@ impl House {
             backend_retry: Seconds(30),
             node: "bench".into(),
             issuer: None,
+            named: Default::default(),
         };
         let mut engines = nockvault::engine::all(&entropy, &own.aud);
         engines.push(Box::new(backend.clone()));

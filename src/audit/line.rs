@@ -76,6 +76,10 @@ impl Frame {
         !matches!(self.entry(), Err(Unreadable::NotUnderstood(_)))
     }
 
+    pub(super) fn kind(&self) -> &str {
+        &self.members.kind
+    }
+
     pub(super) fn seq(&self) -> u64 {
         self.members.seq
     }

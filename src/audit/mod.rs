@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod directory;
 pub mod entry;
 mod line;
+pub mod links;
 pub mod nockguard;
 pub mod note;
 pub mod policy;

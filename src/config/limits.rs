@@ -33,6 +33,12 @@ macro_rules! limits {
                 range: $least..=$most,
             },)*];
 
+            /// Every limit by its name.
+            #[must_use]
+            pub fn named(&self) -> std::collections::BTreeMap<String, u64> {
+                [$((stringify!($name).to_owned(), self.$name),)*].into()
+            }
+
             /// The limits that `read` finds for the rows.
             pub(super) fn read(mut read: impl FnMut(&'static Limit) -> u64) -> Limits {
                 let mut rows = Limits::TABLE.iter();

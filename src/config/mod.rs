@@ -12,6 +12,7 @@ mod example;
 mod limits;
 mod reader;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use toml::de::DeTable;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::id::VaultName;
-use crate::store::Rules;
+use crate::store::{Pace, Rules};
 use crate::time::Seconds;
 use crate::vault;
 
@@ -157,7 +158,17 @@ impl Config {
             backend_retry: Seconds(limits.backend_retry_s),
             node: self.vault.node.clone(),
             issuer: self.issuer.clone(),
+            named: self.named(),
         }
+    }
+
+    /// Every limit by its name, those of other sections behind the name of the section.
+    fn named(&self) -> BTreeMap<String, u64> {
+        let mut named = self.limits.named();
+        let Pace { entries, after } = self.checkpoints.pace;
+        named.insert("checkpoints_every_entries".to_owned(), entries);
+        named.insert("checkpoints_every_s".to_owned(), after.0);
+        named
     }
 
     /// Reads the text of the file at `path`.

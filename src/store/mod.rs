@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use crate::audit::chain::{AuditKey, CheckpointKey};
+use crate::audit::chain::{AuditKey, CheckpointKey, Head};
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::{Embedded, Envelope};
@@ -359,6 +359,15 @@ pub struct Lines {
     pub head: Seen,
 }
 
+/// Part of a chain as it lies in the store, for one who inspects it.
+#[derive(Clone, Debug)]
+pub struct StoredLines {
+    /// Lines without LF, in order, each with the leaf that is kept beside it.
+    pub lines: Vec<(Digest, Vec<u8>)>,
+    /// The chain's newest state.
+    pub head: Head,
+}
+
 /// How much of everything there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -455,6 +464,8 @@ pub struct VaultKeys {
     pub audit_epochs: u64,
     /// The newest `ts` of any chain. Where the clock was ahead once, it lies in the future, and so will the next entries.
     pub newest: Timestamp,
+    /// Whether the daemon before ended in order; so it is where there was none.
+    pub ended: bool,
 }
 
 /// Why an entry goes into `_vault`.
@@ -471,6 +482,15 @@ pub enum Event {
     Stop,
     /// A new audit key takes over.
     Epoch,
+    /// The daemon before did not end in order.
+    Recover {
+        /// How many intents were broken off.
+        interrupted: u64,
+        /// Chains that do not verify.
+        quarantined: Vec<ChainName>,
+        /// The newest `ts` that there was.
+        since: Timestamp,
+    },
 }
 
 /// The domain's verbs.
@@ -546,6 +566,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Makes `key` the audit key from here on and says so in `_vault`.
     async fn event(&self, event: Event, key: Option<AuditKey>) -> Result<EntryRef, Failure>;
+    /// Records the daemon's limits in `_vault`, where they are not those of the newest `config` entry.
+    async fn config(&self, limits: &BTreeMap<String, u64>) -> Result<Option<EntryRef>, Failure>;
     /// Records how many strangers' requests were refused in a minute, by reason; entry `refused` in `_vault`.
     async fn refused(&self, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Failure>;
     /// Ends what is over: expired leases (`expire`), sessions that ran out (`session_end`), intents past their time
@@ -621,6 +643,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The proof that the chain's tree of the size `old` is the beginning of that of `size` (RFC 9162 section 2.1.4); none
     /// where the chain has no such size.
     async fn consistency(&self, chain: &ChainName, old: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure>;
+    /// Lines of a chain from `from` on as they lie in the store; none of a chain that is not there or is set aside. At most
+    /// `limit`, and at most `bytes` in all but for the first.
+    async fn stored_lines(
+        &self,
+        chain: &ChainName,
+        from: u64,
+        limit: u64,
+        bytes: usize,
+    ) -> Result<Option<StoredLines>, Failure>;
     /// Sets a chain aside because it does not verify: nothing is decided by it and nothing appended to it from here on.
     /// Held in memory: the next start looks for itself.
     fn quarantine(&self, chain: &ChainName, why: &str);

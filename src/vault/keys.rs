@@ -54,18 +54,19 @@ fn numbered(
     node: &str,
     now: Timestamp,
 ) -> KeptKey {
-    let cert = certificate(role, &secret, identity, node, epoch, now);
+    let life = Life { nbf: now, exp: now.plus(CERT_LIFE) };
+    let cert = certificate(role, &secret, identity, node, epoch, life);
     KeptKey { role, secret, cert }
 }
 
-/// The certificate of a kept key, good from now on for a year.
+/// The certificate of a kept key.
 fn certificate(
     role: KeyRole,
     secret: &Secret<[u8; 32]>,
     identity: &SigningKey,
     node: &str,
     epoch: u64,
-    now: Timestamp,
+    life: Life,
 ) -> Embedded {
     let (pk, kid) = if role == KeyRole::Intake {
         let public = SealSecretKey::from_bytes(secret).public();
@@ -74,19 +75,27 @@ fn certificate(
         let public = SigningKey::from_seed(secret).public();
         (public.to_bytes(), public.kid())
     };
-    let life = Life { nbf: now, exp: now.plus(CERT_LIFE) };
     certify_key(identity, &cert_of(role, pk, kid, &Aud::of_identity(&identity.kid()), node, epoch, life))
 }
 
-/// A new certificate for a kept key whose own is past half its life, or is from the future.
-pub(super) fn renewed(key: &KeptKey, identity: &SigningKey, node: &str, now: Timestamp) -> Option<Embedded> {
+/// A new certificate for a kept key whose own is past half its life at `now` or at `until`, or is from the future. It is
+/// good until past both.
+pub(super) fn renewed(
+    key: &KeptKey,
+    identity: &SigningKey,
+    node: &str,
+    now: Timestamp,
+    until: Timestamp,
+) -> Option<Embedded> {
     let cert = open_cert(&key.cert, &identity.public()).ok();
-    let fresh = |cert: &Cert| cert.nbf <= now && now < Timestamp(cert.nbf.0.midpoint(cert.exp.0));
+    let until = until.max(now);
+    let fresh = |cert: &Cert| cert.nbf <= now && until < Timestamp(cert.nbf.0.midpoint(cert.exp.0));
     if cert.as_ref().is_some_and(fresh) {
         return None;
     }
     let epoch = cert.map_or(1, |cert| cert.epoch);
-    Some(certificate(key.role, &key.secret, identity, node, epoch, now))
+    let life = Life { nbf: now, exp: until.plus(CERT_LIFE) };
+    Some(certificate(key.role, &key.secret, identity, node, epoch, life))
 }
 
 /// The audit key of the present epoch, as far as the flow must know it: the key itself is the store's writer's alone.
@@ -95,14 +104,19 @@ pub(super) struct Epochs {
     newest: AtomicU64,
     since: AtomicU64,
     /// The newest entry there was at the start.
-    history: Timestamp,
+    history: AtomicU64,
     turning: tokio::sync::Mutex<()>,
 }
 
 impl Epochs {
     /// So many epochs have been, and entries up to `history`.
     pub(super) fn after(newest: u64, history: Timestamp) -> Epochs {
-        Epochs { newest: newest.into(), since: 0.into(), history, turning: tokio::sync::Mutex::new(()) }
+        Epochs {
+            newest: newest.into(),
+            since: 0.into(),
+            history: history.0.into(),
+            turning: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Whether the key should make place for the next: its day is over.
@@ -120,8 +134,13 @@ impl Epochs {
     pub(super) fn next(&self, identity: &SigningKey, node: &str, now: Timestamp, entropy: &dyn Entropy) -> AuditKey {
         let epoch = self.newest.load(Ordering::Acquire) + 1;
         let aud = Aud::of_identity(&identity.kid());
-        let exp = now.max(self.history).plus(AUDIT_CERT_LIFE);
+        let exp = now.max(self.history()).plus(AUDIT_CERT_LIFE);
         AuditKey::certify(SigningKey::generate(entropy), identity, &aud, node, epoch, now, exp)
+    }
+
+    /// The newest entry that there was at the start, or since the clock was reset.
+    pub(super) fn history(&self) -> Timestamp {
+        Timestamp(self.history.load(Ordering::Acquire))
     }
 
     /// Remembers that the next key took over at `now`.

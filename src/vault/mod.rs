@@ -8,10 +8,12 @@
 mod admit;
 pub mod answer;
 mod backends;
+mod checkpoint;
 mod deadline;
 mod describe;
 pub mod directory;
 pub mod found;
+pub mod inspect;
 mod issue;
 pub mod keys;
 mod lease;
@@ -27,6 +29,7 @@ mod tend;
 mod tokens;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -43,10 +46,11 @@ use crate::id::{Aud, SecretName, VaultName};
 use crate::statement::cert::KeyRole;
 use crate::statement::secret::SecretUse;
 use crate::store::{Event, Failure, KeptKey, Rules, Store, VaultKeys};
-use crate::time::{Clock, Seconds};
+use crate::time::{Clock, Seconds, Timestamp};
 
 use answer::Pen;
 use backends::Backends;
+use checkpoint::Checkpoints;
 use directory::Directories;
 use keys::Epochs;
 use nonces::Nonces;
@@ -68,6 +72,8 @@ pub struct Limits {
     pub node: String,
     /// `iss` of tokens: an https address, or none for the vault id.
     pub issuer: Option<String>,
+    /// All of the daemon's limits by the names that people know, for its `config` entry in `_vault`.
+    pub named: BTreeMap<String, u64>,
 }
 
 impl Limits {
@@ -120,6 +126,7 @@ pub struct Vault {
     intake: SealSecretKey,
     certs: Vec<Embedded>,
     tokens: Tokens,
+    checkpoints: Checkpoints,
     pen: Pen,
     epochs: Epochs,
     engines: Engines,
@@ -156,7 +163,9 @@ impl Vault {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Vault>, OpeningFault> {
         for key in &mut own.kept {
-            if let Some(cert) = keys::renewed(key, &own.identity, &limits.node, clock.now()) {
+            // Of entries that lie ahead, a checkpoint does too.
+            let until = if key.role == KeyRole::Checkpoint { own.newest } else { Timestamp::ZERO };
+            if let Some(cert) = keys::renewed(key, &own.identity, &limits.node, clock.now(), until) {
                 store.replace_cert(key.role, &cert).await?;
                 key.cert = cert;
             }
@@ -165,11 +174,14 @@ impl Vault {
         let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
         let tokens = Tokens::open(&*store, taken(&mut own.kept, KeyRole::Jwt)?, issuer, clock.now()).await?;
         engines.push(Box::new(tokens.engine()));
+        let checkpoints = Checkpoints::of(taken(&mut own.kept, KeyRole::Checkpoint)?, &own.identity.public())
+            .map_err(|_| OpeningFault::KeyMissing(KeyRole::Checkpoint))?;
         let mut secret = |role: KeyRole| taken(&mut own.kept, role).map(|key| key.secret);
         let vault = Vault {
             intake: SealSecretKey::from_bytes(&secret(KeyRole::Intake)?),
             pen: Pen::new(SigningKey::from_seed(&secret(KeyRole::Response)?)),
             tokens,
+            checkpoints,
             engines: Engines::new(engines),
             certs,
             epochs: Epochs::after(own.audit_epochs, own.newest),
@@ -193,11 +205,30 @@ impl Vault {
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
         vault.begin_epoch(start).await?;
-        // What an earlier daemon had begun at backends is ended before anything new begins.
-        while vault.store.recover(tend::BATCH).await? > 0 {}
+        vault.recover((!own.ended).then_some(own.newest)).await?;
+        vault.store.config(&vault.limits.named).await?;
         vault.wake.notify_one();
         vault.renew_token_certs().await?;
         Ok(Arc::new(vault))
+    }
+
+    /// Ends what an earlier daemon had begun at backends, before anything new begins. Where that daemon did not end in
+    /// order, its last entries being of `since`, `_vault` says so, and what was found.
+    ///
+    /// A crash in between leaves the rest of it to the next start, which counts only what it ended itself.
+    async fn recover(&self, since: Option<Timestamp>) -> Result<(), Failure> {
+        let mut interrupted = 0;
+        loop {
+            match self.store.recover(tend::BATCH).await? {
+                0 => break,
+                some => interrupted += some,
+            }
+        }
+        if let Some(since) = since {
+            let quarantined = self.store.census().await?.quarantined;
+            self.store.event(Event::Recover { interrupted, quarantined, since }, None).await?;
+        }
+        Ok(())
     }
 
     /// The vault's identity.

@@ -16,9 +16,15 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) const BATCH: u64 = 50;
 
 impl Vault {
-    /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, and sweeps them.
+    /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, sweeps them, and
+    /// inspects its chains.
     pub async fn attend(self: Arc<Self>, stop: CancellationToken) {
-        tokio::join!(self.tend(stop.clone()), Arc::clone(&self).undo(stop.clone()), self.sweep_on(stop));
+        tokio::join!(
+            self.tend(stop.clone()),
+            Arc::clone(&self).undo(stop.clone()),
+            self.sweep_on(stop.clone()),
+            self.inspect_on(stop)
+        );
     }
 
     /// Tends the vault until `stop`.
@@ -42,6 +48,12 @@ impl Vault {
         }
         self.write_refusals(Some(self.clock.now())).await;
         self.read_token_keys_if_due().await;
+        self.end_due().await;
+        self.checkpoint_due().await;
+    }
+
+    /// Ends what is over.
+    async fn end_due(&self) {
         loop {
             match self.store.end_due(BATCH).await {
                 Ok(due) => {
@@ -98,7 +110,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Ends in order: what was refused is written down, and `_vault` says `stop`. Call it when no request is served any
+    /// Ends in order: what was refused is written down, `_vault` says `stop`, and the chains get their checkpoints. Call it when no request is served any
     /// more.
     pub async fn stop(&self) {
         self.set_state(State::Stopping);
@@ -106,5 +118,6 @@ impl Vault {
         if let Err(failure) = self.store.event(Event::Stop, None).await {
             tracing::warn!(why = %failure, "the stop could not be written down");
         }
+        self.checkpoint_all().await;
     }
 }

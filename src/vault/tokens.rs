@@ -138,7 +138,8 @@ impl Vault {
     /// Gives the keys for tokens after the first new certificates, where theirs are past half their life.
     pub(super) async fn renew_token_certs(&self) -> Result<(), Failure> {
         for later in self.tokens.read(&*self.store).await? {
-            if let Some(cert) = keys::renewed(&later.key, &self.identity, &self.limits.node, self.clock.now()) {
+            let now = self.clock.now();
+            if let Some(cert) = keys::renewed(&later.key, &self.identity, &self.limits.node, now, now) {
                 self.store.replace_cert(later.key.role, &cert).await?;
             }
         }

@@ -429,7 +429,14 @@ async fn open(
 }
 
 fn limits(rules: Rules, engine_deadline: Duration) -> Limits {
-    Limits { rules, engine_deadline, backend_retry: Seconds(30), node: "node1".into(), issuer: None }
+    Limits {
+        rules,
+        engine_deadline,
+        backend_retry: Seconds(30),
+        node: "node1".into(),
+        issuer: None,
+        named: Default::default(),
+    }
 }
 
 /// The call that takes commands of this `typ`.

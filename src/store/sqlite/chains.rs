@@ -33,6 +33,8 @@ pub(super) struct Chain {
     pub(super) noted: Option<u64>,
     /// When the next checkpoint is due; none where nothing follows the newest.
     pub(super) due: Option<Timestamp>,
+    /// How many resets of the clock stand in it.
+    pub(super) resets: u64,
     pub(super) mac: Mac,
 }
 
@@ -51,7 +53,9 @@ impl Chain {
             .number(self.leases);
         let packed = match layout {
             Layout::BeforeTrees => packed,
-            Layout::Present => packed.bytes(&self.peaks()).maybe(self.noted).maybe(self.due.map(|due| due.0)),
+            Layout::Present => {
+                packed.bytes(&self.peaks()).maybe(self.noted).maybe(self.due.map(|due| due.0)).number(self.resets)
+            }
         };
         Covered::new("chains", self.name.as_str(), packed)
     }
@@ -109,7 +113,8 @@ impl Chain {
     pub(super) fn write(&mut self, conn: &Connection, ring: &Ring) -> rusqlite::Result<()> {
         self.mac = self.covered(Layout::Present).mac(ring);
         let sql = "UPDATE chains SET size = ?2, leaf = ?3, ts = ?4, kid = ?5, deciding = ?6, deciders = ?7, uses = ?8,
-                   sessions = ?9, leases = ?10, mac = ?11, tree = ?12, noted = ?13, due = ?14 WHERE id = ?1";
+                   sessions = ?9, leases = ?10, mac = ?11, tree = ?12, noted = ?13, due = ?14,
+                   resets = ?15 WHERE id = ?1";
         conn.prepare_cached(sql)?.execute(params![
             self.id,
             self.head.size,
@@ -125,6 +130,7 @@ impl Chain {
             self.peaks(),
             self.noted,
             self.due.map(|due| due.0),
+            self.resets,
         ])?;
         Ok(())
     }
@@ -155,11 +161,12 @@ impl Layout {
     fn select(self) -> &'static str {
         match self {
             Layout::BeforeTrees => {
-                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, x'', NULL, NULL
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, x'', NULL, NULL, 0
                  FROM chains WHERE name = ?1"
             }
             Layout::Present => {
-                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due,
+                        resets
                  FROM chains WHERE name = ?1"
             }
         }
@@ -167,7 +174,13 @@ impl Layout {
 }
 
 /// A new chain without entries. Its row has no MAC before [`Chain::write`].
-pub(super) fn begin(conn: &Connection, ring: &Ring, vault: &VaultName, name: &ChainName) -> rusqlite::Result<Chain> {
+pub(super) fn begin(
+    conn: &Connection,
+    ring: &Ring,
+    vault: &VaultName,
+    name: &ChainName,
+    resets: u64,
+) -> rusqlite::Result<Chain> {
     let sql = "INSERT INTO chains (name, size, leaf, ts, deciders, uses, sessions, leases, mac)
                VALUES (?1, 0, zeroblob(32), 0, zeroblob(32), zeroblob(32), 0, 0, zeroblob(40))";
     conn.prepare_cached(sql)?.execute([name.as_str()])?;
@@ -182,6 +195,7 @@ pub(super) fn begin(conn: &Connection, ring: &Ring, vault: &VaultName, name: &Ch
         leases: 0,
         noted: None,
         due: None,
+        resets,
         mac: Mac::from_slice(&[0; 40]).expect("40 bytes are a MAC"),
     };
     chain.write(conn, ring)?;
@@ -208,7 +222,8 @@ fn read(row: &Row<'_>, vault: &VaultName) -> rusqlite::Result<Option<Chain>> {
     let (deciders, uses) = (digest(row, 7)?, digest(row, 8)?);
     let (sessions, leases) = (row.get(9)?, row.get(10)?);
     let (noted, due) = (maybe_time(row, 13)?.map(|seq| seq.0), maybe_time(row, 14)?);
-    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, noted, due, mac }))
+    let resets = row.get(15)?;
+    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, noted, due, resets, mac }))
 }
 
 fn tree(size: u64, peaks: &[u8]) -> Option<Tree> {
@@ -313,20 +328,33 @@ pub(super) fn lines(
     limit: u64,
     bytes: usize,
 ) -> rusqlite::Result<Vec<Vec<u8>>> {
+    Ok(stored(conn, chain, from, limit, bytes)?.into_iter().map(|(_, line)| line).collect())
+}
+
+/// The same with the leaf that is kept beside each.
+pub(super) fn stored(
+    conn: &Connection,
+    chain: &Chain,
+    from: u64,
+    limit: u64,
+    bytes: usize,
+) -> rusqlite::Result<Vec<(Digest, Vec<u8>)>> {
     let end = from.saturating_add(limit).min(chain.head.size);
     if from >= end {
         return Ok(Vec::new());
     }
-    let mut statement = conn.prepare_cached("SELECT line FROM lines WHERE at BETWEEN ?1 AND ?2 ORDER BY at")?;
+    let mut statement = conn.prepare_cached("SELECT leaf, line FROM lines WHERE at BETWEEN ?1 AND ?2 ORDER BY at")?;
     let mut rows = statement.query([at(chain.id, from), at(chain.id, end - 1)])?;
     let (mut lines, mut total) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let line: Vec<u8> = row.get(0)?;
+        // A leaf that is none is not that of its line, which is for whoever compares them.
+        let leaf = digest(row, 0).unwrap_or(Digest::ZERO);
+        let line: Vec<u8> = row.get(1)?;
         total += line.len() + 1;
         if total > bytes && !lines.is_empty() {
             break;
         }
-        lines.push(line);
+        lines.push((leaf, line));
     }
     Ok(lines)
 }

@@ -13,6 +13,7 @@ use crate::audit::certificate::Life;
 use crate::audit::chain::CheckpointKey;
 use crate::audit::entry::{Body, Checkpoint, Entry};
 use crate::denial::{Denial, Reason};
+use crate::failpoint::failpoint;
 use crate::id::ChainName;
 use crate::statement::reply::EntryRef;
 use crate::time::Timestamp;
@@ -39,20 +40,22 @@ pub(super) fn due(at: Instant<'_>, now: Timestamp, limit: u64) -> Result<Vec<Cha
 /// transaction: a crash leaves all of it or nothing.
 pub(super) fn append(tx: &mut Tx<'_>, name: &ChainName, key: &CheckpointKey) -> Result<Option<EntryRef>, Stop> {
     let Some(mut held) = tx.look(name)? else { return Ok(None) };
-    let head = &held.chain.head;
-    if head.size == 0 || held.chain.noted == head.size.checked_sub(1) {
+    if held.chain.head.size == 0 || held.chain.noted == held.chain.head.size.checked_sub(1) {
         return Ok(None);
     }
-    let ts = tx.stamp(&held);
+    tx.settle(&mut held)?;
+    let ts = tx.stamp(&held)?;
     if !key.life().holds(ts) {
         let Life { nbf, exp } = key.life();
         return Err(Stop::Broken(format!("the checkpoint key is good from {nbf} to {exp}, and the entry is of {ts}")));
     }
+    let head = &held.chain.head;
     let note = audit::checkpoint::Checkpoint::of(&head.origin, &head.tree).sign(key.key());
     let tree = head.tree.peaks().to_vec();
     let entry = tx.append(&mut held, Checkpoint { cert: key.cert().clone(), note, tree })?;
     tx.keep(held);
     tx.note(name);
+    failpoint!("checkpoint: appended");
     Ok(Some(entry))
 }
 

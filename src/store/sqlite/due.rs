@@ -11,7 +11,7 @@ use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{VaultFacts, Views};
-use super::{intents, requests, takebacks};
+use super::{chains, intents, requests, takebacks};
 use crate::audit::entry;
 use crate::denial::Reason;
 use crate::id::{ChainName, LeaseId, Sid};
@@ -194,6 +194,9 @@ pub(super) fn event(tx: &mut Tx<'_>, event: &Event, epochs: Option<u64>) -> Resu
         Event::Start { node, version } => entry::Start { node: node.clone(), version: version.clone() }.into(),
         Event::Stop => entry::Stop {}.into(),
         Event::Epoch => entry::Epoch {}.into(),
+        Event::Recover { interrupted, quarantined, since } => {
+            entry::Recover { interrupted: *interrupted, quarantined: quarantined.clone(), since: *since }.into()
+        }
     };
     let entry = match epochs.filter(|epochs| *epochs > facts.epochs) {
         Some(epochs) => {
@@ -205,6 +208,21 @@ pub(super) fn event(tx: &mut Tx<'_>, event: &Event, epochs: Option<u64>) -> Resu
     };
     tx.keep(vault);
     Ok(entry)
+}
+
+/// Records the limits, where the newest entry of them has others.
+pub(super) fn config(tx: &mut Tx<'_>, limits: &BTreeMap<String, u64>) -> Result<Option<EntryRef>, Stop> {
+    let mut vault = tx.hold(&ChainName::vault())?;
+    let facts = vault.vault()?.clone();
+    let newest = facts.config.map(|seq| chains::line_at(tx.conn, vault.chain.id, seq)).transpose()?.flatten();
+    let newest = newest.and_then(|line| entry::Entry::read(&line).ok()).map(|entry| entry.body);
+    if matches!(&newest, Some(entry::Body::Config(config)) if config.limits == *limits) {
+        return Ok(None);
+    }
+    let entry = tx.append_deciding(&mut vault, entry::Config { limits: limits.clone() })?;
+    tx.put_vault(&mut vault, VaultFacts { config: Some(entry.seq), ..facts })?;
+    tx.keep(vault);
+    Ok(Some(entry))
 }
 
 pub(super) fn refused(tx: &mut Tx<'_>, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Stop> {

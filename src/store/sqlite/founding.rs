@@ -126,7 +126,14 @@ pub(super) fn text_of(cert: &Embedded) -> String {
 
 fn found_vault(tx: &mut Tx<'_>, shared: &Shared) -> Result<EntryRef, Stop> {
     // The audit key that signs the first entries is of the first epoch.
-    let facts = VaultFacts { name: shared.name.clone(), aud: shared.aud.clone(), epochs: 1, floor: Timestamp::ZERO };
+    let facts = VaultFacts {
+        name: shared.name.clone(),
+        aud: shared.aud.clone(),
+        epochs: 1,
+        floor: Timestamp::ZERO,
+        config: None,
+        reset: None,
+    };
     let mut vault = tx.begin(&ChainName::vault(), Facts::Vault(facts.clone()))?;
     let genesis = entry::VaultGenesis {
         aud: shared.aud.clone(),
@@ -175,9 +182,7 @@ pub(super) fn ring(conn: &Connection, root: &RootKey) -> Result<Ring, OpenFault>
 pub(super) fn vault(conn: &Connection, ring: &Ring) -> Result<VaultFacts, OpenFault> {
     let chain = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
     let row = rows::Reading::new(conn, ring).vault(chain, VERSION)?;
-    let (name, aud, epochs, floor) =
-        row.ok_or_else(|| OpenFault::Broken("the vault's own row is forged".to_owned()))?;
-    Ok(VaultFacts { name, aud, epochs, floor })
+    row.ok_or_else(|| OpenFault::Broken("the vault's own row is forged".to_owned()))
 }
 
 /// Has the vault's own row say that a database of version `from` is now of version `to`. So only a database that was of
@@ -186,15 +191,15 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     let broken = || OpenFault::Broken(format!("it is said to be of version {from}, and the vault's own row is not"));
     let id = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
     let mut reading = rows::Reading::new(conn, ring);
-    let (name, aud, epochs, floor) = reading.vault(id, from)?.ok_or_else(broken)?;
+    let facts = reading.vault(id, from)?.ok_or_else(broken)?;
     let layout = if to < TREES { Layout::BeforeTrees } else { Layout::Present };
-    let Found::Row(mut chain) = chains::find_in(layout, conn, &name, &ChainName::vault())? else {
+    let Found::Row(mut chain) = chains::find_in(layout, conn, &facts.name, &ChainName::vault())? else {
         return Err(broken());
     };
     if !chain.verify_in(layout, ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
         return Err(broken());
     }
-    let row = rows::vault(id, (&name, &aud, epochs, floor), to);
+    let row = rows::vault(id, &facts, to);
     let mac = row.mac(ring);
     conn.execute("UPDATE vault SET mac = ?2 WHERE chain = ?1", params![id, mac.to_bytes()])?;
     reading.macs.put(&row, mac);
@@ -228,5 +233,5 @@ pub(super) fn keys(conn: &Connection, ring: &Ring, facts: &VaultFacts) -> Result
         return Err(broken("the identity key is not the vault's"));
     }
     let (name, aud, audit_epochs) = (facts.name.clone(), facts.aud.clone(), facts.epochs);
-    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO })
+    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO, ended: true })
 }

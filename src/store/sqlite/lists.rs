@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion};
+use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion, StoredLines};
 use super::chains;
 use super::leases::{self, COLUMNS, TABLES, TABLES_UNDO};
 use super::reader::Instant;
@@ -220,6 +220,23 @@ pub(super) fn lines(
     let chains::Found::Row(chain) = chains::find(at.conn, &at.shared.name, name)? else { return Ok(None) };
     let lines = chains::lines(at.conn, &chain, from, limit, bytes)?;
     Ok(Some(Lines { lines, head: chain.head.seen() }))
+}
+
+/// Lines with the leaves beside them, of a chain that is not set aside.
+pub(super) fn stored_lines(
+    at: Instant<'_>,
+    name: &ChainName,
+    from: u64,
+    limit: u64,
+    bytes: usize,
+) -> Result<Option<StoredLines>, Stop> {
+    let held = match at.look(name) {
+        Ok(Some(held)) => held,
+        Ok(None) | Err(Stop::Denied(_)) => return Ok(None),
+        Err(stop) => return Err(stop),
+    };
+    let lines = chains::stored(at.conn, &held.chain, from, limit, bytes)?;
+    Ok(Some(StoredLines { lines, head: held.chain.head }))
 }
 
 pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {

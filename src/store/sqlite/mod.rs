@@ -61,9 +61,10 @@ use self::views::Views;
 use self::writer::{Condition, Queue, Verb, Waiting, Weight, Writer};
 use super::changes::Announcer;
 use super::{Failure, Founding, Pace, Rules, VaultKeys};
+use crate::audit::entry::{Body, Entry};
 use crate::crypto::signature::PublicKey;
 use crate::entropy::Entropy;
-use crate::id::{Aud, LeaseId, VaultName};
+use crate::id::{Aud, ChainName, LeaseId, VaultName};
 use crate::seal::at_rest::Ring;
 use crate::seal::custody::RootKey;
 use crate::statement::reply::EntryRef;
@@ -235,10 +236,10 @@ impl Sqlite {
             // Issuing finds out by itself whether there is room; ending must not wait for it.
             tracing::error!(%cause, "there is no room for the reserve");
         }
-        let vault = (facts.name, facts.aud);
+        let (resets, vault) = (facts.resets(), (facts.name, facts.aud));
         let shared = Arc::new(Shared::new(ring, Some(rules), clock, entropy, vault, keys.identity.public()));
-        let newest = look_at_all(&conn, &shared)?;
-        keys.newest = newest;
+        let newest = look_at_all(&conn, &shared, resets)?;
+        (keys.newest, keys.ended) = (newest, ended_in_order(&conn, &shared)?);
         let (queue, jobs) = mpsc::unbounded_channel();
         let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
         let (end, done) = std::sync::mpsc::channel();
@@ -333,8 +334,22 @@ impl Drop for Sqlite {
     }
 }
 
-/// Looks at each chain's row and newest line. Gives the newest `ts` of those that fit.
-fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<Timestamp, OpenFault> {
+/// Whether the newest entry of `_vault` that is no checkpoint says that a daemon ended, or that none was there yet.
+fn ended_in_order(conn: &rusqlite::Connection, shared: &Shared) -> Result<bool, OpenFault> {
+    let chains::Found::Row(vault) = chains::find(conn, &shared.name, &ChainName::vault())? else { return Ok(false) };
+    for seq in (0..vault.head.size).rev().take(2) {
+        let line = chains::line_at(conn, vault.id, seq)?;
+        match line.and_then(|line| Entry::read(&line).ok()).map(|entry| entry.body) {
+            Some(Body::Checkpoint(_)) => {}
+            body => return Ok(matches!(body, Some(Body::Stop(_) | Body::VaultGenesis(_)))),
+        }
+    }
+    Ok(false)
+}
+
+/// Looks at each chain's row and newest line. Gives the newest `ts` of those that fit and have heard of the newest reset
+/// of the clock.
+fn look_at_all(conn: &rusqlite::Connection, shared: &Shared, resets: u64) -> Result<Timestamp, OpenFault> {
     let mut newest = Timestamp::ZERO;
     for name in chains::names(conn)? {
         let Some(name) = name else {
@@ -347,7 +362,9 @@ fn look_at_all(conn: &rusqlite::Connection, shared: &Shared) -> Result<Timestamp
             chains::Found::Row(chain) if !chain.verify(&shared.ring) => "the MAC of its row does not verify",
             chains::Found::Row(chain) if !chain.fits_its_lines(conn)? => "its row and its newest line do not fit",
             chains::Found::Row(chain) => {
-                newest = newest.max(chain.head.ts);
+                if chain.resets == resets {
+                    newest = newest.max(chain.head.ts);
+                }
                 continue;
             }
             chains::Found::Nothing => continue,

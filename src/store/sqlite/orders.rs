@@ -132,7 +132,7 @@ pub(super) fn spend(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp) -
     let name = super::chains::name_of(tx.conn, chain)?.ok_or_else(stranger)?;
     let held = tx.hold(&name)?;
     let (id, key) = held.view.key(kid).ok_or_else(stranger)?;
-    key.accepted(tx.stamp(&held))?;
+    key.accepted(tx.stamp(&held)?)?;
     let floor = tx.floor()?;
     authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
     tx.spend(id, nonce, iat)
@@ -245,10 +245,10 @@ fn next_key(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName, register: &Register,
     let mut held = agent(tx, name)?;
     let (id, mut old) = requests::successor(tx, &held, register)?;
     let result = json!({
-        "agent": name, "kid": register.pk.kid(), "kver": register.kver, "seq": held.chain.head.size,
+        "agent": name, "kid": register.pk.kid(), "kver": register.kver, "seq": tx.next_seq(&held)?,
     });
     let (entry, result, by) = command(tx, wish, &result)?;
-    let grace = tx.stamp(&held).plus(tx.shared.rules.key_overlap);
+    let grace = tx.stamp(&held)?.plus(tx.shared.rules.key_overlap);
     // A key that was ended is not accepted for any overlap.
     let grace = old.ended.is_none().then_some(grace);
     let body = entry::AgentKey { by: Some(by), grace, register: embedded.clone(), request: None };
@@ -285,7 +285,7 @@ fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
     let before = tx.now.max(tx.newest);
     let issued = body.kid.is_none().then(|| Scope::Agent(body.agent.clone()));
     let leases = issued.as_ref().map_or(Ok(0), |scope| takebacks::count(tx, scope, before))?;
-    let result = json!({ "agent": body.agent, "kids": kids, "leases": leases, "seq": held.chain.head.size });
+    let result = json!({ "agent": body.agent, "kids": kids, "leases": leases, "seq": tx.next_seq(&held)? });
     let (entry, result, by) = command(tx, wish, &result)?;
     for (id, mut key) in keys {
         let (by, kid, suspect_from) = (by.clone(), key.kid.clone(), body.suspect_from);
@@ -327,7 +327,7 @@ fn create_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantCreate) -> Effected {
             .detail("the agent has this role; revoke that grant first")
             .into());
     }
-    let seq = held.chain.head.size;
+    let seq = tx.next_seq(&held)?;
     let (entry, result, by) = command(tx, wish, &json!({ "agent": body.agent, "role": body.role, "grant": seq }))?;
     let (role, terms) = (body.role.clone(), body.terms.clone());
     tx.append_deciding(&mut held, entry::Grant { by, role: role.clone(), terms: terms.clone() })?;
@@ -401,8 +401,7 @@ fn revoke_session(tx: &mut Tx<'_>, name: &AgentName, sid: &Sid, by: &By) -> Resu
 fn forget_lease(tx: &mut Tx<'_>, wish: &Wish, body: &LeaseForget) -> Effected {
     let lease = undo::forget(tx, &body.lease)?;
     let mut held = tx.hold(&ChainName::from(&lease.agent))?;
-    let result =
-        json!({ "agent": lease.agent, "handle": lease.handle, "lease": lease.id, "seq": held.chain.head.size });
+    let result = json!({ "agent": lease.agent, "handle": lease.handle, "lease": lease.id, "seq": tx.next_seq(&held)? });
     let (entry, result, by) = command(tx, wish, &result)?;
     tx.append(&mut held, entry::Forget { by, lease: lease.id })?;
     tx.keep(held);

@@ -75,7 +75,7 @@ fn admit(
     iat: Timestamp,
 ) -> Result<(Held, HeldKey), Stop> {
     let held = tx.own(agent)?;
-    let at = tx.stamp(&held);
+    let at = tx.stamp(&held)?;
     let (id, key) = held.view.key(kid).ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no such key"))?;
     let key = key.clone();
     key.accepted(at)?;
@@ -100,7 +100,7 @@ pub(super) fn bind(
     opened: Timestamp,
 ) -> Result<(Session, SessionBound), Stop> {
     let rules = tx.shared.rules;
-    let (chain, at) = (held.chain.id, tx.stamp(held));
+    let (chain, at) = (held.chain.id, tx.stamp(held)?);
     let known = leases::session(tx.conn, chain, &common.agent, &common.sid)?;
     let bound = authn::bind(known.as_ref(), seal, at, rules.session_idle)?;
     if let Some(mut session) = known {
@@ -120,8 +120,8 @@ pub(super) fn bind(
 }
 
 /// Ends a lease, with the count of those that live. Gives what its entry says of the backend.
-pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
-    lease.end(state, tx.stamp(held), tx.now);
+pub(super) fn end_lease(tx: &mut Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
+    lease.end(state, tx.stamp(held)?, tx.now);
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
     Ok(lease.outcome().to_owned())
@@ -130,7 +130,7 @@ pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &mut Lease, state: 
 pub(super) fn open_session(tx: &mut Tx<'_>, asking: &Asking<Hello>) -> Result<(Session, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
-    let opened = tx.stamp(&held);
+    let opened = tx.stamp(&held)?;
     let (session, _) = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), opened)?;
     let entry = tx.append(&mut held, entry::Session { request: asking.embedded.clone() })?;
     tx.keep(held);
@@ -263,7 +263,7 @@ pub(super) fn renew(
 ) -> Result<(Lease, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
-    let at = tx.stamp(&held);
+    let at = tx.stamp(&held)?;
     bind(tx, &mut held, &asking.common, None, at)?;
     let mut lease = own(leases::by_id(tx.conn, &tx.shared.ring, &asking.body.lease)?, &asking.common.agent)?;
     if lease.sid != asking.common.sid {
@@ -282,7 +282,7 @@ pub(super) fn renew(
 
 pub(super) fn release(tx: &mut Tx<'_>, asking: &Asking<Release>) -> Result<(Lease, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
-    let at = tx.stamp(&held);
+    let at = tx.stamp(&held)?;
     bind(tx, &mut held, &asking.common, None, at)?;
     let lease = match &asking.body {
         Release::Lease(id) => leases::by_id(tx.conn, &tx.shared.ring, id)?,
@@ -309,7 +309,7 @@ pub(super) fn end_session(tx: &Tx<'_>, held: &mut Held, mut session: Session, at
 
 pub(super) fn close(tx: &mut Tx<'_>, asking: &Asking<Close>) -> Result<(u64, EntryRef), Stop> {
     let (mut held, _) = admit_alive(tx, &asking.common)?;
-    let at = tx.stamp(&held);
+    let at = tx.stamp(&held)?;
     let (session, _) = bind(tx, &mut held, &asking.common, None, at)?;
     let sid: &Sid = &asking.common.sid;
     let mut live = leases::live_of_session(tx.conn, &tx.shared.ring, held.chain.id, sid)?;
@@ -363,8 +363,8 @@ pub(super) fn rotate_key(
         return Err(Denial::new(Reason::BadSuccessor).detail("only the newest key may bring its successor").into());
     }
     let keys = &held.agent()?.agent.keys;
-    slowly_enough(keys, tx.stamp(&held))?;
-    let grace = tx.stamp(&held).plus(tx.shared.rules.key_overlap);
+    slowly_enough(keys, tx.stamp(&held)?)?;
+    let grace = tx.stamp(&held)?.plus(tx.shared.rules.key_overlap);
     let body = entry::AgentKey {
         by: None,
         grace: Some(grace),

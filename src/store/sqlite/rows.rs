@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
+use crate::audit::entry::By;
 use crate::crypto::aead::Place;
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, PublicKey};
@@ -102,18 +103,53 @@ impl Macs {
 }
 
 /// What the row of a vault's own facts says.
-pub(super) type VaultRow = (VaultName, Aud, u64, Timestamp);
+#[derive(Clone, Debug)]
+pub(super) struct VaultFacts {
+    pub(super) name: VaultName,
+    pub(super) aud: Aud,
+    pub(super) epochs: u64,
+    pub(super) floor: Timestamp,
+    /// The `seq` of the newest `config` entry.
+    pub(super) config: Option<u64>,
+    /// The newest reset of the clock.
+    pub(super) reset: Option<Reset>,
+}
+
+impl VaultFacts {
+    /// How often the clock was reset.
+    pub(super) fn resets(&self) -> u64 {
+        self.reset.as_ref().map_or(0, |reset| reset.number)
+    }
+}
+
+/// A reset of the clock by an operator's command.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Reset {
+    /// How many there have been with this one.
+    pub(super) number: u64,
+    /// The command.
+    pub(super) by: By,
+    /// The command's `iat`: no earlier one resets the clock again.
+    pub(super) iat: Timestamp,
+}
 
 /// The row of a vault's own facts in a database of this version. It covers the version too, since the fourth: a database
 /// that is said to be older than it is would have its rows covered anew, whoever wrote them.
-pub(super) fn vault(
-    chain: ChainId,
-    (name, aud, epochs, floor): (&VaultName, &Aud, u64, Timestamp),
-    version: usize,
-) -> Covered {
-    let packed = Packed::default().text(name.as_str()).text(aud.as_str()).number(epochs).number(floor.0);
+pub(super) fn vault(chain: ChainId, facts: &VaultFacts, version: usize) -> Covered {
+    let VaultFacts { name, aud, epochs, floor, config, .. } = facts;
+    let packed = Packed::default().text(name.as_str()).text(aud.as_str()).number(*epochs).number(floor.0);
     let packed = if version < 4 { packed } else { packed.number(version as u64) };
+    let packed = match version {
+        ..5 => packed,
+        _ => packed.maybe(*config).text(&reset_text(facts).unwrap_or_default()),
+    };
     Covered::new("vault", chain.to_string(), packed)
+}
+
+/// The newest reset of the clock as it is stored.
+pub(super) fn reset_text(facts: &VaultFacts) -> Option<String> {
+    let reset = facts.reset.as_ref()?;
+    Some(String::from_utf8(crate::crypto::json::canonical(reset)).expect("canonical JSON is UTF-8"))
 }
 
 /// The row of an agent.
@@ -262,13 +298,25 @@ impl<'a> Reading<'a> {
     }
 
     /// The vault's own facts, in a database of this version.
-    pub(super) fn vault(&mut self, chain: ChainId, version: usize) -> rusqlite::Result<Option<VaultRow>> {
-        let sql = "SELECT mac, name, aud, epochs, iat_floor FROM vault WHERE chain = ?1";
+    pub(super) fn vault(&mut self, chain: ChainId, version: usize) -> rusqlite::Result<Option<VaultFacts>> {
+        let sql = match version {
+            ..5 => "SELECT mac, name, aud, epochs, iat_floor, NULL, NULL FROM vault WHERE chain = ?1",
+            _ => "SELECT mac, name, aud, epochs, iat_floor, config, reset FROM vault WHERE chain = ?1",
+        };
         let read = |row: &Row<'_>| {
             let (Some(name), Some(aud)) = (parsed(row, 1)?, parsed(row, 2)?) else { return Ok(None) };
             let (epochs, floor) = (row.get(3)?, time(row, 4)?);
-            let covered = vault(chain, (&name, &aud, epochs, floor), version);
-            Ok(Some(((name, aud, epochs, floor), covered)))
+            let config = maybe_time(row, 5)?.map(|seq| seq.0);
+            let reset = match row.get_ref(6)?.as_str_or_null()? {
+                None => None,
+                Some(_) => match json(row, 6)? {
+                    Some(reset) => Some(reset),
+                    None => return Ok(None),
+                },
+            };
+            let facts = VaultFacts { name, aud, epochs, floor, config, reset };
+            let covered = vault(chain, &facts, version);
+            Ok(Some((facts, covered)))
         };
         Ok(self.rows("vault", sql, chain, read)?.pop())
     }

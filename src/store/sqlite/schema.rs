@@ -246,11 +246,14 @@ CREATE TABLE newest (
 
 /// Chains as Merkle trees, and their checkpoints. `tree` holds the roots of a chain's complete subtrees, largest first;
 /// `noted` is the `seq` of the newest checkpoint, `due` when the next one is. `nodes` holds the roots of complete subtrees
-/// of 2^8, 2^16 and 2^24 leaves, by which proofs are made without a scan.
+/// of 2^8, 2^16 and 2^24 leaves, by which proofs are made without a scan. `resets` is how many resets of the clock stand in
+/// a chain. In the vault's own row, `config` is the `seq` of the newest `config` entry, and `reset` the newest reset of the
+/// clock.
 const TREES: &str = "
 ALTER TABLE chains ADD COLUMN tree BLOB NOT NULL DEFAULT x'';
 ALTER TABLE chains ADD COLUMN noted INTEGER;
 ALTER TABLE chains ADD COLUMN due INTEGER;
+ALTER TABLE chains ADD COLUMN resets INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX chains_due ON chains (due) WHERE due IS NOT NULL;
 CREATE TABLE nodes (
     chain INTEGER NOT NULL REFERENCES chains (id),
@@ -265,6 +268,9 @@ CREATE TABLE cosigned (
     lines TEXT NOT NULL,
     PRIMARY KEY (chain, size)
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE vault ADD COLUMN config INTEGER;
+ALTER TABLE vault ADD COLUMN reset TEXT;
 ";
 
 /// How a connection is opened.

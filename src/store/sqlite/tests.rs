@@ -226,6 +226,7 @@ async fn a_secret_of_before_newest_versions_were_rows_goes_on() {
 const FOURTH: &str = "
 DROP TABLE nodes; DROP TABLE cosigned; DROP INDEX chains_due;
 ALTER TABLE chains DROP COLUMN tree; ALTER TABLE chains DROP COLUMN noted; ALTER TABLE chains DROP COLUMN due;
+ALTER TABLE chains DROP COLUMN resets; ALTER TABLE vault DROP COLUMN config; ALTER TABLE vault DROP COLUMN reset;
 PRAGMA user_version = 4;";
 
 /// What takes them from there to those of the first version, which had no MACs on leases.
@@ -281,8 +282,8 @@ impl Older {
             };
             chain.write_before_trees(&conn, &ring).unwrap();
         }
-        conn.execute_batch(FOURTH).unwrap();
         founding::cover_version(&conn, &ring, schema::VERSION, 4).unwrap();
+        conn.execute_batch(FOURTH).unwrap();
         Older { conn, ring, root, data, entropy }
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{self, ChainId, Covered};
+use super::rows::{self, ChainId, Covered, Reset};
 use super::schema::VERSION;
 use super::stop::{Stop, is_constraint};
 use super::views::{AgentFacts, Facts, Held, OperatorFacts, VaultFacts, View};
 use super::{Shared, chains, trees};
 use crate::audit::chain::{AuditKey, NotAppended, append};
-use crate::audit::entry::{Body, By};
+use crate::audit::entry::{Body, By, ClockReset};
 use crate::base64url;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role, Uses};
@@ -104,24 +104,72 @@ impl<'a> Tx<'a> {
 
     /// Adds a chain.
     pub(super) fn begin(&mut self, name: &ChainName, facts: Facts) -> Result<Held, Stop> {
-        let chain = chains::begin(self.conn, &self.shared.ring, &self.shared.name, name)?;
+        let resets = self.reset()?.map_or(0, |reset| reset.number);
+        let chain = chains::begin(self.conn, &self.shared.ring, &self.shared.name, name, resets)?;
         let view = View { facts, deciders: rows::Macs::default(), uses: rows::Macs::default() };
         Ok(Held { chain, view: Arc::new(view) })
     }
 
-    /// The instant that an entry of this chain gets now, and at which all is judged that a verifier judges by it.
-    pub(super) fn stamp(&self, held: &Held) -> Timestamp {
-        self.key.as_ref().map_or(self.now, |key| held.chain.head.stamp(key, self.now))
+    /// The newest reset of the clock; none is known while `_vault` is set aside, or before it is founded.
+    fn reset(&mut self) -> Result<Option<&Reset>, Stop> {
+        let name = ChainName::vault();
+        if !self.job.contains_key(&name) && !self.group.contains_key(&name) {
+            match self.look(&name) {
+                Ok(_) | Err(Stop::Denied(_)) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        match self.job.get(&name).or_else(|| self.group.get(&name)) {
+            Some((vault, _)) => Ok(vault.vault()?.reset.as_ref()),
+            None => Ok(None),
+        }
     }
 
-    /// Appends an entry to a chain.
+    /// The reset of the clock that this chain's next entry must be.
+    fn pending(&mut self, held: &Held) -> Result<Option<Reset>, Stop> {
+        let reset = match &held.view.facts {
+            Facts::Vault(facts) => facts.reset.as_ref(),
+            _ => self.reset()?,
+        };
+        Ok(reset.filter(|reset| held.chain.resets < reset.number).cloned())
+    }
+
+    /// The instant that an entry of this chain gets now, and at which all is judged that a verifier judges by it.
+    pub(super) fn stamp(&mut self, held: &Held) -> Result<Timestamp, Stop> {
+        let reset = self.pending(held)?.is_some();
+        Ok(match &self.key {
+            None => self.now,
+            Some(key) if reset => self.now.max(key.nbf()),
+            Some(key) => held.chain.head.stamp(key, self.now),
+        })
+    }
+
+    /// The `seq` that the next entry gets which says something.
+    pub(super) fn next_seq(&mut self, held: &Held) -> Result<u64, Stop> {
+        Ok(held.chain.head.size + u64::from(self.pending(held)?.is_some()))
+    }
+
+    /// Appends an entry to a chain; before it, the reset of the clock that the chain has not heard of.
     pub(super) fn append(&mut self, held: &mut Held, body: impl Into<Body>) -> Result<EntryRef, Stop> {
+        self.settle(held)?;
+        self.write(held, body.into())
+    }
+
+    /// Writes the reset of the clock that the chain has not heard of.
+    pub(super) fn settle(&mut self, held: &mut Held) -> Result<(), Stop> {
+        if let Some(Reset { number, by, .. }) = self.pending(held)? {
+            held.chain.resets = number;
+            self.write(held, ClockReset { by }.into())?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, held: &mut Held, body: Body) -> Result<EntryRef, Stop> {
         let key = self.key.as_ref().ok_or_else(|| Stop::Broken("there is no audit key yet".to_owned()))?;
         let seq = held.chain.head.size;
         if seq >= chains::LONGEST {
             return Err(Stop::Broken(format!("the chain {} is full", held.chain.name)));
         }
-        let body = body.into();
         let (line, head) = append(&held.chain.head, key, &body, self.now).map_err(|why| match why {
             NotAppended::TooLong { limit, .. } => Stop::Denied(
                 Denial::new(Reason::Oversize).limit(limit as u64).detail("its audit entry would be too long"),
@@ -149,8 +197,12 @@ impl<'a> Tx<'a> {
     }
 
     /// A clock further behind the vault's own history than the skew issues nothing.
-    pub(super) fn clock_is_good(&self, held: &Held) -> Result<(), Stop> {
-        let newest = self.newest.max(held.chain.head.ts);
+    pub(super) fn clock_is_good(&mut self, held: &Held) -> Result<(), Stop> {
+        let newest = match self.pending(held)? {
+            // What stands in it is of before the reset.
+            Some(_) => self.newest,
+            None => self.newest.max(held.chain.head.ts),
+        };
         if self.now.plus(self.shared.rules.skew) < newest {
             let internal = format!("the newest entry is of {newest}, the clock says {}", self.now);
             return Err(Denial::new(Reason::ClockBehind).at(self.now).internal(internal).into());
@@ -254,11 +306,22 @@ impl Tx<'_> {
     /// Writes the vault's own row.
     pub(super) fn put_vault(&mut self, held: &mut Held, facts: VaultFacts) -> Result<(), Stop> {
         let chain = held.chain.id;
-        let mac = self.cover(held, &rows::vault(chain, (&facts.name, &facts.aud, facts.epochs, facts.floor), VERSION));
-        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                   ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, mac = ?6";
-        let (name, aud) = (facts.name.as_str(), facts.aud.as_str());
-        self.conn.prepare_cached(sql)?.execute(params![chain, name, aud, facts.epochs, facts.floor.0, mac])?;
+        let mac = self.cover(held, &rows::vault(chain, &facts, VERSION));
+        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, config, reset, mac)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                   ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, config = ?6, reset = ?7, mac = ?8";
+        let (name, aud, floor) = (facts.name.as_str(), facts.aud.as_str(), facts.floor.0);
+        let reset = rows::reset_text(&facts);
+        self.conn.prepare_cached(sql)?.execute(params![
+            chain,
+            name,
+            aud,
+            facts.epochs,
+            floor,
+            facts.config,
+            reset,
+            mac
+        ])?;
         Arc::make_mut(&mut held.view).facts = Facts::Vault(facts);
         Ok(())
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::super::{
     Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
-    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, Sweep, TokenKey,
+    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
@@ -188,6 +188,11 @@ impl Store for Sqlite {
         self.write(Weight::Ends, None, run).await
     }
 
+    async fn config(&self, limits: &BTreeMap<String, u64>) -> Result<Option<EntryRef>, Failure> {
+        let limits = limits.clone();
+        self.write(Weight::Ends, None, move |tx| due::config(tx, &limits)).await
+    }
+
     async fn refused(&self, minute: u64, counts: &BTreeMap<String, u64>) -> Result<EntryRef, Failure> {
         let counts = counts.clone();
         self.write(Weight::Gives, None, move |tx| due::refused(tx, minute, &counts)).await
@@ -326,6 +331,17 @@ impl Store for Sqlite {
     async fn consistency(&self, chain: &ChainName, old: u64, size: u64) -> Result<Option<Vec<Digest>>, Failure> {
         let chain = chain.clone();
         self.read(move |at| trees::consistency(at, &chain, old, size)).await
+    }
+
+    async fn stored_lines(
+        &self,
+        chain: &ChainName,
+        from: u64,
+        limit: u64,
+        bytes: usize,
+    ) -> Result<Option<StoredLines>, Failure> {
+        let chain = chain.clone();
+        self.read(move |at| lists::stored_lines(at, &chain, from, limit, bytes)).await
     }
 
     fn quarantine(&self, chain: &ChainName, why: &str) {

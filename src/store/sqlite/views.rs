@@ -14,15 +14,15 @@ use rusqlite::Connection;
 
 use super::Shared;
 use super::chains::{self, Chain, Found};
+pub(super) use super::rows::VaultFacts;
 use super::rows::{Macs, Reading, TokenKeyFacts};
 use super::schema::VERSION;
 use super::stop::Stop;
 use crate::denial::Reason;
 use crate::grant::{Role, Uses};
-use crate::id::{AgentName, Aud, ChainName, Kid, OperatorName, RoleName, SecretName, VaultName};
+use crate::id::{AgentName, ChainName, Kid, OperatorName, RoleName, SecretName};
 use crate::registry::{Agent, HeldKey, Operator};
 use crate::statement::register::Holder;
-use crate::time::Timestamp;
 
 /// The most views in memory. Beyond it all are dropped and read anew when asked for.
 const VIEWS: usize = 1 << 14;
@@ -47,15 +47,6 @@ pub(super) struct OperatorFacts {
     pub(super) newest: BTreeMap<SecretName, u64>,
     /// Keys for tokens after the first, by their numbers.
     pub(super) token_keys: BTreeMap<u64, TokenKeyFacts>,
-}
-
-/// What stands behind `_vault`.
-#[derive(Clone, Debug)]
-pub(super) struct VaultFacts {
-    pub(super) name: VaultName,
-    pub(super) aud: Aud,
-    pub(super) epochs: u64,
-    pub(super) floor: Timestamp,
 }
 
 /// The facts behind one chain.
@@ -243,7 +234,7 @@ pub(super) fn read(conn: &Connection, shared: &Shared, chain: &Chain) -> rusqlit
     let mut using = Reading::new(conn, &shared.ring);
     let facts = if chain.name == ChainName::vault() {
         let row = deciding.vault(chain.id, VERSION)?;
-        row.map(|(name, aud, epochs, floor)| Facts::Vault(VaultFacts { name, aud, epochs, floor }))
+        row.map(Facts::Vault)
     } else if chain.name == ChainName::operators() {
         Some(Facts::Operators(operators(&mut deciding, chain)?))
     } else {
