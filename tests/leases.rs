@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "leases/frozen.rs"]
+mod frozen;
 #[path = "leases/hostile.rs"]
 mod hostile;
 #[path = "leases/revoked.rs"]

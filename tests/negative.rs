@@ -290,7 +290,7 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (KeyRetired, "keys"),
     (Stale, "tests/replay.rs"),
     (NoncesFull, "limits"),
-    (AgentFrozen, "no command freezes yet"),
+    (AgentFrozen, "tests/leases.rs"),
     (SessionUnknown, "limits"),
     (SessionLimit, "limits"),
     (Restored, "no restore yet"),

@@ -16,7 +16,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{self, Sealed};
 use crate::id::{Nonce, OperatorName, SecretName};
 use crate::secret::SecretBytes;
-use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
+use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::audit_read::{AuditCheckpoint, AuditList, AuditProve, AuditRead};
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
@@ -74,6 +74,8 @@ orders! {
     AgentList => list_agents(ListAgentsRequest)
     AgentShow => show_agent(ShowAgentRequest)
     AgentKeyEnd => end_agent_key(EndAgentKeyRequest)
+    AgentFreeze => freeze_agent(FreezeAgentRequest)
+    AgentThaw => thaw_agent(ThawAgentRequest)
     RoleCreate => create_role(CreateRoleRequest)
     RoleCheck => check_role(CheckRoleRequest)
     RoleRotate => rotate_role(RotateRoleRequest)

@@ -150,6 +150,8 @@
 //! |---|---|---|
 //! | `nockvault/agent_register` | `register`, a register envelope | yes |
 //! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key, and then every lease is revoked too; `suspect_from` or null | yes |
+//! | `nockvault/agent_freeze` | `agent`: none of its requests is carried out, and every lease is revoked | yes |
+//! | `nockvault/agent_thaw` | `agent` | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
 //! | `nockvault/role_rotate` | `role` | yes |
 //! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
@@ -341,7 +343,7 @@
 //! | agent | `session_end` | `sid`, reason (`idle`, `max`, `revoked`); `by` where it is `revoked`, and only there |
 //! | agent | `grant` | role, terms, `by` |
 //! | agent | `ungrant` | role, the `seq` of the grant's entry, `by` |
-//! | agent | *`freeze`, `thaw`* | the effect, with `by` |
+//! | agent | `freeze`, `thaw` | `by`: between the two, no request is obeyed |
 //! | agent | *`checkpoint`* | note, its `cert` |
 //! | agent | *`recover`, `restore`, `clock_reset`* | |
 //! | `_operators` | `genesis` | the first operator's register envelope |
@@ -387,7 +389,7 @@
 //! - `nbf <= ts < exp` of the certificate;
 //! - `by` is found in `_operators`, when that chain is given, and names a command that was carried out and means this
 //!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, a `grant_revoke` of its role,
-//!   or an `agent_key_end` of this agent.
+//!   an `agent_key_end` or an `agent_freeze` of this agent.
 //!
 //! - a `checkpoint` is not behind another, its line carries the audit key's `cert`, its note is signed by a key that the
 //!   identity certified as `checkpoint` and that is good at `ts`, and origin, size (= `seq`), root and `tree` are those of

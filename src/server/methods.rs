@@ -23,6 +23,8 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ListAgents",
     "/nockvault.v1.OperatorService/ShowAgent",
     "/nockvault.v1.OperatorService/EndAgentKey",
+    "/nockvault.v1.OperatorService/FreezeAgent",
+    "/nockvault.v1.OperatorService/ThawAgent",
     "/nockvault.v1.OperatorService/CreateRole",
     "/nockvault.v1.OperatorService/CheckRole",
     "/nockvault.v1.OperatorService/RotateRole",

@@ -10,16 +10,17 @@ use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest,
-    ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest, ListGrantsResponse,
-    ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse, ListSecretVersionsRequest,
-    ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest, ProveEntryResponse,
-    PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadCheckpointRequest,
-    ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest, ReadStatusResponse,
-    RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
-    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
-    RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
-    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
+    EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse,
+    ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse,
+    ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
+    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest,
+    ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
+    ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
+    ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse,
+    RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest,
+    RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse,
+    ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
+    ThawAgentRequest, ThawAgentResponse,
 };
 
 /// The vault as operators see it.
@@ -81,6 +82,8 @@ operators!({
     list_agents(ListAgentsRequest) -> ListAgentsResponse = AgentList;
     show_agent(ShowAgentRequest) -> ShowAgentResponse = AgentShow;
     end_agent_key(EndAgentKeyRequest) -> EndAgentKeyResponse = AgentKeyEnd;
+    freeze_agent(FreezeAgentRequest) -> FreezeAgentResponse = AgentFreeze;
+    thaw_agent(ThawAgentRequest) -> ThawAgentResponse = AgentThaw;
     create_role(CreateRoleRequest) -> CreateRoleResponse = RoleCreate;
     check_role(CheckRoleRequest) -> CheckRoleResponse = RoleCheck;
     rotate_role(RotateRoleRequest) -> RotateRoleResponse = RoleRotate;

@@ -1,4 +1,4 @@
-//! Agents in commands: `nockvault/agent_register`, `agent_list`, `agent_show`, `agent_key_end`.
+//! Agents in commands: `nockvault/agent_register`, `agent_list`, `agent_show`, `agent_key_end`, `agent_freeze`, `agent_thaw`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,4 +62,29 @@ pub struct AgentKeyEnd {
 
 impl Body for AgentKeyEnd {
     const TYP: &'static str = "nockvault/agent_key_end";
+}
+
+/// Freezes an agent: until it is thawed none of its requests is carried out, and every lease it has is revoked. Its keys,
+/// grants and sessions stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentFreeze {
+    /// Which agent.
+    pub agent: AgentName,
+}
+
+impl Body for AgentFreeze {
+    const TYP: &'static str = "nockvault/agent_freeze";
+}
+
+/// Lets a frozen agent act again. What was revoked stays revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentThaw {
+    /// Which agent.
+    pub agent: AgentName,
+}
+
+impl Body for AgentThaw {
+    const TYP: &'static str = "nockvault/agent_thaw";
 }

@@ -34,7 +34,7 @@ use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, Secret
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
 use crate::secret::{Secret, SecretBytes};
-use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
 use crate::statement::command::{Command, Page};
@@ -266,6 +266,10 @@ pub enum Order<'a> {
     RegisterAgent(&'a Authenticated<Command<AgentRegister>>, &'a Register),
     /// Ends a key.
     EndAgentKey(&'a Authenticated<Command<AgentKeyEnd>>),
+    /// Freezes an agent and revokes its leases: a part at once, the rest by [`Store::end_due`].
+    FreezeAgent(&'a Authenticated<Command<AgentFreeze>>),
+    /// Thaws an agent.
+    ThawAgent(&'a Authenticated<Command<AgentThaw>>),
     /// Makes a role, whose configuration its engine has checked.
     CreateRole(&'a Authenticated<Command<RoleCreate>>),
     /// Stores a new version of a secret; the value came sealed and was opened by the caller.

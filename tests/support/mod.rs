@@ -451,6 +451,8 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/agent_list", Call::AgentList),
     ("nockvault/agent_show", Call::AgentShow),
     ("nockvault/agent_key_end", Call::AgentKeyEnd),
+    ("nockvault/agent_freeze", Call::AgentFreeze),
+    ("nockvault/agent_thaw", Call::AgentThaw),
     ("nockvault/role_create", Call::RoleCreate),
     ("nockvault/role_check", Call::RoleCheck),
     ("nockvault/role_rotate", Call::RoleRotate),

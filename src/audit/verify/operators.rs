@@ -18,7 +18,7 @@ use crate::crypto::json::{Admission, admit_as};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName, Sid};
 use crate::statement::Body as _;
 use crate::statement::VERSION;
-use crate::statement::agent::{AgentKeyEnd, AgentRegister};
+use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::Holder;
@@ -38,13 +38,11 @@ const WITH_EFFECTS: [&str; 9] = [
     GrantRevoke::TYP,
     LeaseRevoke::TYP,
     LeaseForget::TYP,
-    FREEZE,
-    THAW,
+    AgentFreeze::TYP,
+    AgentThaw::TYP,
     CLOCK_RESET,
 ];
 
-const FREEZE: &str = "nockvault/agent_freeze";
-const THAW: &str = "nockvault/agent_thaw";
 const CLOCK_RESET: &str = "nockvault/clock_reset";
 
 /// How many bytes of commands are kept at most.
@@ -116,7 +114,14 @@ impl Commands {
 
     /// The entries with commands that were carried out and leave an entry in this agent's chain.
     pub(super) fn about(&self, agent: &AgentName) -> impl Iterator<Item = u64> {
-        let leaves_an_entry = [AgentRegister::TYP, AgentKeyEnd::TYP, GrantCreate::TYP, GrantRevoke::TYP];
+        let leaves_an_entry = [
+            AgentRegister::TYP,
+            AgentKeyEnd::TYP,
+            AgentFreeze::TYP,
+            AgentThaw::TYP,
+            GrantCreate::TYP,
+            GrantRevoke::TYP,
+        ];
         let about = move |given: &Given| {
             let said = given.said.as_ref().filter(|said| !given.denied && leaves_an_entry.contains(&said.typ));
             said.and_then(Said::read).is_some_and(|body: Value| {
@@ -203,9 +208,10 @@ impl Said {
             ),
             (LeaseForget::TYP, Effect::Forgotten(lease)) => self.read().map(|body: LeaseForget| body.lease == **lease),
             (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
-            (FREEZE, Effect::Frozen) | (THAW, Effect::Thawed) => {
-                self.read().map(|body: Value| body.get("agent").and_then(Value::as_str) == Some(agent.as_str()))
+            (AgentFreeze::TYP, Effect::Frozen | Effect::Revoked(..)) => {
+                self.read().map(|body: AgentFreeze| body.agent == *agent)
             }
+            (AgentThaw::TYP, Effect::Thawed) => self.read().map(|body: AgentThaw| body.agent == *agent),
             _ => None,
         };
         fits == Some(true)

@@ -16,6 +16,7 @@ mod audit;
 mod ca;
 mod card;
 mod find;
+mod freeze;
 mod grant;
 mod init;
 mod key;
@@ -109,6 +110,8 @@ enum Command {
     /// List live grants.
     Grants(grant::Grants),
     Revoke(grant::Revoke),
+    Freeze(freeze::Freeze),
+    Thaw(freeze::Thaw),
     /// Show what was handed out.
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -164,6 +167,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Grant(grant) => grant.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
+        Command::Freeze(freeze) => freeze.run(&common, &output).await,
+        Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Keys(keys) => keys.run(&common, &output).await,

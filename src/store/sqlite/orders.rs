@@ -24,7 +24,7 @@ use crate::lease::State;
 use crate::registry::{Agent, HeldKey};
 use crate::secret::SecretBytes;
 use crate::statement::Body;
-use crate::statement::agent::AgentKeyEnd;
+use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentThaw};
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::key::KeyRotate;
@@ -49,6 +49,8 @@ pub(super) struct Wish {
 enum Effect {
     RegisterAgent(Box<Register>, Embedded),
     EndAgentKey(AgentKeyEnd),
+    FreezeAgent(AgentFreeze),
+    ThawAgent(AgentThaw),
     CreateRole(RoleCreate),
     PutSecret(SecretPut, Arc<SecretBytes>),
     Follow(Follow),
@@ -89,6 +91,8 @@ impl Wish {
                 wish(command, |body| Effect::RegisterAgent(Box::new((*register).clone()), body.register))
             }
             Order::EndAgentKey(command) => wish(command, Effect::EndAgentKey),
+            Order::FreezeAgent(command) => wish(command, Effect::FreezeAgent),
+            Order::ThawAgent(command) => wish(command, Effect::ThawAgent),
             Order::CreateRole(command) => wish(command, Effect::CreateRole),
             Order::PutSecret(command, value) => {
                 let value = Arc::new(SecretBytes::from(value.expose().clone()));
@@ -120,7 +124,11 @@ impl Wish {
     pub(super) fn ends(&self) -> bool {
         matches!(
             self.effect,
-            Effect::EndAgentKey(_) | Effect::RevokeGrant(_) | Effect::RevokeLeases(_) | Effect::ForgetLease(_)
+            Effect::EndAgentKey(_)
+                | Effect::FreezeAgent(_)
+                | Effect::RevokeGrant(_)
+                | Effect::RevokeLeases(_)
+                | Effect::ForgetLease(_)
         )
     }
 }
@@ -175,6 +183,8 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
             Holder::Operator(_) => Err(Denial::new(Reason::BadProof).detail("it names no agent").into()),
         },
         Effect::EndAgentKey(body) => end_key(tx, wish, body),
+        Effect::FreezeAgent(body) => freeze(tx, wish, &body.agent),
+        Effect::ThawAgent(body) => thaw(tx, wish, &body.agent),
         Effect::CreateRole(body) => create_role(tx, wish, body),
         Effect::PutSecret(put, value) => secrets::put(tx, wish, put, value),
         Effect::Follow(next) => secrets::follow(tx, wish, next),
@@ -299,6 +309,35 @@ fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
     {
         takebacks::later(tx, scope, before, &by)?;
     }
+    Ok((entry, result))
+}
+
+/// Freezes an agent, and takes back what it has. Done again, it takes back what is there by then.
+fn freeze(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName) -> Effected {
+    let mut held = agent(tx, name)?;
+    let (scope, before) = (Scope::Agent(name.clone()), tx.now.max(tx.newest));
+    let leases = takebacks::count(tx, &scope, before)?;
+    let result = json!({ "agent": name, "leases": leases, "seq": held.chain.head.size });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    tx.append_deciding(&mut held, entry::Freeze { by: by.clone() })?;
+    tx.set_frozen(&mut held, true)?;
+    tx.keep(held);
+    if takebacks::take_back(tx, &scope, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, &scope, before)? {
+        takebacks::later(tx, &scope, before, &by)?;
+    }
+    Ok((entry, result))
+}
+
+fn thaw(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName) -> Effected {
+    let mut held = agent(tx, name)?;
+    if !held.agent()?.agent.frozen {
+        return Err(not_found("the agent is not frozen"));
+    }
+    let result = json!({ "agent": name, "seq": held.chain.head.size });
+    let (entry, result, by) = command(tx, wish, &result)?;
+    tx.append_deciding(&mut held, entry::Thaw { by })?;
+    tx.set_frozen(&mut held, false)?;
+    tx.keep(held);
     Ok((entry, result))
 }
 

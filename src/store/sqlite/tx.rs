@@ -337,6 +337,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Freezes or thaws an agent.
+    pub(super) fn set_frozen(&mut self, held: &mut Held, frozen: bool) -> Result<(), Stop> {
+        let (chain, agent) = (held.chain.id, Arc::clone(&held.agent()?.agent));
+        let mac = self.cover(held, &rows::agent(chain, &agent.name, agent.since, frozen));
+        let sql = "UPDATE agents SET frozen = ?2, mac = ?3 WHERE chain = ?1";
+        self.conn.prepare_cached(sql)?.execute(params![chain, frozen, mac])?;
+        self.with_agent(held, |agent| agent.frozen = frozen);
+        Ok(())
+    }
+
     /// Writes an operator's row.
     pub(super) fn put_operator(&mut self, held: &mut Held, name: &OperatorName, since: Timestamp) -> Result<(), Stop> {
         let chain = held.chain.id;

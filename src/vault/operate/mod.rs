@@ -16,7 +16,7 @@ use crate::crypto::envelope::Envelope;
 use crate::crypto::hpke::Sealed;
 use crate::denial::{Denial, Reason};
 use crate::failpoint::failpoint;
-use crate::statement::agent::{AgentKeyEnd, AgentList, AgentRegister, AgentShow};
+use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::command::Command;
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
@@ -39,6 +39,10 @@ pub enum Call {
     AgentShow,
     /// `nockvault/agent_key_end`
     AgentKeyEnd,
+    /// `nockvault/agent_freeze`
+    AgentFreeze,
+    /// `nockvault/agent_thaw`
+    AgentThaw,
     /// `nockvault/role_create`
     RoleCreate,
     /// `nockvault/role_check`
@@ -108,6 +112,8 @@ impl Vault {
             Call::AgentList => self.agent_list(envelope).await,
             Call::AgentShow => self.agent_show(envelope).await,
             Call::AgentKeyEnd => self.order::<AgentKeyEnd>(envelope, |command| Order::EndAgentKey(command)).await,
+            Call::AgentFreeze => self.order::<AgentFreeze>(envelope, |command| Order::FreezeAgent(command)).await,
+            Call::AgentThaw => self.order::<AgentThaw>(envelope, |command| Order::ThawAgent(command)).await,
             Call::RoleCreate => self.role_create(envelope).await,
             Call::RoleCheck => self.role_check(envelope).await,
             Call::RoleRotate => self.role_rotate(envelope).await,

@@ -1024,6 +1024,34 @@ pub struct EndAgentKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/agent_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeAgentRequest {
+    /// The statement `nockvault/agent_freeze`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/agent_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeAgentResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/agent_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawAgentRequest {
+    /// The statement `nockvault/agent_thaw`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/agent_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawAgentResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/role_create`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRoleRequest {
@@ -1643,6 +1671,62 @@ pub mod operator_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "EndAgentKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Freezes an agent: until it is thawed none of its requests is carried out, and every lease it has is revoked.
+        /// Statement: `nockvault/agent_freeze`.
+        ///
+        /// Refused: NOT_FOUND.
+        pub async fn freeze_agent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeAgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeAgentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/FreezeAgent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "FreezeAgent"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a frozen agent act again.
+        /// Statement: `nockvault/agent_thaw`.
+        ///
+        /// Refused: NOT_FOUND, also where it is not frozen.
+        pub async fn thaw_agent(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ThawAgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawAgentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ThawAgent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ThawAgent"));
             self.inner.unary(req, path, codec).await
         }
         /// Creates a role: what kind of credential, from which engine.
@@ -2452,6 +2536,28 @@ pub mod operator_service_server {
             tonic::Response<super::EndAgentKeyResponse>,
             tonic::Status,
         >;
+        /// Freezes an agent: until it is thawed none of its requests is carried out, and every lease it has is revoked.
+        /// Statement: `nockvault/agent_freeze`.
+        ///
+        /// Refused: NOT_FOUND.
+        async fn freeze_agent(
+            &self,
+            request: tonic::Request<super::FreezeAgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeAgentResponse>,
+            tonic::Status,
+        >;
+        /// Lets a frozen agent act again.
+        /// Statement: `nockvault/agent_thaw`.
+        ///
+        /// Refused: NOT_FOUND, also where it is not frozen.
+        async fn thaw_agent(
+            &self,
+            request: tonic::Request<super::ThawAgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawAgentResponse>,
+            tonic::Status,
+        >;
         /// Creates a role: what kind of credential, from which engine.
         /// Statement: `nockvault/role_create`.
         ///
@@ -3027,6 +3133,96 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EndAgentKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/FreezeAgent" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeAgentSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::FreezeAgentRequest>
+                    for FreezeAgentSvc<T> {
+                        type Response = super::FreezeAgentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeAgentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::freeze_agent(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeAgentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ThawAgent" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawAgentSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ThawAgentRequest>
+                    for ThawAgentSvc<T> {
+                        type Response = super::ThawAgentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ThawAgentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::thaw_agent(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawAgentSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
