@@ -46,6 +46,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "grant",
             "grants",
             "revoke",
+            "freeze",
+            "thaw",
             "lease",
             "lease list",
             "lease show",

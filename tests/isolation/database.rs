@@ -132,7 +132,9 @@ async fn an_agent_written_into_the_database_is_not_honoured() {
     let new = 1_000;
     forge(
         &vault,
-        "INSERT INTO chains SELECT ?2, 'thief', size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac FROM chains WHERE id = ?1",
+        "INSERT INTO chains (id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due)
+         SELECT ?2, 'thief', size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due
+         FROM chains WHERE id = ?1",
         [his, new],
     );
     forge(
