@@ -17,6 +17,8 @@ mod checkpoints;
 mod cli;
 #[path = "tamper/daemons.rs"]
 mod daemons;
+#[path = "tamper/files.rs"]
+mod files;
 #[path = "tamper/given.rs"]
 mod given;
 #[path = "tamper/operators.rs"]

@@ -206,6 +206,26 @@
 //! clock was put back, entries of before it may be left out: name them by `--from`. `vaultctl audit verify` does not
 //! believe the vault, but it asks the vault: an auditor exports, and verifies elsewhere with `vault-verify`.
 //!
+//! # What an auditor does
+//!
+//! `vault-verify --vault prod.card --checkpoint keep/ mirror/` verifies every chain in a folder on all cores, holds each
+//! against the checkpoint that was kept of it, and looks up in `_operators` what operators are said to have done. It needs
+//! no vault and no network; what is past goes to unnamed files in `TMPDIR`, some 110 bytes an entry, so that memory stays
+//! at a few MiB whatever the length of the chain. What makes it worth more:
+//!
+//! | option | what it closes |
+//! |---|---|
+//! | `--vault CARD` or `--identity KEY` | that the whole file is somebody else's invention |
+//! | `--checkpoint`, `--receipt`, `--head` | that the history was changed, or its end cut off, after somebody kept these |
+//! | `--witness-policy` | that the vault shows two auditors two histories: independent witnesses saw this one |
+//! | `--agent-key KID`, `--directory FILE` | that an operator registered a key of his own as the agent's |
+//! | `--max-age 1h` | that an old copy is passed off as the newest |
+//! | `--since-checkpoint` | the time for a long chain: from a checkpoint on, with what that leaves open said in the report |
+//! | `--proof FILE` | the need for the chain: one entry, under a checkpoint |
+//!
+//! The report says what is proved, by whose key and from when to when, and what is not. Exit codes: 0 intact, 2 tampered
+//! with, at which entry and how, 1 it cannot be told; of several files the worst. `--output json` gives one object a file.
+//!
 //! # Checkpoints outside
 //!
 //! Whoever keeps a checkpoint outside of the vault holds the vault to all that stood before it. `[checkpoints]` says who:

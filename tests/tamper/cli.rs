@@ -15,13 +15,13 @@ use crate::cases::{receipt, sealed};
 use crate::world::{Chain, START, World, file};
 
 /// A world whose files lie in a folder.
-struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
-    world: World,
+    pub(crate) world: World,
 }
 
 impl Desk {
-    fn new() -> Desk {
+    pub(crate) fn new() -> Desk {
         let mut world = World::whole(20);
         world.give(crate::world::terms());
         world.sid = "nightly-9";
@@ -49,11 +49,11 @@ impl Desk {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).unwrap();
     }
 
@@ -64,7 +64,7 @@ impl Desk {
     }
 
     /// Runs it, and gives its exit code and what it printed.
-    fn run(&self, arguments: &[&str]) -> (i32, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
         told(self.command(arguments).output().unwrap())
     }
 }
