@@ -17,7 +17,7 @@ use nockvault::config::{Config, LogFormat};
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::server::init::{self, Laid, Plan};
 use nockvault::server::listen::{Listener, Listeners};
-use nockvault::server::{compose, drain, run, tls};
+use nockvault::server::{compose, drain, run, sinks, tls};
 use nockvault::telemetry::{self, Telemetry};
 use nockvault::time::{Clock as _, Seconds, SystemClock};
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
         install_tls_provider();
         tls::load(files, Seconds(config.limits.handshake_timeout_s))?;
     }
+    sinks::check(&config)?;
     let data = &config.vault.data_dir;
     anyhow::ensure!(data.is_dir(), "{}: no such folder; `vaultctl init` makes a vault", data.display());
     say(&format!("{}: ok\n", file.display()))
@@ -138,6 +139,7 @@ async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyh
     install_tls_provider();
     let stop = CancellationToken::new();
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
+    sinks::check(config)?;
     // Bound first: a port that is taken leaves no trace in the vault.
     let listeners = Listeners::bind(config).await?;
     let vault = compose::open(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;

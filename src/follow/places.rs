@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -235,7 +235,9 @@ fn replace(file: &Path, note: &[u8]) -> Result<(), String> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let unfinished = file.with_extension("checkpoint~new");
     let write = || -> io::Result<()> {
-        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&unfinished)?;
+        let mut out = fs::File::create(&unfinished)?;
+        // For others to read, whatever the daemon makes otherwise.
+        out.set_permissions(fs::Permissions::from_mode(0o644))?;
         out.write_all(note)?;
         out.sync_all()?;
         fs::rename(&unfinished, file)?;

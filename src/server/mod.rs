@@ -17,7 +17,7 @@ pub mod init;
 pub mod listen;
 pub mod methods;
 mod operators;
-mod sinks;
+pub mod sinks;
 pub mod status;
 pub mod tls;
 

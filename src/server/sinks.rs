@@ -54,6 +54,14 @@ fn places(
     Ok(sinks)
 }
 
+/// Tries what can be tried of them without a vault: whether the policy can be read.
+///
+/// # Errors
+/// It cannot.
+pub fn check(config: &Config) -> io::Result<()> {
+    config.checkpoints.policy.as_deref().map_or(Ok(()), |path| read_policy(path).map(drop).map_err(io::Error::other))
+}
+
 fn read_policy(path: &Path) -> Result<Policy, String> {
     let text = fs::read(path).map_err(|error| format!("the policy {} cannot be read: {error}", path.display()))?;
     Policy::read(&text).map_err(|why| format!("{}: {why}", path.display()))
