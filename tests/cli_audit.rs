@@ -10,6 +10,10 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nockvault::audit::note::Note;
+use nockvault::audit::policy::Policy;
+use nockvault::audit::proof;
+use nockvault::statement::card::Card;
 use serde_json::Value;
 
 mod programs;
@@ -227,4 +231,65 @@ fn a_verdict_ends_with_its_code_and_takes_what_the_reader_knows() {
     assert!(found.code == 2 && found.out.contains("not among those pinned"), "{found:?}");
     let told: Value = serde_json::from_str(&verify(&["-o", "json"]).ok()).unwrap();
     assert_eq!(told["size"], 7, "{told}");
+}
+
+#[test]
+fn one_entry_is_proved_to_a_stranger_under_the_newest_checkpoint() {
+    let mut vault = busy();
+    // A daemon that stops in order leaves a checkpoint of each chain.
+    vault.restart();
+    let note = vault.vaultctl(&["audit", "checkpoint", "kit"]).ok();
+    assert!(note.starts_with("prod/kit\n7\n"), "{note}");
+    let told: Value =
+        serde_json::from_str(&vault.vaultctl(&["audit", "checkpoint", "kit", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&told["size"], &told["origin"]), (&7.into(), &"prod/kit".into()), "{told}");
+
+    vault.vaultctl(&["audit", "prove", "kit", "3", "--file", "kit-3.proof"]).ok();
+    let proof = fs::read_to_string(vault.path().join("kit-3.proof")).unwrap();
+    assert!(proof.starts_with("c2sp.org/tlog-proof@v1\n") && proof.contains("\nindex 3\n"), "{proof}");
+    assert_eq!(proof, vault.vaultctl(&["audit", "prove", "kit", "3"]).ok());
+    let again = vault.vaultctl(&["audit", "prove", "kit", "3", "--file", "kit-3.proof"]).fails(1);
+    assert!(again.contains("kit-3.proof"), "{again}");
+    let card = Card::read(&fs::read_to_string(vault.card()).unwrap()).unwrap();
+    for seq in 0..7 {
+        let text = vault.vaultctl(&["audit", "prove", "kit", &seq.to_string()]).ok();
+        let proved = proof::verify(&text, &proof::Pins::new(card.identity.clone())).unwrap();
+        assert_eq!((proved.seq, proved.checkpoint.size), (seq, 7));
+    }
+    // An entry that no checkpoint covers, and one that is not there.
+    vault.vaultctl(&["revoke", "kit", "orders-read"]).ok();
+    let size = vault.vaultctl(&["agent", "show", "kit", "--field", "chain.size"]).ok().trim().parse::<u64>().unwrap();
+    let early = vault.vaultctl(&["audit", "prove", "kit", &(size - 1).to_string()]).fails(2);
+    assert!(early.contains("does not cover entry"), "{early}");
+    let none = vault.vaultctl(&["audit", "prove", "kit", &size.to_string()]).fails(2);
+    assert!(none.contains(&format!("has no entry {size}")), "{none}");
+
+    // The checkpoint, kept elsewhere, holds the chain; one of another chain does not.
+    fs::write(vault.path().join("kit.checkpoint"), &note).unwrap();
+    vault.vaultctl(&["audit", "verify", "kit", "--checkpoint", "kit.checkpoint"]).ok();
+    let nova = vault.vaultctl(&["audit", "checkpoint", "nova"]).ok();
+    fs::write(vault.path().join("nova.checkpoint"), nova).unwrap();
+    assert_ne!(vault.vaultctl(&["audit", "verify", "kit", "--checkpoint", "nova.checkpoint"]).code, 0);
+
+    // What follows on it is a file of its own, which begins with the entry that holds it.
+    let part = vault.vaultctl(&["audit", "export", "kit", "--since-checkpoint"]).ok();
+    let first: Value = serde_json::from_str(part.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["kind"], &first["seq"]), (&"checkpoint".into(), &7.into()));
+    assert_eq!(part.lines().count() as u64, size - 7);
+}
+
+#[test]
+fn a_witness_is_told_the_keys_of_checkpoints_by_their_chains() {
+    let mut vault = busy();
+    vault.restart();
+    let lines = vault.vaultctl(&["keys", "export", "--witness"]).ok();
+    let policy = Policy::read(format!("{lines}quorum none\n").as_bytes()).unwrap();
+    let names: Vec<&str> = policy.logs().iter().map(|log| log.key.name()).collect();
+    assert_eq!(names, ["prod/_operators", "prod/_vault", "prod/kit", "prod/nova"]);
+    let note = Note::read(&vault.vaultctl(&["audit", "checkpoint", "kit"]).ok()).unwrap();
+    let signed = |name: &str| {
+        let vkey = policy.logs().iter().find(|log| log.key.name() == name).unwrap();
+        note.verified_by(&vkey.key)
+    };
+    assert!(signed("prod/kit") && !signed("prod/nova"));
 }

@@ -365,6 +365,9 @@ def main():
         hdr, secret, receipt = agent.request(given.role, given.ttl, given.purpose)
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
+        if refused.reason == "unauthenticated":
+            # The vault says no more than this to a stranger.
+            print(f"is this key enrolled? an operator registers it: vaultctl agent register {given.agent}.register", file=sys.stderr)
         sys.exit(2)
     except Untrusted as untrusted:
         print(f"not believed: {untrusted}", file=sys.stderr)

@@ -1,17 +1,20 @@
 //! `vaultctl audit verify`: a chain from the vault, or a file, through the verifier. Lines go into it as they come.
 
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use nockvault::audit::directory::{certs, open_at_any_time};
 use nockvault::audit::receipt::Receipt;
 use nockvault::audit::verify::report::{Report, Verdict};
-use nockvault::audit::verify::{Pins, verify, verify_operators};
+use nockvault::audit::verify::{Kept, Pins, verify, verify_operators};
 use nockvault::client::operator::Operator;
 use nockvault::id::{ChainName, Kid};
+use nockvault::statement::card::Card;
+use nockvault::statement::cert::KeyRole;
 use nockvault::time::{Clock as _, Seconds, SystemClock};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -43,6 +46,13 @@ pub(crate) struct Verify {
     /// An answer of the vault that was kept: its entry must be in the chain. May be repeated.
     #[arg(long, value_name = "FILE")]
     receipt: Vec<PathBuf>,
+    /// A checkpoint that was kept elsewhere: the chain must go on from it. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// A key directory that was kept elsewhere: a key that it does not list is found, where it was registered before the
+    /// directory was made.
+    #[arg(long, value_name = "FILE")]
+    directory: Option<PathBuf>,
     /// How old the newest entry may be, for example 90s, 15m, 1h30m or 7d.
     #[arg(long, value_name = "DURATION")]
     max_age: Option<Seconds>,
@@ -50,13 +60,8 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
-        let mut pins = Pins { chain: self.chain.clone(), ..Pins::of_card(&find::card(common)?) };
-        pins.agent_keys.clone_from(&self.agent_key);
-        pins.max_age = self.max_age.map(|age| (SystemClock.now(), age));
-        for path in &self.receipt {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            pins.receipts.push(Receipt::read(&text).with_context(|| path.display().to_string())?);
-        }
+        let card = find::card(common)?;
+        let mut pins = self.pins(&card)?;
         let Some(name) = &self.chain else {
             let file = self.file.unwrap_or_default();
             let opened = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
@@ -68,7 +73,7 @@ impl Verify {
         if name.agent().is_some() {
             // Its length is of after that of the agent's chain, so that whatever that one names is in it.
             let commands = Chain::named(&operator, &ChainName::operators()).await?;
-            let asked = Pins { chain: Some(ChainName::operators()), ..Pins::of_card(&find::card(common)?) };
+            let asked = Pins { chain: Some(ChainName::operators()), ..Pins::of_card(&card) };
             let (report, commands) =
                 through(&operator, &commands, move |lines| verify_operators(lines, &asked)).await?;
             if report.verdict != Verdict::Intact {
@@ -79,6 +84,32 @@ impl Verify {
         }
         tell(&through(&operator, &chain, move |lines| verify(lines, &pins)).await?, output)
     }
+}
+
+impl Verify {
+    /// What the reader knows from elsewhere.
+    fn pins(&self, card: &Card) -> anyhow::Result<Pins> {
+        let mut pins = Pins { chain: self.chain.clone(), ..Pins::of_card(card) };
+        pins.agent_keys.clone_from(&self.agent_key);
+        pins.max_age = self.max_age.map(|age| (SystemClock.now(), age));
+        for path in &self.receipt {
+            pins.receipts.push(Receipt::read(&read(path)?).with_context(|| path.display().to_string())?);
+        }
+        for path in &self.checkpoint {
+            pins.checkpoints.push(Kept::read(&read(path)?).with_context(|| path.display().to_string())?);
+        }
+        if let Some(path) = &self.directory {
+            // What it says of its time holds also where it is no longer good.
+            let opened = open_at_any_time(&read(path)?, &card.identity).with_context(|| path.display().to_string())?;
+            pins.certs = certs(&opened, KeyRole::Checkpoint).map(|(.., cert)| cert.clone()).collect();
+            pins.directory = Some(Arc::new(opened));
+        }
+        Ok(pins)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
 fn tell(report: &Report, output: &Output) -> anyhow::Result<ExitCode> {
