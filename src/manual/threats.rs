@@ -73,6 +73,33 @@
 //! over a `verify-full` whose authority he brought, and `role check` leaves no entry. Operators can so take any secret
 //! of the use `backend`, one by one, to where it can be read; none of the use `kv` or `ca`.
 //!
+//! # What a forger of the trail meets
+//!
+//! He wants the chain to say something else than what happened. He has the database and no key; or the audit key of the
+//! day, with which a file to show is as good as the database; or every key of the vault, the root key too. No key of an agent or an operator, and nothing that
+//! others keep: a head is what an agent has seen, a receipt is an answer that it kept, a checkpoint is one kept outside.
+//! "Cut off" means that he drops what follows, so that what catches a cut-off end is what catches him.
+//!
+//! | he | with the database alone | with the audit key of the day, or all keys | test |
+//! |---|---|---|---|
+//! | edits an entry | the chain: its signature | `seen` of the next request that was obeyed; of the newest entry a bare file shows nothing: its receipt, a head, a checkpoint | `forger::an_edit` |
+//! | edits an entry of an earlier day | the chain | with the key of the day: the life of the key in its certificate; with all keys: `seen` | `forger::an_edit_of_the_day_before` |
+//! | puts an entry in | the chain: its number | `seen`. At the end, an entry that needs no signature of an agent contradicts nothing that is kept, until the vault writes on: the next receipt | `forger::an_insertion` |
+//! | takes an entry out | the chain: its number | `seen` | `forger::a_deletion` |
+//! | changes the order | the chain: its number | `seen` | `forger::a_change_of_order` |
+//! | cuts the end off | a bare file shows nothing: a receipt, a head, a checkpoint, `--max-age` | the same | `forger::an_end_cut_off` |
+//! | rolls database and mirror back together | the vault cannot know, and a bare file shows nothing: the agent's next request is refused with `history_mismatch` and stands in the chain; a head. An agent that remembers nothing notices nothing | the same | `forger::database_and_mirror_rolled_back_together` |
+//! | hides a denial | the chain: its number; at the end as cut off | `seen`; at the end as cut off, and no receipt names a denial: a checkpoint | `forger::a_denial_hidden` |
+//! | replaces an issuance | the chain: its signature | what was not asked for: the agent's request; another ciphertext for the same request: its receipt, a checkpoint | `forger::an_issuance_replaced` |
+//! | invents an issuance | the chain: its signature | the agent's signature; a request of before stands twice | `forger::an_issuance_invented` |
+//! | invents a key, and an issuance with it | the chain: its signature | a bare file shows nothing: `--agent-key`, or `--operators`, where no operator signed it | `forger::an_issuance_invented_under_an_invented_key` |
+//! | signs the tail anew | the chain: its signature | a bare file shows nothing: a receipt, a head or a checkpoint of what was there | `forger::a_tail_signed_anew` |
+//! | shows two auditors two histories | by cutting off | each file alone is intact: either's checkpoint against the other's file; a witness, who cosigns no history that does not follow, under `--witness-policy` | `forger::two_histories_for_two_auditors` |
+//!
+//! So a bare file proves that whoever wrote it had the vault's keys, and that each request in it was the agent's, made in
+//! view of what stands before. It does not prove that nothing followed the newest request. What does that has to be kept
+//! where he cannot reach it.
+//!
 //! # Assumptions
 //!
 //! - Ed25519, X25519, SHA-256, HKDF and (X)ChaCha20-Poly1305 hold.
