@@ -1,6 +1,8 @@
 //! `vaultctl keygen`: makes an agent's key where the agent runs, and the statement that proves that it is held. Only
 //! the statement leaves the machine.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -47,7 +49,7 @@ pub(crate) struct Keygen {
     /// Replace files that are there. An old key that is replaced is gone.
     #[arg(long)]
     force: bool,
-    /// The folder to write into.
+    /// The folder to write into; made where it is missing, with mode 0700.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
 }
@@ -76,6 +78,14 @@ impl Keygen {
             prev,
         };
         let statement = String::from_utf8(canonical(&register.sign(&key)))?;
+        if !self.print_env {
+            // Keys are to lie in it: nobody else looks inside.
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.dir)
+                .with_context(|| self.dir.display().to_string())?;
+        }
         match guarded {
             Some(place) => self.state(&agent, &card, &register, &statement, &place, output),
             None if self.print_env => environment(&agent, &key, &statement),

@@ -118,7 +118,7 @@ async fn copy(operator: &Operator, chain: &Chain, from: u64, to: &mut impl Write
         bail!("the lines of {name} do not end in the head that the vault names; vault-verify says where they part");
     }
     say!(
-        "{name}: {} entries, head {}:{size}; a head that is kept outside the vault shows later that nothing was cut off",
+        "{name}: {} of {size} entries, head {}:{size}; a head that is kept outside the vault shows later that nothing was cut off",
         size - from,
         chain.head.head
     );
