@@ -353,6 +353,12 @@ fn an_auditor_runs_it_with_hex_or_files() {
         (vec![go.as_str()], "nothing to verify with"),
         (vec!["--agent-key", "nowhere", go.as_str()], "neither 64 digits"),
         (vec!["--agent-key", PUBLIC, "--chain", "kit", go.as_str()], "--chain is of NockVault's"),
+        (vec!["--agent-key", PUBLIC, "--checkpoint", "kept", go.as_str()], "--checkpoint is of NockVault's"),
+        (vec!["--agent-key", PUBLIC, "--witness-policy", "p", go.as_str()], "--witness-policy is of NockVault's"),
+        (vec!["--agent-key", PUBLIC, "--since-checkpoint", go.as_str()], "--since-checkpoint is of NockVault's"),
+        (vec!["--agent-key", PUBLIC, "--directory", "d", go.as_str()], "--directory is of NockVault's"),
+        // Nothing to verify is not intact.
+        (vec!["--agent-key", PUBLIC, "--proof", "p"], "--proof is of NockVault's"),
         (vec!["--agent-key", PUBLIC, "-"], "give the file"),
         (vec!["--agent-key", PUBLIC, "nowhere"], "cannot read nowhere"),
         (vec!["--nockguard-key", "/dev/null", go.as_str()], "holds no key"),

@@ -42,18 +42,51 @@ impl Nockguard {
     }
 }
 
-/// Verifies the files, prints a report for each, and gives the worst of their exit codes.
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+/// Refuses what says nothing of these trails: passed over in silence, it would seem to have been checked. The environment
+/// may name a card for other files. Every option is named here, so that none that comes later is forgotten.
+fn only_what_counts(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments {
+        vault: _,
+        identity,
+        agent_key: _,
+        directory,
+        chain,
+        operators,
+        receipt,
+        checkpoint,
+        witness_policy,
+        proof,
+        since_checkpoint,
+        head,
+        max_age: _,
+        nockguard: _,
+        output: _,
+        files,
+    } = arguments;
     let ours = [
-        ("--identity", arguments.identity.is_some()),
-        ("--chain", arguments.chain.is_some()),
-        ("--operators", arguments.operators.is_some()),
-        ("--receipt", !arguments.receipt.is_empty()),
-        ("--head", !arguments.head.is_empty()),
+        ("--identity", identity.is_some()),
+        ("--directory", directory.is_some()),
+        ("--chain", chain.is_some()),
+        ("--operators", operators.is_some()),
+        ("--receipt", !receipt.is_empty()),
+        ("--checkpoint", !checkpoint.is_empty()),
+        ("--witness-policy", witness_policy.is_some()),
+        ("--proof", !proof.is_empty()),
+        ("--since-checkpoint", *since_checkpoint),
+        ("--head", !head.is_empty()),
     ];
     if let Some((name, _)) = ours.iter().find(|(_, given)| *given) {
         anyhow::bail!("{name} is of NockVault's chains; a trail of NockGuard's has no such thing");
     }
+    if files.is_empty() {
+        anyhow::bail!("give the files of the trails");
+    }
+    Ok(())
+}
+
+/// Verifies the files, prints a report for each, and gives the worst of their exit codes.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    only_what_counts(arguments)?;
     let keys = keys(arguments)?;
     let max_age = arguments.max_age.map(|age| (SystemClock.now(), age));
     let mut worst = 0;
