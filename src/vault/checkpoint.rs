@@ -12,6 +12,7 @@ use crate::audit::certificate::BadCert;
 use crate::audit::chain::CheckpointKey;
 use crate::crypto::signature::{PublicKey, SigningKey};
 use crate::failpoint::failpoint;
+use crate::id::ChainName;
 use crate::store::{Failure, KeptKey};
 use crate::time::Timestamp;
 
@@ -58,6 +59,11 @@ impl Vault {
         if tokio::time::timeout(STOPPING, all).await.is_err() {
             tracing::warn!("not every chain got a checkpoint before the stop; the next start goes on");
         }
+    }
+
+    /// Gives a chain a checkpoint now, if anything in it is new.
+    pub(super) async fn checkpoint_now(&self, chain: &ChainName) -> Result<(), Failure> {
+        self.store.checkpoint(chain, self.checkpoints.key()).await.map(drop)
     }
 
     /// Gives checkpoints to some of those that are due at `at`. Whether there may be more that can get one.

@@ -1,5 +1,6 @@
 //! Questions about chains: which there are, their lines, their newest checkpoints, and the proof of one entry. What is
-//! told of a chain proves itself, so that a chain that is set aside is told of too.
+//! told of a chain proves itself, so that a chain that is set aside is told of too. A question may have a checkpoint made
+//! before its time, so that whoever asks need not wait.
 
 use serde_json::{Map, Value, json};
 
@@ -44,7 +45,7 @@ impl Vault {
     pub(super) async fn audit_checkpoint(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
         let admitted = self.command::<AuditCheckpoint>(envelope).await?;
         let chain = &admitted.authenticated.statement().body.chain;
-        let told = self.newest(chain).await.map(|noted| listing::checkpoint(chain, &noted));
+        let told = self.checkpoint_over(chain, 0).await.map(|noted| listing::checkpoint(chain, &noted));
         Ok(self.tell(&admitted.authenticated, told).await)
     }
 
@@ -55,25 +56,26 @@ impl Vault {
         Ok(self.tell(&admitted.authenticated, told).await)
     }
 
-    async fn newest(&self, chain: &ChainName) -> Result<Noted, Denial> {
-        match self.store.newest_checkpoint(chain).await.map_err(Failure::denial)? {
-            Some(noted) => Ok(noted),
-            None => Err(Denial::new(Reason::NotFound).detail(format!("{chain} has no checkpoint yet"))),
+    /// The newest checkpoint of a chain, which covers the entry `seq`: where none does yet, one is made.
+    async fn checkpoint_over(&self, chain: &ChainName, seq: u64) -> Result<Noted, Denial> {
+        let newest = async || self.store.newest_checkpoint(chain).await.map_err(Failure::denial);
+        let covers = |noted: &Noted| seq < noted.seq;
+        if let Some(noted) = newest().await?.filter(covers) {
+            return Ok(noted);
         }
+        self.checkpoint_now(chain).await.map_err(Failure::denial)?;
+        newest().await?.filter(covers).ok_or_else(|| {
+            let why =
+                format!("no checkpoint of {chain} covers entry {seq}; one will when an entry that is none follows");
+            Denial::new(Reason::NotFound).detail(why)
+        })
     }
 
     async fn proof(&self, chain: &ChainName, seq: u64) -> Told {
         let mut lines = found(self.store.lines(chain, seq, 1, LINES_BYTES).await)?.lines;
         let none = || Denial::new(Reason::NotFound).detail(format!("{chain} has no entry {seq}"));
         let line = String::from_utf8(lines.pop().ok_or_else(none)?).map_err(|_| Reason::Internal)?;
-        let noted = self.newest(chain).await?;
-        if noted.seq <= seq {
-            let why = format!(
-                "the newest checkpoint of {chain} is of {} entries and does not cover entry {seq} yet",
-                noted.seq
-            );
-            return Err(Denial::new(Reason::NotFound).detail(why));
-        }
+        let noted = self.checkpoint_over(chain, seq).await?;
         let path = found(self.store.inclusion(chain, seq, noted.seq).await)?;
         let mut told = Map::from_iter([("line".to_owned(), Value::from(line)), ("path".to_owned(), json!(path))]);
         told.extend(listing::checkpoint(chain, &noted));
