@@ -274,6 +274,10 @@ mod tests {
         telemetry.disconnected("agents");
         telemetry.turned_away("operators");
         telemetry.counted(&Alive { leases: 7, ..Alive::default() });
+        telemetry.sink_well("mirror");
+        telemetry.sink_failed("syslog");
+        telemetry.sink_lags("syslog", 12);
+        telemetry.sink_carried("mirror", Timestamp(5_999));
         let text = telemetry.text();
         for line in [
             "nockvault_requests_total{rpc=\"RequestCredential\",code=\"OK\"} 1",
@@ -282,6 +286,12 @@ mod tests {
             "nockvault_connections{listener=\"agents\"} 1",
             "nockvault_connections_turned_away_total{listener=\"operators\"} 1",
             "nockvault_leases_live 7",
+            "nockvault_sink_well{sink=\"mirror\"} 1",
+            "nockvault_sink_failures_total{sink=\"mirror\"} 0",
+            "nockvault_sink_well{sink=\"syslog\"} 0",
+            "nockvault_sink_failures_total{sink=\"syslog\"} 1",
+            "nockvault_sink_lag_entries{sink=\"syslog\"} 12",
+            "nockvault_sink_last_success_timestamp_seconds{sink=\"mirror\"} 5",
             "# EOF",
         ] {
             assert!(text.lines().any(|told| told == line), "no line {line} in:\n{text}");

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nockvault::config::{Audit, Config, Custody, Limits, Listen, LogFormat, Mirror, Places, example};
+use nockvault::config::{Audit, Config, Custody, Limits, Listen, LogFormat, Mirror, Otlp, Places, Syslog, example};
+use nockvault::follow::syslog::Target;
 
 const LEAST: &str = "[vault]\ndata_dir = \"data\"\ncustody = { file = \"root.key\" }\n[agents]\nunix = \"a.sock\"\n\
                      [operators]\nunix = \"o.sock\"\n";
@@ -42,6 +43,9 @@ fn the_example_says_every_key_and_its_default() {
         .fold(String::new(), |all, line| format!("{all}{line}\n"));
     let shown = parse(&shown).expect("the shown keys are valid");
     assert_eq!(shown.issuer.as_deref(), Some("https://vault.example.org"));
+    assert_eq!(shown.audit.syslog, Some(Syslog { target: Target::Unix("/dev/log".into()), bytes: 8192 }));
+    let ca = Some("/etc/nv/tls/collector-ca.pem".into());
+    assert_eq!(shown.audit.otlp, Some(Otlp { address: "https://127.0.0.1:4317".to_owned(), ca }));
     assert_eq!(shown.operators.tcp, Some("127.0.0.1:8442".parse().unwrap()));
     assert_eq!(shown.checkpoints.places.len(), 2);
     assert_eq!(shown.checkpoints.policy.as_deref(), Some(Path::new("/etc/nv/witnesses.policy")));
@@ -273,6 +277,39 @@ fn what_is_carried_outside_is_read_strictly() {
     assert_refused(
         &with("[audit]\nmode = \"0666\"\n"),
         "FILE:9: audit.mode: \"0666\" is none of 0600, 0640 and 0644; write for example mode = \"0640\"",
+    );
+    for (text, target) in [
+        ("unix:/run/log", Target::Unix("/run/log".into())),
+        ("udp:[::1]:514", Target::Udp("[::1]:514".to_owned())),
+        ("tcp:logs.example.org:6514", Target::Tcp("logs.example.org:6514".to_owned())),
+    ] {
+        let audit =
+            parse(&with(&format!("[audit]\nsyslog = \"{text}\"\nsyslog_bytes = 2048\n"))).expect("it is valid").audit;
+        assert_eq!(audit.syslog, Some(Syslog { target, bytes: 2048 }), "{text}");
+    }
+    for text in ["/dev/log", "unix:log", "udp:514", "tcp::514", "tcp:host", "tcp:host:0", "tcp:::1:514", "tcp:h st:1"] {
+        let told = format!(
+            "FILE:9: audit.syslog: {text:?} is none of unix:/path, udp:host:port and tcp:host:port; write for example \
+             syslog = \"unix:/dev/log\""
+        );
+        assert_refused(&with(&format!("[audit]\nsyslog = \"{text}\"\n")), &told);
+    }
+    for text in
+        ["127.0.0.1:4317", "http://host", "https://:4317", "http://host:4317/v1", "grpc://host:4317", "http://h:0"]
+    {
+        let told = format!(
+            "FILE:9: audit.otlp: {text:?} is neither http://host:port nor https://host:port; write for example \
+             otlp = \"http://127.0.0.1:4317\""
+        );
+        assert_refused(&with(&format!("[audit]\notlp = \"{text}\"\n")), &told);
+    }
+    assert_refused(
+        &with("[audit]\notlp = \"http://host:4317\"\notlp_ca = \"ca.pem\"\n"),
+        "FILE:10: audit.otlp_ca: no connection to a collector uses it; write otlp = \"https://...\"",
+    );
+    assert_refused(
+        &with("[audit]\nsyslog_bytes = 100\n"),
+        "FILE:9: audit.syslog_bytes: 100 is too small; write a number from 480 to 65000; the default is 8192",
     );
     assert_refused(&with("[audit]\ndri = \"a\"\n"), "FILE:9: audit.dri: no such key; did you mean dir?");
 }

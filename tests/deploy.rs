@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nockvault::denial::Reason;
 use nockvault::telemetry::{Alive, Telemetry};
+use nockvault::time::Timestamp;
 
 fn house() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,8 +39,10 @@ fn counted() -> BTreeSet<String> {
     telemetry.refused(Reason::EngineUnavailable);
     telemetry.connected("agents");
     telemetry.turned_away("agents");
-    telemetry.sink_well("mirror");
     telemetry.counted(&Alive::default());
+    telemetry.sink_well("mirror");
+    telemetry.sink_lags("mirror", 1);
+    telemetry.sink_carried("mirror", Timestamp(1));
     let text = telemetry.text();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()

@@ -106,6 +106,13 @@ key = {key}
 dir = {audit}
 # Who reads them: 0600, 0640 or 0644.
 mode = {mode}
+# Each entry as a message of a syslog: unix:/path, udp:host:port or tcp:host:port. A longer message is cut.
+# syslog = "unix:/dev/log"
+syslog_bytes = {syslog_bytes}
+# Each entry as a log record of an OpenTelemetry collector, over gRPC. With https, its certificate is checked against
+# the system's authorities, or against those in `otlp_ca`.
+# otlp = "https://127.0.0.1:4317"
+# otlp_ca = "tls/collector-ca.pem"
 
 [log]
 # human or json, on standard error.
@@ -131,6 +138,7 @@ level = {level}
         key = quoted(&places.key),
         audit = quoted(&places.audit),
         mode = quoted(super::audit::MODE),
+        syslog_bytes = super::audit::SYSLOG_BYTES.default,
         level = quoted(LEVEL),
     );
     numbers(&mut text, Limits::TABLE);

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use audit::{Audit, Mirror};
+pub use audit::{Audit, Mirror, Otlp, Syslog};
 pub use checkpoints::Checkpoints;
 pub use example::{NODE, Places, example};
 pub use limits::{Limit, Limits};

@@ -13,8 +13,11 @@ mod cursor;
 mod facts;
 mod http;
 pub mod mirror;
+pub mod otlp;
 pub mod places;
 mod run;
+mod stream;
+pub mod syslog;
 pub mod witness;
 
 use std::collections::BTreeSet;

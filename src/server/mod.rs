@@ -48,6 +48,7 @@ use agents::Agents;
 use desk::Desk;
 use listen::{Door, Listener, Listeners, Patience};
 use operators::Operators;
+use sinks::SinkFault;
 use tls::TlsFault;
 
 /// The largest message to health and reflection.
@@ -75,9 +76,9 @@ pub enum RunFault {
         "the store failed, so nothing more can be issued; mend the disk and start again, recovery goes on from there"
     )]
     Vault,
-    /// A thread.
-    #[error("what follows the commits could not be started: {0}")]
-    Follower(std::io::Error),
+    /// A sink of the audit trail.
+    #[error(transparent)]
+    Sink(#[from] SinkFault),
 }
 
 type Ended = Result<(), String>;
@@ -131,7 +132,7 @@ pub async fn run(
         vault.attend(end)
     });
 
-    let follower = sinks::follow(config, vault.store(), &telemetry).map_err(RunFault::Follower)?;
+    let follower = sinks::follow(config, vault.store(), &telemetry)?;
 
     let ended = serve(&vault, &telemetry, &follower, &mut doors, &mut http, &stop).await;
 

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use self::files::Open;
 use self::settle::{Mark, Settling, Source, Stop, Truth};
 use super::cursor::{Carried, Cursors};
-use super::facts::Facts;
+use super::facts::follows;
 use super::{Sink, Step, Trouble};
 use crate::id::ChainName;
 use crate::store::{Failure, Lines, Store};
@@ -260,19 +260,13 @@ impl Book {
 
 /// What is to be written after `mark`, and the mark that follows.
 fn follow_on(truth: Truth<'_>, mark: &Mark, lines: &Lines) -> Result<(Mark, Vec<u8>), Stop> {
-    let head = &lines.head;
-    if head.size < mark.seq || (head.size == mark.seq && head.head != mark.leaf) {
-        return Err(Stop::Diverged(format!("the store has {} entries and others than it", head.size)));
-    }
-    let mut bytes = Vec::with_capacity(lines.lines.iter().map(|line| line.len() + 1).sum());
-    if let Some(first) = lines.lines.first()
-        && Facts::of(first).is_none_or(|facts| facts.prev != mark.leaf || facts.seq != mark.seq)
-    {
+    if !follows(lines, mark.seq, mark.leaf) {
         if truth.leaf_before(mark.seq)? == mark.leaf {
             return Err(Stop::Broken(format!("the store's own chain is broken at its entry {}", mark.seq)));
         }
         return Err(Stop::Diverged(format!("the store's entry {} does not follow what it ends with", mark.seq)));
     }
+    let mut bytes = Vec::with_capacity(lines.lines.iter().map(|line| line.len() + 1).sum());
     for line in &lines.lines {
         bytes.extend_from_slice(line);
         bytes.push(b'\n');

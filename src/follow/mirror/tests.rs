@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::crypto::hash::{Digest, leaf};
+use crate::follow::facts::Facts;
 use crate::statement::request::Seen;
 
 /// A store with one chain, `kit`.
