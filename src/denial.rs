@@ -156,6 +156,8 @@ reasons! {
     OutcomeUnknown = "outcome_unknown", Vault, "the outcome is not known in time; what may still land is revoked; sign a new request";
     /// The vault's clock stands behind its newest entry.
     ClockBehind = "clock_behind", Vault, "the vault's clock is behind its own history; an operator must mend it";
+    /// The clock is not behind the history.
+    ClockGood = "clock_good", State, "the vault's clock is not behind its own history; there is nothing to reset";
     /// The agent's chain does not verify and was set aside.
     Quarantined = "quarantined", Vault, "this agent's audit chain is quarantined; an operator must look at it";
     /// Too much at once.

@@ -56,7 +56,9 @@ impl Uses {
         // Far below where the sums of two would saturate: there, a rate over an endless time would bound nothing.
         let period = rate.per.0.saturating_mul(1_000_000).min(i64::MAX as u64);
         let now = now.0.saturating_mul(1000);
-        let paced = self.paced.max(now).saturating_add(period / rate.count.max(1));
+        // So far ahead lies only what a clock has paced that was ahead.
+        let paced = if self.paced > now.saturating_add(period.saturating_mul(2)) { now } else { self.paced.max(now) };
+        let paced = paced.saturating_add(period / rate.count.max(1));
         match paced.saturating_sub(now).saturating_sub(period) {
             0 => Ok(Uses { count, paced }),
             over => Err(over.div_ceil(1_000_000)),
@@ -92,6 +94,14 @@ mod tests {
             }
             assert!(uses.one_more(rate, Timestamp(1_780_000_000_000)).is_err(), "2 in {per} s let a third through");
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_paces_nobody_for_long() {
+        let rate = Some(Rate { count: 1, per: Seconds(60) });
+        let year = Uses::default().one_more(rate, Timestamp(31_536_000_000)).unwrap();
+        let now = year.one_more(rate, Timestamp(1_000_000)).unwrap();
+        assert_eq!(now.one_more(rate, Timestamp(1_000_000)), Err(60));
     }
 
     #[test]

@@ -54,6 +54,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "lease revoke",
             "key",
             "key rotate",
+            "clock",
+            "clock reset",
             "keys",
             "keys export",
             "audit",

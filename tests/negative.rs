@@ -307,6 +307,7 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (AuditUnavailable, "tests/store_faults.rs"),
     (OutcomeUnknown, "tests/store_faults.rs"),
     (ClockBehind, "tests/replay.rs"),
+    (ClockGood, "tests/clock.rs"),
     (Quarantined, "tests/isolation.rs"),
     (Busy, "the server, before there is a statement"),
     (NotPermitted, "every operator may all for now"),

@@ -20,6 +20,7 @@ use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister
 use crate::statement::audit_read::{AuditCheckpoint, AuditList, AuditProve, AuditRead};
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
+use crate::statement::clock::ClockReset;
 use crate::statement::command::Command;
 use crate::statement::directory::{self, Directory, DirectoryRead};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
@@ -95,6 +96,7 @@ orders! {
     LeaseForget => forget_lease(ForgetLeaseRequest)
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
     KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
+    ClockReset => reset_clock(ResetClockRequest)
     AuditList => list_chains(ListChainsRequest)
     AuditCheckpoint => read_checkpoint(ReadCheckpointRequest)
     AuditProve => prove_entry(ProveEntryRequest)

@@ -160,6 +160,35 @@
 //! before leaves the old count; the key is gone with the process, and the next start makes another. A key that signed
 //! nothing leaves no trace.
 //!
+//! # A checkpoint
+//!
+//! | step | durable afterwards | a crash here leaves |
+//! |---|---|---|
+//! | 1. the note is signed, over the tree that the chain's row holds | nothing | nothing; the chain stays due |
+//! | 2. commit: the entry with the note, and in the chain's row the new tree, which checkpoint is the newest, and that none is due | all of it, or nothing | before the commit is durable: as step 1; the next round signs anew, perhaps of a larger size |
+//! | 3. it is carried to others | | the newest checkpoint in the store, from which whoever carries it goes on |
+//!
+//! Two notes of one chain and different sizes never contradict each other: both are of the same tree. A note that was
+//! signed and not committed leaves the process with nobody. At the stop as many chains as can be reached in five seconds
+//! get one; the others stay due.
+//!
+//! # A start after a daemon that was broken off
+//!
+//! | step | a crash here leaves |
+//! |---|---|
+//! | 1. commit: `start` | a start that says nothing more; the next one finds no `stop` before it either |
+//! | 2. intents end, in parts | a part; the next start ends the rest, and counts only that |
+//! | 3. commit: `recover` | all of it |
+//! | 4. commit: `config`, where the limits are others | the limits as they stood; the next start compares again |
+//!
+//! # A reset of the clock
+//!
+//! The command, the new floor, that there is one more reset, the first entry of `_vault` under the new audit key, and the
+//! first part of what is taken back are one transaction. A crash before it leaves a vault that gives nothing; the command
+//! may be given again. After it, each chain writes its `clock_reset` together with its next entry: the chain's row says
+//! how many it has, the vault's row how many there were, so that no crash and no restart leaves one out or writes one
+//! twice. The rest of what is taken back is a row, as with a revocation of many.
+//!
 //! # The turn of the key for tokens
 //!
 //! The key, when it signs, until when those before it are published, and the command are one transaction. A crash
@@ -176,7 +205,8 @@
 //! # A new version of the tables
 //!
 //! Each migration is one transaction with the number of its version. A crash between two leaves the version of the
-//! first, and the next start goes on from there.
+//! first, and the next start goes on from there. The one that builds trees reads every leaf once; a chain whose row or
+//! lines do not fit is left as it is, and is set aside like any other that does not verify.
 //!
 //! # What a failed write means
 //!
@@ -185,5 +215,5 @@
 //! - A failed sync is the end of the process: what the kernel holds can no longer be trusted. It stops, restarts and
 //!   recovers.
 //! - A chain whose row or newest line does not fit at start, or whose deciding rows or leases do not fit when they are
-//!   read, is set aside, loudly. The others go on. Nothing of such a chain can be ended or recorded any more; what its
+//!   read, or of which any line does not hold when all are inspected in the background, is set aside, loudly. The others go on. Nothing of such a chain can be ended or recorded any more; what its
 //!   agent holds at backends is left to the sweep, once it would have ended.

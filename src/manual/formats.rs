@@ -164,6 +164,7 @@
 //! | `nockvault/lease_revoke` | `scope` | yes |
 //! | `nockvault/lease_forget` | `lease` | yes |
 //! | `nockvault/key_rotate` | `role` (`jwt`), `ahead` in seconds, `withdraw` | yes |
+//! | `nockvault/clock_reset` | none | yes |
 //! | `nockvault/role_check` | `engine`, `config` | no |
 //! | `nockvault/lease_list` | `agent` or null, `which` (`all`, `live`, `stuck`), `page` | no |
 //! | `nockvault/lease_show` | `lease` | no |
@@ -237,7 +238,8 @@
 //!   try may help; `engine_refused`, it answered and said no, and an operator must look at the role; `interrupted`, the
 //!   vault stopped while it served this request, and what it may have made is undone; `secret_expired`, the value or
 //!   the authority behind the role ends before the life asked for, with the seconds that are left as `limit`;
-//!   `nothing_to_undo`, the lease does not wait for a backend.
+//!   `nothing_to_undo`, the lease does not wait for a backend; `clock_good`, the clock is not behind the history, and
+//!   there is nothing to reset.
 //! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
 //!   lands it is revoked as `undelivered`.
 //!
@@ -250,7 +252,10 @@
 //!   changes before `ts` reaches its `exp`.
 //! - A clock that stands further behind the newest entry than the skew stops issuing: `clock_behind`. After an
 //!   operator's `clock_reset` the next entry of each chain is `clock_reset` with `by`, and only there may `ts` fall and
-//!   `iat_floor` be set anew, to now + skew.
+//!   `iat_floor` be set anew, to now + skew. The command itself stands under the old time. The floor does not hold for
+//!   it, but its `iat` lies above that of every reset before it. With it a new audit key signs; sessions that were opened
+//!   and leases that were issued later than the new now are ended (`session_end`, `revoke`, with `by`), and intents are
+//!   broken off.
 //! - A restore sets `iat_floor` to now + skew and puts a `restore` entry into each chain, and the origin becomes
 //!   `<vault>/<chain>~<n>`. A `seen` that is newer than the backup is answered `restored`, signed; the client keeps its
 //!   old head as evidence and goes on when its owner accepts. A client refuses an `entry.seq` below its own
@@ -344,18 +349,20 @@
 //! | agent | `grant` | role, terms, `by` |
 //! | agent | `ungrant` | role, the `seq` of the grant's entry, `by` |
 //! | agent | `freeze`, `thaw` | `by`: between the two, no request is obeyed |
-//! | agent | *`checkpoint`* | note, its `cert` |
-//! | agent | *`recover`, `restore`, `clock_reset`* | |
+//! | every | `checkpoint` | note, its `cert`, and `tree`: the roots of the complete subtrees at that size, largest first; its line always carries the audit key's `cert` |
+//! | every | `clock_reset` | `by`: the clock had been ahead |
+//! | agent | *`restore`* | |
 //! | `_operators` | `genesis` | the first operator's register envelope |
 //! | `_operators` | `command` | the operator's envelope, approvals, result; `{"denied": code}` for one that was refused |
-//! | `_operators` | *`recover`, `restore`* | |
+//! | `_operators` | *`restore`* | |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
 //! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version |
 //! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |
 //! | `_vault` | `refused` | counts by reason, the minute |
-//! | `_vault` | *`config`* | |
+//! | `_vault` | `config` | `limits` by name, as `[limits]` and `[checkpoints]` have them; at a start where they differ from those that stood last |
+//! | `_vault` | `recover` | after the `start` that follows a daemon without `stop`: `interrupted` (how many intents), `quarantined` (chains), `since` (the newest `ts` there was) |
 //! | `_vault` | *`freeze`* | of everything, with `by` |
-//! | `_vault` | *`recover`, `restore`, `clock_reset`* | |
+//! | `_vault` | *`restore`* | |
 //!
 //! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided
 //! at that same instant. The `ts` of an `issue` is not below its `hdr.iat`.

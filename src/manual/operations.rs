@@ -14,13 +14,31 @@
 //!
 //! `vaultd` refuses a configuration with an unknown member, a custody file that others can read, and a schema it does
 //! not know. `vaultd check-config` says so without starting. At start the newest line of each chain is held against its
-//! row. To verify a chain whole, export it and run `vault-verify`.
+//! row; then, and once a day, all lines of all chains are inspected in the background, with a quarter of one core: each
+//! against the leaf beside it, the line before it and the audit key. A chain that does not hold is quarantined, which the
+//! log, `nockvault_chains_quarantined` and `vaultctl status` say; the others serve. What the entries mean is for an auditor:
+//! export a chain and run `vault-verify`.
 //!
 //! # The clock
 //!
 //! Requests are accepted within the skew, five minutes unless set otherwise. When the clock stands further than that
-//! behind the newest entry, issuing stops with `clock_behind`. Mend the clock. Where an entry lies in a false future,
-//! wait until it is past: a command that lets time fall is to come.
+//! behind the newest entry, issuing stops with `clock_behind`. Mend the clock. Where entries lie in a false future:
+//!
+//! 1. set the machine's clock right, and see that it stays so;
+//! 2. start `vaultd` anew: what it remembers of the false time goes with the process;
+//! 3. `vaultctl clock reset`. It is signed like every command, and refused with `clock_good` where nothing lies ahead.
+//!
+//! Sessions that were opened and leases that were issued in the false future are taken back by it. Requests are good
+//! again when the skew has passed once, as the command says. Each chain's next entry is `clock_reset`, and time falls there
+//! and nowhere else. Requests that agents signed in the false future come into the window again when that time comes
+//! truly, and the vault has forgotten their nonces by then: a lease is never issued twice for one request, but whoever
+//! recorded them and wants to be sure rotates those agents' keys before.
+//!
+//! # Checkpoints
+//!
+//! `[checkpoints]` says when the vault signs what a chain is: after `every_entries`, or `every_s` after the first entry
+//! behind the newest checkpoint, and when the daemon stops. A checkpoint is an entry too. It costs one signature more and
+//! delays no request; it is worth something once it lies where the vault cannot reach it.
 //!
 //! # Backup and restore
 //!

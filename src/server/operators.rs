@@ -16,11 +16,11 @@ use crate::wire::v1::{
     ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest,
     ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
     ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
-    ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, RevokeGrantRequest, RevokeGrantResponse,
-    RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest,
-    RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse, ShowAgentRequest, ShowAgentResponse,
-    ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse,
-    ThawAgentRequest, ThawAgentResponse,
+    ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, ResetClockRequest, ResetClockResponse,
+    RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
+    RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
+    ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
+    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse,
 };
 
 /// The vault as operators see it.
@@ -103,6 +103,7 @@ operators!({
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
     rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
+    reset_clock(ResetClockRequest) -> ResetClockResponse = ClockReset;
     list_chains(ListChainsRequest) -> ListChainsResponse = AuditList;
     read_checkpoint(ReadCheckpointRequest) -> ReadCheckpointResponse = AuditCheckpoint;
     prove_entry(ProveEntryRequest) -> ProveEntryResponse = AuditProve;

@@ -52,6 +52,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LeaseEnded
         | Reason::NotRenewable
         | Reason::NothingToUndo
+        | Reason::ClockGood
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused => Code::FailedPrecondition,

@@ -10,6 +10,7 @@ pub mod audit_read;
 pub mod ca;
 pub mod card;
 pub mod cert;
+pub mod clock;
 pub mod command;
 pub mod directory;
 pub mod grant;

@@ -37,6 +37,7 @@ use crate::secret::{Secret, SecretBytes};
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
+use crate::statement::clock::ClockReset;
 use crate::statement::command::{Command, Page};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
@@ -294,6 +295,8 @@ pub enum Order<'a> {
     RevokeLeases(&'a Authenticated<Command<LeaseRevoke>>),
     /// Gives up on a credential that its backend does not take away.
     ForgetLease(&'a Authenticated<Command<LeaseForget>>),
+    /// Says that the clock had been ahead and is right now, and has this key sign from here on.
+    ResetClock(&'a Authenticated<Command<ClockReset>>, &'a Arc<AuditKey>),
     /// A command that was refused before the store was asked. It changes nothing, and spends its nonce and stands in
     /// `_operators` all the same.
     Refuse {

@@ -17,6 +17,7 @@ use crate::statement::command::Command;
 use crate::statement::request::Request;
 use crate::statement::session::Seal;
 use crate::store::{Question, Refusal, Situation};
+use crate::time::Timestamp;
 
 /// A statement that came in: authenticated, its nonce held until this is dropped.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Vault {
         envelope: Envelope,
         role: impl FnOnce(&B) -> Option<&RoleName>,
     ) -> Result<Asking<B>, Outcome> {
-        let Admitted { authenticated, _nonce } = self.authenticate::<Request<B>>(envelope).await?;
+        let Admitted { authenticated, _nonce } = self.authenticate::<Request<B>>(envelope, None).await?;
         let Request { common, body } = authenticated.statement();
         let question = Question {
             agent: &common.agent,
@@ -80,7 +81,16 @@ impl Vault {
 
     /// Steps 1 to 8 for an operator's command.
     pub(super) async fn command<B: Body>(&self, envelope: Envelope) -> Result<Admitted<Command<B>>, Outcome> {
-        let admitted = self.authenticate::<Command<B>>(envelope).await?;
+        self.command_above(envelope, None).await
+    }
+
+    /// The same for one that another floor holds for than that of all requests.
+    pub(super) async fn command_above<B: Body>(
+        &self,
+        envelope: Envelope,
+        floor: Option<Timestamp>,
+    ) -> Result<Admitted<Command<B>>, Outcome> {
+        let admitted = self.authenticate::<Command<B>>(envelope, floor).await?;
         let command = admitted.authenticated.statement();
         match self.store.nonce_known(&command.kid, &command.nonce).await {
             Ok(false) => Ok(admitted),
@@ -89,7 +99,11 @@ impl Vault {
         }
     }
 
-    async fn authenticate<S: Signed>(&self, envelope: Envelope) -> Result<Admitted<S>, Outcome> {
+    async fn authenticate<S: Signed>(
+        &self,
+        envelope: Envelope,
+        floor: Option<Timestamp>,
+    ) -> Result<Admitted<S>, Outcome> {
         if self.state() == State::Stopping {
             // `stop` stands in `_vault`: what still arrives on an open connection comes too late.
             return Err(self.count_away(Denial::new(Reason::AuditUnavailable).internal("the daemon stops")));
@@ -99,7 +113,8 @@ impl Vault {
         let kid: Kid = envelope.kid.parse().unwrap_or_else(|_| Kid::from_thumbprint(&[0; 32]));
         let candidate = self.store.candidate(&kid).await.map_err(|failure| self.count_away(failure.denial()))?;
         let now = self.clock.now();
-        let place = Place { aud: &self.aud, now, skew: self.limits.rules.skew, floor: candidate.floor };
+        let place =
+            Place { aud: &self.aud, now, skew: self.limits.rules.skew, floor: floor.unwrap_or(candidate.floor) };
         let req = envelope.digest();
         let authenticated: Authenticated<S> =
             Authenticated::check(envelope, candidate.key.as_ref(), &place).map_err(|refused| {

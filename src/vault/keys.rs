@@ -143,6 +143,20 @@ impl Epochs {
         Timestamp(self.history.load(Ordering::Acquire))
     }
 
+    /// The next key where all that was written before is of a clock that was ahead.
+    pub(super) fn anew(&self, identity: &SigningKey, node: &str, now: Timestamp, entropy: &dyn Entropy) -> AuditKey {
+        let epoch = self.newest.load(Ordering::Acquire) + 1;
+        let aud = Aud::of_identity(&identity.kid());
+        let exp = now.plus(AUDIT_CERT_LIFE);
+        AuditKey::certify(SigningKey::generate(entropy), identity, &aud, node, epoch, now, exp)
+    }
+
+    /// Remembers that such a key took over at `now`.
+    pub(super) fn reset(&self, now: Timestamp) {
+        self.history.store(now.0, Ordering::Release);
+        self.turned(now);
+    }
+
     /// Remembers that the next key took over at `now`.
     pub(super) fn turned(&self, now: Timestamp) {
         self.newest.fetch_add(1, Ordering::AcqRel);

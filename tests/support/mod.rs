@@ -474,6 +474,7 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/lease_revoke", Call::LeaseRevoke),
     ("nockvault/lease_forget", Call::LeaseForget),
     ("nockvault/key_rotate", Call::KeyRotate),
+    ("nockvault/clock_reset", Call::ClockReset),
     ("nockvault/audit_list", Call::AuditList),
     ("nockvault/audit_checkpoint", Call::AuditCheckpoint),
     ("nockvault/audit_prove", Call::AuditProve),

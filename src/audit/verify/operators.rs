@@ -208,6 +208,8 @@ impl Said {
             ),
             (LeaseForget::TYP, Effect::Forgotten(lease)) => self.read().map(|body: LeaseForget| body.lease == **lease),
             (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
+            // What was given under a clock that was ahead.
+            (CLOCK_RESET, Effect::Revoked(..) | Effect::SessionEnded(_)) => Some(true),
             (AgentFreeze::TYP, Effect::Frozen | Effect::Revoked(..)) => {
                 self.read().map(|body: AgentFreeze| body.agent == *agent)
             }

@@ -15,6 +15,7 @@ mod agent;
 mod audit;
 mod ca;
 mod card;
+mod clock;
 mod find;
 mod freeze;
 mod grant;
@@ -118,6 +119,9 @@ enum Command {
     /// Rotate the vault's own keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Set right what a wrong clock has left.
+    #[command(subcommand)]
+    Clock(clock::Clock),
     /// Write public keys for others.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -171,6 +175,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
+        Command::Clock(clock) => clock.run(&common, &output).await,
         Command::Keys(keys) => keys.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output),

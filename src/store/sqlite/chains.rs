@@ -102,10 +102,11 @@ impl Chain {
         }
         let behind = self.head.size - self.noted.map_or(0, |seq| seq + 1);
         let ts = self.head.ts;
+        let soon = Timestamp(ts.plus(pace.after).0.min(i64::MAX as u64));
         self.due = match self.due {
             _ if behind >= pace.entries => Some(ts),
-            None => Some(Timestamp(ts.plus(pace.after).0.min(i64::MAX as u64))),
-            due => due,
+            // Later than that lies only what a clock has said that was ahead.
+            due => Some(due.map_or(soon, |due| due.min(soon))),
         };
     }
 

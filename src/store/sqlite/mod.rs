@@ -29,6 +29,7 @@ mod orders;
 mod reader;
 mod reads;
 mod requests;
+mod resets;
 mod rows;
 mod schema;
 mod secrets;

@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 use super::super::{Carried, KeptKey, Order, Successor};
 use super::requests::{self, embed};
 use super::stop::Stop;
+use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{leases, secrets, takebacks, token_keys, undo};
+use super::{leases, resets, secrets, takebacks, token_keys, undo};
+use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
 use crate::base64url::Bytes;
@@ -60,6 +62,7 @@ enum Effect {
     RevokeGrant(GrantRevoke),
     RevokeLeases(LeaseRevoke),
     ForgetLease(LeaseForget),
+    ResetClock(Arc<AuditKey>),
     Refuse(Denial),
 }
 
@@ -110,6 +113,7 @@ impl Wish {
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
             Order::RevokeLeases(command) => wish(command, Effect::RevokeLeases),
             Order::ForgetLease(command) => wish(command, Effect::ForgetLease),
+            Order::ResetClock(command, key) => wish(command, |_| Effect::ResetClock(Arc::clone(key))),
             Order::Refuse { envelope, kid, nonce, iat, denial } => Ok(Wish {
                 kid: (*kid).clone(),
                 nonce: (*nonce).clone(),
@@ -129,19 +133,28 @@ impl Wish {
                 | Effect::RevokeGrant(_)
                 | Effect::RevokeLeases(_)
                 | Effect::ForgetLease(_)
+                | Effect::ResetClock(_)
         )
+    }
+
+    pub(super) fn iat(&self) -> Timestamp {
+        self.iat
     }
 }
 
 /// Spends a nonce of a key that may speak now, an agent's or an operator's.
 pub(super) fn spend(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Stop> {
+    let floor = tx.floor()?;
+    spend_above(tx, kid, nonce, iat, floor)
+}
+
+fn spend_above(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp, floor: Timestamp) -> Result<(), Stop> {
     let stranger = || -> Stop { Denial::new(Reason::Unauthenticated).internal("no such key").into() };
     let chain = tx::chain_of_key(tx.conn, kid)?.ok_or_else(stranger)?;
     let name = super::chains::name_of(tx.conn, chain)?.ok_or_else(stranger)?;
     let held = tx.hold(&name)?;
     let (id, key) = held.view.key(kid).ok_or_else(stranger)?;
     key.accepted(tx.stamp(&held)?)?;
-    let floor = tx.floor()?;
     authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
     tx.spend(id, nonce, iat)
 }
@@ -151,7 +164,12 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
     if operators.view.key(&wish.kid).is_none() {
         return Err(Denial::new(Reason::Unauthenticated).internal("no operator's key").into());
     }
-    spend(tx, &wish.kid, &wish.nonce, wish.iat)?;
+    let floor = match wish.effect {
+        // It is what sets the floor anew; none comes twice, nor an older one after a newer.
+        Effect::ResetClock(_) => resets::floor(tx)?,
+        _ => tx.floor()?,
+    };
+    spend_above(tx, &wish.kid, &wish.nonce, wish.iat, floor)?;
     let mark = tx.mark();
     execute(tx.conn, "SAVEPOINT effect")?;
     match effect(tx, wish) {
@@ -194,6 +212,7 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLeases(body) => revoke_leases(tx, wish, &body.scope),
         Effect::ForgetLease(body) => forget_lease(tx, wish, body),
+        Effect::ResetClock(key) => resets::reset(tx, wish, key),
         Effect::Refuse(denial) => Err(denial.clone().into()),
     }
 }
@@ -293,7 +312,7 @@ fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
     let keys = keys_to_end(&held, body.kid.as_ref())?;
     let kids: Vec<&Kid> = keys.iter().map(|(_, key)| &key.kid).collect();
     let before = tx.now.max(tx.newest);
-    let issued = body.kid.is_none().then(|| Scope::Agent(body.agent.clone()));
+    let issued = body.kid.is_none().then(|| Reach::from(Scope::Agent(body.agent.clone())));
     let leases = issued.as_ref().map_or(Ok(0), |scope| takebacks::count(tx, scope, before))?;
     let result = json!({ "agent": body.agent, "kids": kids, "leases": leases, "seq": tx.next_seq(&held)? });
     let (entry, result, by) = command(tx, wish, &result)?;
@@ -315,9 +334,9 @@ fn end_key(tx: &mut Tx<'_>, wish: &Wish, body: &AgentKeyEnd) -> Effected {
 /// Freezes an agent, and takes back what it has. Done again, it takes back what is there by then.
 fn freeze(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName) -> Effected {
     let mut held = agent(tx, name)?;
-    let (scope, before) = (Scope::Agent(name.clone()), tx.now.max(tx.newest));
+    let (scope, before) = (Reach::from(Scope::Agent(name.clone())), tx.now.max(tx.newest));
     let leases = takebacks::count(tx, &scope, before)?;
-    let result = json!({ "agent": name, "leases": leases, "seq": held.chain.head.size });
+    let result = json!({ "agent": name, "leases": leases, "seq": tx.next_seq(&held)? });
     let (entry, result, by) = command(tx, wish, &result)?;
     tx.append_deciding(&mut held, entry::Freeze { by: by.clone() })?;
     tx.set_frozen(&mut held, true)?;
@@ -333,7 +352,7 @@ fn thaw(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName) -> Effected {
     if !held.agent()?.agent.frozen {
         return Err(not_found("the agent is not frozen"));
     }
-    let result = json!({ "agent": name, "seq": held.chain.head.size });
+    let result = json!({ "agent": name, "seq": tx.next_seq(&held)? });
     let (entry, result, by) = command(tx, wish, &result)?;
     tx.append_deciding(&mut held, entry::Thaw { by })?;
     tx.set_frozen(&mut held, false)?;
@@ -411,13 +430,14 @@ fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
         Scope::Role(_) | Scope::All => {}
     }
     let before = tx.now.max(tx.newest);
-    let leases = takebacks::count(tx, scope, before)?;
+    let reach = &Reach::from(scope.clone());
+    let leases = takebacks::count(tx, reach, before)?;
     let (entry, result, by) = command(tx, wish, &json!({ "leases": leases }))?;
     if let Scope::Session(name, sid) = scope {
         revoke_session(tx, name, sid, &by)?;
     }
-    if takebacks::take_back(tx, scope, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, scope, before)? {
-        takebacks::later(tx, scope, before, &by)?;
+    if takebacks::take_back(tx, reach, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, reach, before)? {
+        takebacks::later(tx, reach, before, &by)?;
     }
     Ok((entry, result))
 }

@@ -4,13 +4,14 @@
 //! asked for before the command, and is taken back as soon as it is there.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use serde::{Deserialize, Serialize};
 
 use super::due::{open_chain, unless_forged};
 use super::leases::{self, COLUMNS, TABLES};
-use super::requests;
 use super::rows::{ChainId, Covered, Packed, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
+use super::{requests, resets};
 use crate::audit::entry::{self, By};
 use crate::id::{ChainName, LeaseId};
 use crate::lease::State;
@@ -18,11 +19,30 @@ use crate::seal::at_rest::Mac;
 use crate::statement::lease::Scope;
 use crate::time::Timestamp;
 
+/// Which leases a command ends.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Reach {
+    /// Those of a scope.
+    Scope(Scope),
+    /// Those that were issued later, and sessions that were opened later: under a clock that was ahead.
+    IssuedAfter {
+        /// Later than this.
+        issued_after: Timestamp,
+    },
+}
+
+impl From<Scope> for Reach {
+    fn from(scope: Scope) -> Reach {
+        Reach::Scope(scope)
+    }
+}
+
 /// What is left of a command.
 #[derive(Debug)]
 struct Takeback {
     id: i64,
-    scope: Scope,
+    reach: Reach,
     before: Timestamp,
     by: By,
 }
@@ -40,7 +60,11 @@ fn text(value: &impl serde::Serialize) -> String {
 type Values = Vec<Box<dyn ToSql>>;
 
 /// The condition of the live leases of a scope that were issued up to `?1`, and what it compares with.
-fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Values), Stop> {
+fn condition(conn: &Connection, reach: &Reach) -> Result<(&'static str, Values), Stop> {
+    let scope = match reach {
+        Reach::Scope(scope) => scope,
+        Reach::IssuedAfter { issued_after } => return Ok(("l.issued > ?2", vec![Box::new(issued_after.0)])),
+    };
     // A chain that somebody deleted has no leases; that must not keep those of others alive.
     let chain = |name: &ChainName| -> Result<Option<ChainId>, Stop> {
         let sql = "SELECT id FROM chains WHERE name = ?1";
@@ -58,17 +82,21 @@ fn condition(conn: &Connection, scope: &Scope) -> Result<(&'static str, Values),
 }
 
 /// How many leases a scope has now.
-pub(super) fn count(tx: &Tx<'_>, scope: &Scope, before: Timestamp) -> Result<u64, Stop> {
-    let (condition, values) = condition(tx.conn, scope)?;
+pub(super) fn count(tx: &Tx<'_>, reach: &Reach, before: Timestamp) -> Result<u64, Stop> {
+    let (condition, values) = condition(tx.conn, reach)?;
     let sql = format!("SELECT COUNT(*) FROM leases l WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
     let mut all: Vec<&dyn ToSql> = vec![&before.0];
     all.extend(values.iter().map(AsRef::as_ref));
     Ok(tx.conn.prepare_cached(&sql)?.query_row(all.as_slice(), |row| row.get(0))?)
 }
 
-/// Ends at most `limit` leases of a scope. Gives how many.
-pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &By, limit: u64) -> Result<u64, Stop> {
-    let (condition, values) = condition(tx.conn, scope)?;
+/// Ends at most `limit` leases of a scope; sessions that go with them count as they do. Gives how many.
+pub(super) fn take_back(tx: &mut Tx<'_>, reach: &Reach, before: Timestamp, by: &By, limit: u64) -> Result<u64, Stop> {
+    let mut ended = match reach {
+        Reach::IssuedAfter { issued_after } => resets::end_sessions(tx, *issued_after, before, by, limit)?,
+        Reach::Scope(_) => 0,
+    };
+    let (condition, values) = condition(tx.conn, reach)?;
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.state = 'live' AND l.issued <= ?1 AND {condition}");
     let found = {
         let mut all: Vec<&dyn ToSql> = vec![&before.0];
@@ -76,14 +104,13 @@ pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &
         let mut statement = tx.conn.prepare_cached(&sql)?;
         let mut rows = statement.query(all.as_slice())?;
         let mut found: Vec<(LeaseId, ChainName)> = Vec::new();
-        while (found.len() as u64) < limit
+        while (found.len() as u64) < limit - ended
             && let Some(row) = rows.next()?
         {
             found.extend(named(tx, row)?);
         }
         found
     };
-    let mut ended = 0;
     for (id, name) in found {
         let Some(mut held) = open_chain(tx, &name)? else { continue };
         let lease = leases::by_id(tx.conn, &tx.shared.ring, &id);
@@ -97,8 +124,8 @@ pub(super) fn take_back(tx: &mut Tx<'_>, scope: &Scope, before: Timestamp, by: &
 }
 
 /// Whether an intent of a scope may yet become a lease.
-pub(super) fn under_way(tx: &Tx<'_>, scope: &Scope, before: Timestamp) -> Result<bool, Stop> {
-    let (condition, values) = condition(tx.conn, scope)?;
+pub(super) fn under_way(tx: &Tx<'_>, reach: &Reach, before: Timestamp) -> Result<bool, Stop> {
+    let (condition, values) = condition(tx.conn, reach)?;
     let sql = format!(
         "SELECT l.id, c.name FROM leases l INDEXED BY leases_intended JOIN chains c ON c.id = l.chain
          WHERE l.state = 'intended' AND l.issued <= ?1 AND {condition}"
@@ -124,8 +151,8 @@ fn named(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<Option<(LeaseId, ChainN
 }
 
 /// Leaves the rest of a command for later.
-pub(super) fn later(tx: &Tx<'_>, scope: &Scope, before: Timestamp, by: &By) -> Result<(), Stop> {
-    let (scope, by) = (text(scope), text(by));
+pub(super) fn later(tx: &Tx<'_>, reach: &Reach, before: Timestamp, by: &By) -> Result<(), Stop> {
+    let (scope, by) = (text(reach), text(by));
     let mac = covered(&scope, before, &by).mac(&tx.shared.ring).to_bytes();
     let sql = "INSERT INTO takebacks (scope, before, by, mac) VALUES (?1, ?2, ?3, ?4)";
     tx.conn.prepare_cached(sql)?.execute(params![scope, before.0, by, mac])?;
@@ -146,7 +173,7 @@ fn next(tx: &Tx<'_>, after: i64) -> Result<Option<Takeback>, Stop> {
             let mac = leases::ours(Mac::from_slice(row.get_ref(4)?.as_blob()?))?;
             let ours = covered(scope, before, by).verify(&tx.shared.ring, &mac);
             let values = serde_json::from_str(scope).ok().zip(serde_json::from_str(by).ok()).filter(|_| ours);
-            Ok(values.map(|(scope, by)| Takeback { id, scope, before, by }))
+            Ok(values.map(|(reach, by)| Takeback { id, reach, before, by }))
         })();
         if let Ok(Some(takeback)) = read {
             return Ok(Some(takeback));
@@ -160,10 +187,10 @@ fn next(tx: &Tx<'_>, after: i64) -> Result<Option<Takeback>, Stop> {
 pub(super) fn go_on(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
     let (mut ended, mut after) = (0, i64::MIN);
     while ended < limit
-        && let Some(Takeback { id, scope, before, by }) = next(tx, after)?
+        && let Some(Takeback { id, reach, before, by }) = next(tx, after)?
     {
-        let part = take_back(tx, &scope, before, &by, limit - ended)?;
-        if part < limit - ended && !under_way(tx, &scope, before)? {
+        let part = take_back(tx, &reach, before, &by, limit - ended)?;
+        if part < limit - ended && !under_way(tx, &reach, before)? {
             tx.conn.prepare_cached("DELETE FROM takebacks WHERE id = ?1")?.execute([id])?;
         }
         (ended, after) = (ended + part, id);

@@ -37,7 +37,7 @@ use crate::statement::session::{Close, Hello};
 use crate::time::Timestamp;
 
 /// The number of an audit key among the vault's.
-fn epoch_of(key: &AuditKey) -> Option<u64> {
+pub(super) fn epoch_of(key: &AuditKey) -> Option<u64> {
     key.cert().payload.get("epoch").and_then(serde_json::Value::as_u64)
 }
 

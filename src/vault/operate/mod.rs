@@ -3,6 +3,7 @@
 
 mod audit;
 mod ca;
+mod clock;
 mod role;
 mod secret;
 
@@ -85,6 +86,8 @@ pub enum Call {
     LeaseForget,
     /// `nockvault/key_rotate`
     KeyRotate,
+    /// `nockvault/clock_reset`
+    ClockReset,
     /// `nockvault/audit_list`
     AuditList,
     /// `nockvault/audit_checkpoint`
@@ -137,6 +140,7 @@ impl Vault {
             Call::LeaseForget => self.order::<LeaseForget>(envelope, |command| Order::ForgetLease(command)).await,
             Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
             Call::KeyRotate => self.key_rotate(envelope).await,
+            Call::ClockReset => self.clock_reset(envelope).await,
             Call::AuditList => self.audit_list(envelope).await,
             Call::AuditCheckpoint => self.audit_checkpoint(envelope).await,
             Call::AuditProve => self.audit_prove(envelope).await,

@@ -1361,6 +1361,20 @@ pub struct RotateVaultKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/clock_reset`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetClockRequest {
+    /// The statement `nockvault/clock_reset`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/clock_reset`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetClockResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/audit_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChainsRequest {
@@ -2326,6 +2340,35 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lets the vault issue again after its clock was ahead and was set right: time counts anew in every chain, and what was
+        /// given under the wrong clock is taken back.
+        /// Statement: `nockvault/clock_reset`.
+        ///
+        /// Refused: FAILED_PRECONDITION where the clock is not behind the vault's history.
+        pub async fn reset_clock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetClockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ResetClock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ResetClock"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         pub async fn list_chains(
@@ -2790,6 +2833,18 @@ pub mod operator_service_server {
             request: tonic::Request<super::RotateVaultKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RotateVaultKeyResponse>,
+            tonic::Status,
+        >;
+        /// Lets the vault issue again after its clock was ahead and was set right: time counts anew in every chain, and what was
+        /// given under the wrong clock is taken back.
+        /// Statement: `nockvault/clock_reset`.
+        ///
+        /// Refused: FAILED_PRECONDITION where the clock is not behind the vault's history.
+        async fn reset_clock(
+            &self,
+            request: tonic::Request<super::ResetClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetClockResponse>,
             tonic::Status,
         >;
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
@@ -4174,6 +4229,51 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateVaultKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ResetClock" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResetClockSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ResetClockRequest>
+                    for ResetClockSvc<T> {
+                        type Response = super::ResetClockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetClockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::reset_clock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResetClockSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,0 +1,179 @@
+//! The clock was ahead and was set right: the vault gives nothing until an operator resets the clock, and all that was of
+//! the wrong time is behind it then.
+#![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod support;
+
+use nockvault::denial::Reason;
+use nockvault::lease::State;
+use nockvault::statement::clock::ClockReset;
+use nockvault::statement::command::Page;
+use nockvault::statement::grant::{Rate, Terms};
+use nockvault::statement::lease::Which;
+use nockvault::store::{Pace, Rules, Store as _};
+use nockvault::time::{Seconds, Timestamp};
+use serde_json::Value;
+
+use support::agent::Agent;
+use support::{Harness, rules, terms};
+
+const YEAR: Seconds = Seconds(365 * 86_400);
+
+async fn entries(vault: &Harness, chain: &str) -> Vec<Value> {
+    vault.entries(&chain.parse().unwrap()).await
+}
+
+async fn kinds(vault: &Harness, chain: &str) -> Vec<String> {
+    entries(vault, chain).await.iter().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn states(vault: &Harness) -> Vec<State> {
+    let leases = vault.vault().store().leases(None, Which::All, &Page::first()).await.unwrap();
+    leases.items.iter().map(|lease| lease.state).collect()
+}
+
+/// A vault whose agents `kit` and `ida` worked under a clock that was a year ahead, and which is right now; `max` was not
+/// there.
+async fn after_a_year_that_never_was(rules: Rules, terms: Terms) -> (Harness, [Agent; 3], Timestamp) {
+    let vault = Harness::with(rules).await;
+    vault.kv_role("orders", b"a value").await;
+    let mut agents = [vault.agent("kit").await, vault.agent("ida").await, vault.agent("max").await];
+    for agent in &agents {
+        vault.grant(&agent.name, "orders", terms.clone()).await;
+    }
+    let began = vault.clock_now();
+    vault.clock.set(began.plus(YEAR));
+    vault.vault().tend_once().await;
+    for agent in &mut agents[..2] {
+        agent.get(&vault, "orders").await;
+    }
+    // Some of its nonces leave their window, and the floor rises.
+    vault.clock.advance(Seconds(200));
+    vault.vault().tend_once().await;
+    vault.clock.set(began.plus(Seconds(60)));
+    (vault, agents, began.plus(Seconds(60)))
+}
+
+/// An agent that begins anew with a session of its own, at the present time.
+fn anew(mut agent: Agent) -> Agent {
+    agent.new_session("anew");
+    agent
+}
+
+#[tokio::test]
+async fn after_a_reset_time_counts_anew_in_every_chain() {
+    for restarts in [false, true] {
+        let (mut vault, [kit, ida, max], now) = after_a_year_that_never_was(rules(), terms()).await;
+        if restarts {
+            vault.reopen().await;
+        }
+        assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::ClockBehind);
+        let done = vault.order(ClockReset {}).await;
+        assert_eq!((&done["floor"], &done["leases"]), (&now.plus(Seconds(300)).0.into(), &2.into()));
+        assert_eq!(states(&vault).await, [State::Revoked, State::Revoked]);
+
+        // The window must pass once: what was signed in it before may have been forgotten.
+        let (mut kit, mut ida, mut max) = (anew(kit), anew(ida), anew(max));
+        assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::Stale);
+        vault.clock.set(now.plus(Seconds(301)));
+        for agent in [&mut kit, &mut ida, &mut max] {
+            agent.get(&vault, "orders").await;
+        }
+        for chain in ["kit", "ida", "max", "_vault"] {
+            let entries = entries(&vault, chain).await;
+            let resets: Vec<&Value> = entries.iter().filter(|entry| entry["kind"] == "clock_reset").collect();
+            let [reset] = resets[..] else { panic!("{chain}: {} resets", resets.len()) };
+            assert!(reset["ts"].as_u64().unwrap() < now.plus(Seconds(302)).0, "{chain}");
+            assert_eq!(reset["body"]["by"]["chain"], "_operators");
+            let later = entries.iter().filter(|entry| entry["seq"].as_u64() > reset["seq"].as_u64());
+            assert!(later.into_iter().all(|entry| entry["ts"].as_u64().unwrap() < now.plus(YEAR).0), "{chain}");
+        }
+        // `_operators` says so with its next entry.
+        assert!(!kinds(&vault, "_operators").await.contains(&"clock_reset".to_owned()));
+        vault.put_secret("orders", b"another value").await;
+        assert!(kinds(&vault, "_operators").await.contains(&"clock_reset".to_owned()));
+        vault.verify_all().await;
+
+        // And so it stays.
+        vault.reopen().await;
+        kit.get(&vault, "orders").await;
+        let kinds = kinds(&vault, "kit").await;
+        assert_eq!(kinds.iter().filter(|kind| *kind == "clock_reset").count(), 1);
+        assert!(vault.vault().inspect().await.quarantined.is_empty());
+        vault.verify_all().await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_the_wrong_time_are_over() {
+    let (vault, [kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
+    vault.order(ClockReset {}).await;
+    vault.clock.set(now.plus(Seconds(301)));
+    assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::SessionEnded);
+    assert_eq!(vault.sqlite().census().await.unwrap().sessions, 0);
+    let ends = entries(&vault, "kit").await;
+    let end = ends.iter().find(|entry| entry["kind"] == "session_end").expect("it was ended");
+    assert_eq!((&end["body"]["reason"], &end["body"]["by"]["chain"]), (&"revoked".into(), &"_operators".into()));
+    vault.verify_all().await;
+}
+
+#[tokio::test]
+async fn much_that_was_given_ends_in_parts() {
+    let (vault, [mut kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
+    vault.clock.set(now.plus(YEAR));
+    for _ in 0..130 {
+        kit.get(&vault, "orders").await;
+    }
+    vault.clock.set(now);
+    assert_eq!(vault.order(ClockReset {}).await["leases"], 132);
+    assert!(states(&vault).await.contains(&State::Live), "not all of it at once");
+    vault.vault().tend_once().await;
+    assert!(!states(&vault).await.contains(&State::Live));
+    vault.verify_all().await;
+}
+
+#[tokio::test]
+async fn a_rate_and_a_checkpoint_of_the_wrong_time_hold_up_nothing() {
+    let slow = Terms { rate: Some(Rate { count: 1, per: Seconds(60) }), ..terms() };
+    let pace = Pace { entries: 1000, after: Seconds(60) };
+    let (vault, [kit, ..], now) = after_a_year_that_never_was(Rules { checkpoints: pace, ..rules() }, slow).await;
+    vault.order(ClockReset {}).await;
+    vault.clock.set(now.plus(Seconds(301)));
+    let mut kit = anew(kit);
+    kit.get(&vault, "orders").await;
+    assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::RateLimited);
+    vault.clock.advance(Seconds(61));
+    vault.vault().tend_once().await;
+    assert_eq!(kinds(&vault, "kit").await.last().unwrap(), "checkpoint");
+    vault.verify_all().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_good_is_not_reset() {
+    let vault = Harness::new().await;
+    assert_eq!(vault.order_refused(ClockReset {}).await.reason, Reason::ClockGood);
+    vault.clock.set(Timestamp(vault.clock_now().0 - 200_000));
+    assert_eq!(vault.order_refused(ClockReset {}).await.reason, Reason::ClockGood, "within the window");
+    vault.verify_all().await;
+}
+
+#[tokio::test]
+async fn a_reset_is_taken_once_and_no_older_one_after_it() {
+    let (vault, _, now) = after_a_year_that_never_was(rules(), terms()).await;
+    let old = vault.operator.sign(&vault.operator.command(ClockReset {}));
+    vault.clock.advance(Seconds(1));
+    vault.order(ClockReset {}).await;
+    // The clock goes wrong again, and right again.
+    vault.clock.set(now.plus(YEAR));
+    vault.vault().tend_once().await;
+    vault.put_secret("orders", b"another value").await;
+    vault.clock.set(now.plus(Seconds(2)));
+    let req = old.digest();
+    let refused = vault.operate(nockvault::vault::operate::Call::ClockReset, old, None).await;
+    assert_eq!(vault.refused(refused, req).reason, Reason::Stale);
+    vault.order(ClockReset {}).await;
+    vault.verify_all().await;
+    let vault_chain = kinds(&vault, "_vault").await;
+    assert_eq!(vault_chain.iter().filter(|kind| *kind == "clock_reset").count(), 2);
+}
