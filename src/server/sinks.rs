@@ -66,10 +66,7 @@ fn sinks(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Res
         sinks.push(syslog(to.target.clone(), to.bytes, &state, Arc::clone(store)));
     }
     if let Some(to) = &config.audit.otlp {
-        let read = |path: &PathBuf| {
-            fs::read_to_string(path).map_err(|error| SinkFault::Authority { path: path.clone(), error })
-        };
-        let ca = to.ca.as_ref().map(read).transpose()?;
+        let ca = to.ca.as_deref().map(read_authority).transpose()?;
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         sinks.push(otlp(&to.address, ca.as_deref(), &config.vault.node, &state, store, clock)?);
     }
@@ -99,12 +96,19 @@ fn places(
     Ok(sinks)
 }
 
-/// Tries what can be tried of them without a vault: whether the policy can be read.
+/// Tries what can be tried of them without a vault: whether the policy and the authority of a collector can be read.
 ///
 /// # Errors
 /// It cannot.
-pub fn check(config: &Config) -> io::Result<()> {
-    config.checkpoints.policy.as_deref().map_or(Ok(()), |path| read_policy(path).map(drop).map_err(io::Error::other))
+pub fn check(config: &Config) -> Result<(), SinkFault> {
+    if let Some(path) = config.audit.otlp.as_ref().and_then(|otlp| otlp.ca.as_ref()) {
+        read_authority(path)?;
+    }
+    config.checkpoints.policy.as_deref().map_or(Ok(()), |path| read_policy(path).map(drop).map_err(SinkFault::Place))
+}
+
+fn read_authority(path: &Path) -> Result<String, SinkFault> {
+    fs::read_to_string(path).map_err(|error| SinkFault::Authority { path: path.to_owned(), error })
 }
 
 fn read_policy(path: &Path) -> Result<Policy, String> {
