@@ -53,12 +53,13 @@
 //! | `seal` | a reply to its session, a record to its place, the root key to its custody | `statement` and below |
 //! | `audit` | entries, chains, certificates, receipts and their verification; it waits for nothing and reads from `Read` | `statement` and below |
 //! | `store` | the domain's verbs, each one durable transaction | all above |
+//! | `follow` | what is committed is carried outside, by sinks that delay nobody and go on from where they were | `store`, `audit`, `telemetry` and below |
 //! | `vault` | the flow; neither the wire nor the configuration is known here | all above |
 //! | `wire` | generated messages and their conversion | `statement` and below |
 //! | `server` | bind, TLS, drain; the one table from a denial to a gRPC status | everything but `client` |
 //! | `client` | sign, send, open, check the receipt | `wire`, `seal`, `audit` and below |
 //! | `launcher` | hold the key, run the child, serve it | `client` |
-//! | `config` | strict; each limit with its unit and its default | the limit types of `vault` and `store` |
+//! | `config` | strict; each limit with its unit and its default | the types of `vault`, `store` and `follow` that it fills |
 //! | `telemetry` | the names of logs and metrics | ground |
 //!
 //! # The flow

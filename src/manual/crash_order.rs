@@ -181,6 +181,22 @@
 //! | 3. commit: `recover` | all of it |
 //! | 4. commit: `config`, where the limits are others | the limits as they stood; the next start compares again |
 //!
+//! # The mirror and the other sinks
+//!
+//! Each step is behind the commit, so that a crash loses nothing of the trail; it is carried at the next start.
+//!
+//! | step of the mirror | a crash here leaves |
+//! |---|---|
+//! | 1. lines are appended to the file, in one write | all of them, some, or a part of a line: the next start finds by the files where they end, and completes the line |
+//! | 2. the cursor moves, in memory | lines beyond the cursor on disk, at most of a second; they are found in the file |
+//! | 3. the cursor is written whole, then renamed | the old cursor or the new one |
+//!
+//! The same search runs when a file is found renamed or emptied, so that a crash in the middle of a rotation is no case of
+//! its own: the file with the cursor's inode is looked for beside the live one, and after it the newest line in the
+//! files beside it. A power cut may take the end of a file that was not synced: a cursor of another run of the machine
+//! is not believed where the file is shorter. A syslog or a collector gets again what was sent after its cursor was
+//! written last.
+//!
 //! # A reset of the clock
 //!
 //! The command, the new floor, that there is one more reset, the first entry of `_vault` under the new audit key, and the

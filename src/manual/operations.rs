@@ -244,6 +244,35 @@
 //! The report says what is proved, by whose key and from when to when, and what is not. Exit codes: 0 intact, 2 tampered
 //! with, at which entry and how, 1 it cannot be told; of several files the worst. `--output json` gives one object a file.
 //!
+//! # The trail outside
+//!
+//! What is committed is carried outside behind it, by `[audit]`:
+//!
+//! | key | what it does | what is promised |
+//! |---|---|---|
+//! | `dir` | the mirror: a file `<agent>.audit.jsonl` for each chain, and `_operators`, `_vault` | byte by byte what the store has, without gap or repeat, across crashes and rotations |
+//! | `syslog` | RFC 5424 over a unix datagram socket, UDP or TCP: the line as the message, `chain`, `seq`, `kind` and `leaf` as structured data | at least once while the receiver's machine lives; datagrams can be lost |
+//! | `otlp` | a log record for each line, over gRPC, with or without TLS | at least once, acknowledged |
+//!
+//! Each runs by itself. One that hangs or is dead delays neither issuing nor another: its entries wait in the store, and
+//! it fetches them when it is well again. The log says when one begins to fail, why, and when it is well again;
+//! `nockvault_sink_well`, `nockvault_sink_lag_entries` (counted every 15 seconds), `nockvault_sink_failures_total` and
+//! `nockvault_sink_last_success_timestamp_seconds` say it for each. A repeat carries the same `seq` and the same leaf. No
+//! line holds a secret of an agent; it does hold names, roles and times, so that a syslog over UDP or TCP, which is not
+//! encrypted, belongs on a network of your own. A new target of `syslog` or `otlp` gets everything from the first entry
+//! on. When the daemon stops, what is left is carried for at most five seconds, by sinks that are well.
+//!
+//! **The mirror.** The store is the truth: nothing reads the mirror back, and deleting it loses nothing (`vaultctl audit
+//! export`). It is not synced; after a power cut it is completed from the store. Its cursors lie in `.state` beside the
+//! files: without them the files themselves say where they end. A file that holds anything else than the store does is
+//! left as it is, `nockvault_sink_set_aside_total` counts it, and the chain is written to `<agent>.audit.aside-1.jsonl`
+//! from its first entry on. What was written before is read again only where it is gone on from: whether a file was
+//! changed in its middle is for `vault-verify`.
+//!
+//! `deploy/logrotate` turns the files. The daemon needs no signal. Let `delaycompress` stay where there is `compress`.
+//! With `copytruncate` the copy must lie in the same folder: the daemon reads where it ends, and writes again what came
+//! between copying and emptying. Where it finds no copy it says that a few entries may be missing there.
+//!
 //! # Checkpoints outside
 //!
 //! Whoever keeps a checkpoint outside of the vault holds the vault to all that stood before it. `[checkpoints]` says who:

@@ -2,7 +2,7 @@
 //! It is for people and for programs that ship logs; the store is the truth, and the mirror is brought back to it.
 //!
 //! - Between two lines there is no gap and no repeat: not after a crash at any point, not after a rotation that renames
-//!   the file, and not after one that copies and empties it where the copy lies beside it, uncompressed ([`settle`]).
+//!   the file, and not after one that copies and empties it where the copy lies beside it, uncompressed (`settle`).
 //! - A file that holds anything else than what the store has is left as it is, loudly, and the chain is written to
 //!   another one, `<chain>.audit.aside-1.jsonl`, from its first entry on.
 //! - Nothing is synced. A crash of the daemon loses nothing; a power cut may take what was written last, and then it is
