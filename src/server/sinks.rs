@@ -1,8 +1,8 @@
 //! The sinks and the keepers of checkpoints that a configuration names, and the follower that serves them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use tokio_util::sync::CancellationToken;
 
