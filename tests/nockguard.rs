@@ -367,3 +367,19 @@ fn an_auditor_runs_it_with_hex_or_files() {
         assert!(code == 1 && text.contains(said), "{wrong:?}: {code} {text}");
     }
 }
+
+#[test]
+fn a_checkpoint_that_is_not_signed_covers_nothing_and_empty_lines_are_told() {
+    let rows = [r#"{"ts":"2026-06-03T18:30:00Z","agent":"kit","tool":"a","decision":"allow"}"#; 3];
+    let (text, mark) = by_kit(&rows);
+    let cut = &lines(text.as_bytes())[..2].concat();
+    let sig = text.lines().nth(1).unwrap().rsplit('"').nth(1).unwrap();
+    let forged = format!("{{\"count\":2,\"last_sig\":\"{sig}\",\"sig\":\"{}\"}}\n", "00".repeat(64));
+    let report = judged(cut, Some(forged.as_bytes()), &[own()]);
+    assert_eq!((fault(&report), report.anchored), ((2, Fault::Head), 0));
+    assert!(!report.proved.concat().contains("not cut off"), "{report}");
+    let blank = text.replacen('\n', "\n \t\n\n", 1);
+    let report = judged(blank.as_bytes(), Some(mark.as_bytes()), &[own()]);
+    assert_eq!(report.verdict, Verdict::Intact, "{report}");
+    assert!(report.to_string().contains("where 2 empty lines between the rows came from"), "{report}");
+}

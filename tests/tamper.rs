@@ -13,6 +13,8 @@ mod cases;
 mod chain;
 #[path = "tamper/checkpoints.rs"]
 mod checkpoints;
+#[path = "tamper/claims.rs"]
+mod claims;
 #[path = "tamper/cli.rs"]
 mod cli;
 #[path = "tamper/daemons.rs"]

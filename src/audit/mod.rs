@@ -22,6 +22,7 @@ pub mod note;
 pub mod policy;
 pub mod proof;
 pub mod receipt;
+pub mod shown;
 pub mod tree;
 pub mod verify;
 pub mod witness;

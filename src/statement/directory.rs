@@ -9,6 +9,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::register::Holder;
 use super::reply::Reply;
 use super::{Body, VERSION, nullable, present};
 use crate::crypto::envelope::Embedded;
@@ -143,6 +144,18 @@ impl Directory {
     /// The keys of an agent by number; none where the directory has no names.
     pub fn of_agent<'a>(&'a self, agent: &'a AgentName) -> impl Iterator<Item = &'a ListedKey> {
         self.agents.iter().filter(move |key| key.agent.as_ref() == Some(agent))
+    }
+
+    /// The keys of this holder; where the directory has no names, those of all agents for any agent.
+    pub fn of<'a>(&'a self, holder: &'a Holder) -> impl Iterator<Item = &'a ListedKey> {
+        let keys = match holder {
+            Holder::Agent(_) => &self.agents,
+            Holder::Operator(_) => &self.operators,
+        };
+        keys.iter().filter(move |key| match holder {
+            Holder::Agent(agent) => !self.names || key.agent.as_ref() == Some(agent),
+            Holder::Operator(operator) => key.operator.as_ref() == Some(operator),
+        })
     }
 
     /// The key of this identifier, an agent's or an operator's.

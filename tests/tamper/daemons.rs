@@ -8,7 +8,7 @@ use nockvault::id::ChainName;
 use nockvault::time::{Seconds, Timestamp};
 
 use crate::cases::{Bad, Case, then, with_operators};
-use crate::world::{Chain, World};
+use crate::world::{Chain, EPOCH, START, World};
 
 /// What stands in `_vault`, in short.
 #[derive(Clone, Copy)]
@@ -135,6 +135,17 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.put(reset(by));
             (world.agent, world.kver) = (old, 1);
             world.obtain();
+        })
+    }),
+    ("an audit key that was over comes back with the clock", Fault::KeyLife, || {
+        then(|world| {
+            let (old, at) = (crate::world::copy(&world.stolen), world.now);
+            world.new_epoch();
+            world.obtain();
+            let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+            world.audit = world.audit_key(old, START, START.plus(EPOCH));
+            world.now = Timestamp(at.0 - 2000);
+            world.put(reset(by));
         })
     }),
     ("a clock reset in _operators by what follows it", Fault::By, || {

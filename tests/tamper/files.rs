@@ -22,7 +22,7 @@ use crate::cli::Desk;
 use crate::world::{World, file};
 
 /// The note of the first so many entries of kit's chain, and the same with a witness's line.
-fn note(world: &World, size: usize) -> String {
+pub(crate) fn note(world: &World, size: usize) -> String {
     let mut tree = Tree::default();
     world.kit.lines[..size].iter().for_each(|line| tree.push(leaf(line)));
     Checkpoint::of("prod/kit", &tree).sign(&key())
@@ -44,7 +44,7 @@ fn embedded(value: Value) -> Embedded {
 }
 
 /// The vault's key directory, `change`d before it is signed.
-fn listed(world: &World, change: impl FnOnce(&mut Vec<ListedKey>)) -> String {
+pub(crate) fn listed(world: &World, change: impl FnOnce(&mut Vec<ListedKey>)) -> String {
     let response = SigningKey::generate(&world.entropy);
     let certs = [(KeyRole::Response, &response), (KeyRole::Checkpoint, &key())]
         .map(|(role, key)| embedded(certificate(world, role, key, &world.identity)));
@@ -77,7 +77,7 @@ fn listed(world: &World, change: impl FnOnce(&mut Vec<ListedKey>)) -> String {
     directory::write(&signed)
 }
 
-fn begins(world: &World) -> usize {
+pub(crate) fn begins(world: &World) -> usize {
     let is_one = |line: &[u8]| matches!(Entry::read(line).unwrap().body, Body::Checkpoint(_));
     world.kit.lines.iter().position(|line| is_one(line)).unwrap()
 }
@@ -230,7 +230,7 @@ fn a_part_of_a_chain_is_verified_with_the_agents_public_keys() {
 }
 
 /// The proof of one entry under the first so many.
-fn proof(world: &World, seq: usize, size: usize, note: &str) -> String {
+pub(crate) fn proof(world: &World, seq: usize, size: usize, note: &str) -> String {
     let leaves: Vec<Digest> = world.kit.lines.iter().map(|line| leaf(line)).collect();
     let root = |level: u32, index: u64| {
         let (begin, count) = ((index << level) as usize, 1 << level);

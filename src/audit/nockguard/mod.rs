@@ -22,6 +22,7 @@ use std::io::{self, BufRead};
 pub use report::{Report, Signer};
 use row::{Mark, Row};
 
+use crate::audit::shown::printable;
 use crate::audit::verify::report::{Fault, Verdict};
 use crate::crypto::hash::Digest;
 use crate::crypto::mac::MacKey;
@@ -112,7 +113,7 @@ impl Counts {
 
 /// A text of the file on its way to a terminal.
 fn shown(text: &str) -> String {
-    text.chars().take(128).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(&text.chars().take(128).collect::<String>())
 }
 
 /// A trail under verification.
@@ -134,6 +135,8 @@ pub struct Trail<'a> {
     clock_fell: u64,
     timeless: u64,
     mended: u64,
+    /// Lines without anything in them, which no signature covers.
+    blank: u64,
     unended: bool,
     torn: bool,
     verdict: Option<Verdict>,
@@ -159,6 +162,7 @@ impl<'a> Trail<'a> {
             clock_fell: 0,
             timeless: 0,
             mended: 0,
+            blank: 0,
             unended: false,
             torn: false,
             verdict: None,
@@ -166,14 +170,16 @@ impl<'a> Trail<'a> {
     }
 
     fn tampered(&self, fault: Fault, how: impl AsRef<str>) -> Verdict {
-        Verdict::Tampered { entry: self.size, line: self.lines, fault, how: shown_whole(how.as_ref()) }
+        Verdict::Tampered { entry: self.size, line: self.lines, fault, how: printable(how.as_ref()) }
     }
 
     /// Takes the next line, without its LF. Gives whether to go on; once it says no, the verdict stands.
     pub fn line(&mut self, line: &[u8]) -> bool {
         if self.verdict.is_none() {
             self.lines += 1;
-            if !line.trim_ascii().is_empty() {
+            if line.trim_ascii().is_empty() {
+                self.blank += 1;
+            } else {
                 self.verdict = self.take(line).err();
             }
         }
@@ -242,19 +248,24 @@ impl<'a> Trail<'a> {
         self.verdict.get_or_insert(Verdict::Unusable { how });
     }
 
-    /// How many rows the checkpoint covers, where it fits.
+    /// How many rows the checkpoint covers, where it fits and is signed by the key that signed them.
     fn anchored(&self) -> u64 {
         match &self.mark {
-            Some(Ok(mark)) if self.at_mark.as_ref() == Some(&mark.last_sig) => mark.count,
+            Some(Ok(mark)) if self.at_mark.as_ref() == Some(&mark.last_sig) && self.is_signed(mark) => mark.count,
             _ => 0,
         }
+    }
+
+    fn is_signed(&self, mark: &Mark) -> bool {
+        let keys = self.key.map_or(self.keys, std::slice::from_ref);
+        keys.iter().any(|key| key.signed(&[&mark.message()], &mark.sig))
     }
 
     /// What the checkpoint says of the rows.
     fn check_mark(&self) -> Result<(), Verdict> {
         let next = |how: String| {
             let line = self.lines + u64::from(!self.torn);
-            Err(Verdict::Tampered { entry: self.size, line, fault: Fault::Head, how: shown_whole(&how) })
+            Err(Verdict::Tampered { entry: self.size, line, fault: Fault::Head, how: printable(&how) })
         };
         let mark = match &self.mark {
             None if self.size == 0 => return Err(Verdict::Unusable { how: "the trail has no rows".into() }),
@@ -268,9 +279,7 @@ impl<'a> Trail<'a> {
             Some(Err(why)) => return next(format!("the checkpoint (.hwm) is not as NockGuard wrote it: {why}")),
             Some(Ok(mark)) => mark,
         };
-        let message = mark.message();
-        let keys = self.key.map_or(self.keys, std::slice::from_ref);
-        if !keys.iter().any(|key| key.signed(&[&message], &mark.sig)) {
+        if !self.is_signed(mark) {
             return next("the checkpoint (.hwm) is not signed by the key that signed the rows".into());
         }
         if self.size < mark.count {
@@ -308,11 +317,6 @@ impl<'a> Trail<'a> {
         let verdict = self.verdict.take().unwrap_or_else(|| self.conclude(max_age));
         Report::of(self, verdict)
     }
-}
-
-/// A sentence that may quote what a forger wrote.
-fn shown_whole(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Whether a line that cannot be read was once a row, as far as its two ends tell: one flipped bit cannot spoil both.

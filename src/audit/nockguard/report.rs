@@ -177,6 +177,10 @@ impl Trail<'_> {
                 rows(self.mended)
             ));
         }
+        if self.blank > 0 {
+            let lines = if self.blank == 1 { "1 empty line".into() } else { format!("{} empty lines", self.blank) };
+            said.push(format!("where {lines} between the rows came from: no signature covers them"));
+        }
         if self.unended {
             said.push("that the last line was written to its end: its LF is missing".into());
         }

@@ -1,5 +1,7 @@
 //! What the proof of one entry proves, under keys that its reader has from elsewhere.
 
+use std::sync::Arc;
+
 use super::{BadForm, EntryProof};
 use crate::audit::certificate::{self, BadCert, Life, open_signer};
 use crate::audit::checkpoint::{BadCheckpoint, Checkpoint, open_dated};
@@ -12,6 +14,8 @@ use crate::crypto::hash::{Digest, leaf};
 use crate::crypto::signature::{Form, PublicKey};
 use crate::id::{Aud, ChainName, Kid, VaultName};
 use crate::statement::cert::{Cert, KeyRole};
+use crate::statement::directory::{Directory, ListedKey};
+use crate::statement::register::Holder;
 use crate::time::Timestamp;
 
 /// What the reader knows from elsewhere.
@@ -26,6 +30,9 @@ pub struct Pins {
     /// Keys of the agent, or the operator, whose request stands in the entry. With none, the request's signature is not
     /// looked at.
     pub holders: Vec<PublicKey>,
+    /// The vault's key directory, opened: where it has names, the keys that it lists for the holder count from when to
+    /// when they were good.
+    pub directory: Option<Arc<Directory>>,
     /// Which witnesses must have cosigned the checkpoint.
     pub policy: Option<Policy>,
 }
@@ -34,7 +41,7 @@ impl Pins {
     /// The identity key and nothing else.
     #[must_use]
     pub fn new(identity: PublicKey) -> Pins {
-        Pins { identity, vault: None, chain: None, holders: Vec::new(), policy: None }
+        Pins { identity, vault: None, chain: None, holders: Vec::new(), directory: None, policy: None }
     }
 }
 
@@ -262,10 +269,19 @@ fn who_asked(entry: &Entry, frame: &Frame, pins: &Pins) -> Result<Asked, NotProv
         issued_as_asked(issue, &member, request)?;
     }
     let kid = member("kid").to_owned();
-    if pins.holders.is_empty() {
+    let named = pins.directory.as_ref().filter(|directory| directory.names);
+    if pins.holders.is_empty() && named.is_none() {
         return Ok(Asked::Claimed(kid));
     }
-    let Some(key) = pins.holders.iter().find(|key| key.kid().as_str() == kid) else {
+    // Without a name, a listed key may be anybody's; and one that is another's, or was over, is none of the holder's.
+    let holder = match frame.origin().chain.agent() {
+        Some(agent) => Some(Holder::Agent(agent)),
+        None => member("operator").parse().ok().map(Holder::Operator),
+    };
+    let good = |key: &&ListedKey| key.since <= frame.ts() && key.until().is_none_or(|until| frame.ts() <= until);
+    let listed = named.zip(holder.as_ref()).into_iter().flat_map(|(directory, holder)| directory.of(holder));
+    let mut keys = pins.holders.iter().chain(listed.filter(good).map(|key| &key.pk));
+    let Some(key) = keys.find(|key| key.kid().as_str() == kid) else {
         return Err(NotProved::Holder(kid));
     };
     let envelope = request.open(kind);

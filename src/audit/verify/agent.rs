@@ -347,6 +347,11 @@ impl AgentTrail {
         self.keys.clock_reset();
     }
 
+    /// Whether the clock was ever put back.
+    pub(super) fn is_reset(&self) -> bool {
+        self.keys.is_reset()
+    }
+
     /// What only the end can tell; `to` is the `ts` of the last entry.
     pub(super) fn conclude(&self, to: Timestamp) -> Result<(), Finding> {
         self.keys.lacks(&self.agent, to)

@@ -1,7 +1,7 @@
 //! Keys as a chain tells them: the vault's audit keys by their certificates, and the holder's keys by their register
 //! statements, each with the time in which it is accepted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ahead::{Guess, Opened, Read};
@@ -23,11 +23,14 @@ const MOST: usize = 10_000;
 /// How many audit keys a chain may have had.
 const MOST_EVER: usize = 1_000_000;
 
+/// The kind of entry that puts the clock back.
+const CLOCK_RESET: &str = "clock_reset";
+
 /// How many of the newest keys are worth trying on lines whose turn has not come.
 const WORTH_TRYING: usize = 4;
 
-/// The audit keys that are still good. A key past its end is forgotten with the next certificate: `ts` never falls, so it
-/// cannot come again.
+/// The audit keys that are still good. A key past its end is forgotten with the next certificate. Where an operator puts
+/// the clock back, times tell no more which of them are over; then those do that others have taken over from.
 #[derive(Debug)]
 pub(super) struct AuditKeys {
     identity: PublicKey,
@@ -35,11 +38,13 @@ pub(super) struct AuditKeys {
     /// The one that signed the newest entry.
     newest: Option<Kid>,
     seen: Vec<Kid>,
+    /// Others had taken over from these when the clock was put back: the vault erased them.
+    over: HashSet<Kid>,
 }
 
 impl AuditKeys {
     pub(super) fn new(identity: PublicKey) -> AuditKeys {
-        AuditKeys { identity, good: HashMap::new(), newest: None, seen: Vec::new() }
+        AuditKeys { identity, good: HashMap::new(), newest: None, seen: Vec::new(), over: HashSet::new() }
     }
 
     pub(super) fn identity(&self) -> &PublicKey {
@@ -53,6 +58,15 @@ impl AuditKeys {
     /// Certificate, life and signature of an entry. Gives whether it is another key than that of the entry before.
     pub(super) fn check(&mut self, read: &Read) -> Result<bool, Finding> {
         let frame = &read.frame;
+        if frame.kind() == CLOCK_RESET {
+            self.over.extend(self.seen.iter().filter(|kid| Some(*kid) != self.newest.as_ref()).cloned());
+        }
+        if self.over.contains(frame.kid()) {
+            return Err(Fault::KeyLife.found(format!(
+                "the audit key {} was over before the clock was put back: another had taken over from it",
+                frame.kid()
+            )));
+        }
         if let Some(cert) = frame.cert() {
             self.take(cert, frame)?;
         }
@@ -198,20 +212,26 @@ pub(super) struct Pinned {
 const IN_FLIGHT: Seconds = Seconds(60);
 
 impl Pinned {
-    /// Whether this key may be registered at `ts`.
-    fn admits(&self, kid: &Kid, ts: Timestamp) -> Result<(), Finding> {
+    /// Whether this key may be registered at `ts` for this holder.
+    fn admits(&self, kid: &Kid, holder: &Holder, ts: Timestamp) -> Result<(), Finding> {
         if !self.only.is_empty() && !self.only.contains(kid) {
             return Err(Fault::KeyPin.found(format!("it registers the key {kid}, which is not among those pinned")));
         }
         match &self.directory {
-            Some(directory) if ts.plus(IN_FLIGHT) < directory.iat && directory.key(kid).is_none() => Err(Fault::KeyPin
-                .found(format!(
-                    "it registers the key {kid}, which the key directory of {} does not list",
+            Some(directory) if ts.plus(IN_FLIGHT) < directory.iat && !lists(directory, kid, holder) => {
+                Err(Fault::KeyPin.found(format!(
+                    "it registers the key {kid}, which the key directory of {} does not list for {holder}",
                     directory.iat
-                ))),
+                )))
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the directory lists the key as one of this holder; where it has no names, as one of its sort.
+fn lists(directory: &Directory, kid: &Kid, holder: &Holder) -> bool {
+    directory.of(holder).any(|key| key.kid == *kid)
 }
 
 /// All keys of a chain's holder, the newest last.
@@ -254,15 +274,13 @@ impl KeyHistory {
 
     /// The history of a part of a chain: keys that were registered before it are known from elsewhere or not at all.
     pub(super) fn resume(holder: Option<Holder>, aud: &Aud, given: &[PublicKey], pinned: Pinned) -> KeyHistory {
-        let listed = pinned.directory.iter().flat_map(|directory| match &holder {
-            Some(Holder::Agent(_)) => directory.agents.iter(),
-            _ => directory.operators.iter(),
+        // Where it has no names, a key of it may be any agent's: whoever has one could speak for this agent.
+        let named = pinned.directory.iter().filter(|directory| directory.names);
+        let listed = named.flat_map(|directory| match &holder {
+            Some(holder) => directory.of(holder).collect::<Vec<_>>(),
+            None => directory.operators.iter().collect(),
         });
-        let of_holder = |key: &&ListedKey| match (&holder, &key.agent) {
-            (Some(Holder::Agent(agent)), Some(named)) => agent == named,
-            _ => true,
-        };
-        let mut keys: Vec<Key> = listed.filter(of_holder).map(Key::listed).collect();
+        let mut keys: Vec<Key> = listed.map(Key::listed).collect();
         for public in given {
             if keys.iter().all(|key| key.public != *public) {
                 keys.push(Key::given(public.clone()));
@@ -274,6 +292,11 @@ impl KeyHistory {
     /// The clock was put back.
     pub(super) fn clock_reset(&mut self) {
         self.reset = true;
+    }
+
+    /// Whether the clock was ever put back.
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset
     }
 
     /// The newest key, where this chain registered it.
@@ -310,7 +333,7 @@ impl KeyHistory {
             return Err(Fault::KeyOrder.found(format!("the key {kid} was registered before")));
         }
         if !self.reset {
-            self.pinned.admits(&kid, ts)?;
+            self.pinned.admits(&kid, &register.holder, ts)?;
         }
         Ok(register)
     }

@@ -51,9 +51,15 @@ impl Verifier<'_> {
     fn proved(&self, keys: &[KeySeen]) -> Vec<String> {
         let mut said = Vec::new();
         if let (Some(from), Some(to), Some(audit)) = (self.from, self.to, &self.keys) {
+            let unread = match self.skipped {
+                0 => String::new(),
+                skipped => {
+                    format!(", but for {} of another version that a later one names", some(skipped, "entry", "entries"))
+                }
+            };
             said.push(format!(
                 "the vault {} wrote {} in this order, from {from} to {to}: each is signed by an audit key that its \
-                 identity key certified, and names the entry before it",
+                 identity key certified, and names the entry before it{unread}",
                 Aud::of_identity(&audit.identity().kid()),
                 some(self.leaves.len() - self.leaves.first(), "entry", "entries")
             ));
@@ -100,18 +106,54 @@ impl Verifier<'_> {
             ));
         }
         if self.pins.operators.is_some() {
-            said.push("each grant, key and revocation by an operator is that operator's signed command".into());
-        }
-        if let Some(directory) = &self.pins.directory {
+            let of_before = if self.is_part() { ", where the lease was issued here," } else { "" };
             said.push(format!(
-                "the agent's keys are those that the vault showed in its key directory of {}",
+                "each grant, key and revocation{of_before} by an operator is that operator's signed command"
+            ));
+        }
+        if let Some(directory) = self.pins.directory.as_ref().filter(|_| self.concluded && !trail.is_reset()) {
+            let whose =
+                if self.is_part() { "the keys of the agent that are registered here" } else { "the agent's keys" };
+            let are = if directory.names && !self.is_part() { "are" } else { "are among" };
+            said.push(format!(
+                "{whose}, as far as they are of before it, {are} those that the vault showed in its key directory of {}",
                 directory.iat
             ));
         }
     }
 
+    /// Keys of which the directory says nothing.
+    fn unlisted(&self, trail: &AgentTrail, keys: &[KeySeen], said: &mut Vec<String>) {
+        let Some(directory) = &self.pins.directory else { return };
+        let iat = directory.iat;
+        if trail.is_reset() {
+            said.push(format!(
+                "that the agent's keys are those of the key directory of {iat}: the clock was put back, so that times do not \
+                 tell which it had to list"
+            ));
+        }
+        let lacks = |key: &&KeySeen| key.since.is_some() && directory.key(&key.kid).is_none();
+        let later = keys.iter().filter(lacks).count() as u64;
+        if later > 0 && !trail.is_reset() {
+            said.push(format!(
+                "that the vault showed anybody {}: registered after the key directory of {iat} was made",
+                some(later, "key of the agent", "keys of the agent")
+            ));
+        }
+        if self.is_part() && !directory.names {
+            said.push(
+                "whose the keys of the key directory are: it has no names, so that no request was held against them"
+                    .into(),
+            );
+        }
+    }
+
     /// What was held against the chain from elsewhere.
     fn kept(&self, said: &mut Vec<String>) {
+        // Before a fault, or where the file breaks off, not all of it was compared.
+        if !self.compared {
+            return;
+        }
         let signed = self.receipts.iter().filter(|named| named.signed).count();
         let kept = [
             (self.pins.heads.len(), "state", "states"),
@@ -143,6 +185,9 @@ impl Verifier<'_> {
 
     /// How many entries of the chain somebody held who is not the vault.
     fn reach(&self) -> Option<u64> {
+        if !self.compared {
+            return None;
+        }
         let heads = self.pins.heads.iter().map(|seen| seen.size);
         let receipts = self.receipts.iter().map(|named| named.entry.seq.saturating_add(1));
         heads.chain(receipts).chain(self.pins.checkpoints.iter().map(|kept| kept.checkpoint().size)).max()
@@ -184,7 +229,7 @@ impl Verifier<'_> {
         }
         match &self.trail {
             Some(Trail::Agent(trail)) => {
-                self.unproved_of(trail, &mut said);
+                self.unproved_of(trail, keys, &mut said);
                 said.extend(keys.iter().filter_map(doubted));
             }
             Some(Trail::Operators(trail)) if trail.unchecked() > 0 => said.push(unknown_keys(trail.unchecked())),
@@ -193,7 +238,7 @@ impl Verifier<'_> {
         said
     }
 
-    fn unproved_of(&self, trail: &AgentTrail, said: &mut Vec<String>) {
+    fn unproved_of(&self, trail: &AgentTrail, keys: &[KeySeen], said: &mut Vec<String>) {
         let (unchecked, untold) = trail.unchecked();
         if unchecked > 0 {
             said.push(unknown_keys(unchecked));
@@ -204,6 +249,7 @@ impl Verifier<'_> {
                 some(untold, "request", "requests")
             ));
         }
+        self.unlisted(trail, keys, said);
         if self.pins.operators.is_none() {
             said.push(
                 "that operators gave the commands named here: give --operators with the file of _operators".into(),

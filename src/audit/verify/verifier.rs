@@ -15,6 +15,7 @@ use super::{Means, Pins};
 use crate::audit::entry::{self, Body, Entry, Origin, Unreadable};
 use crate::audit::line::Frame;
 use crate::audit::receipt::Named;
+use crate::audit::shown::printable;
 use crate::audit::tree::Tree;
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, ChainName};
@@ -47,6 +48,14 @@ pub struct Verifier<'a> {
     pub(super) not_understood: Option<Verdict>,
     pub(super) verdict: Option<Verdict>,
     pub(super) unended: bool,
+    /// How many entries stand there with the last whose signature was checked.
+    vouched: u64,
+    /// How many before that were of a version whose signature could not be checked.
+    pub(super) skipped: u64,
+    /// All that was held elsewhere was compared, and the chain holds it.
+    pub(super) compared: bool,
+    /// What only the end can tell of the holder's keys was asked.
+    pub(super) concluded: bool,
 }
 
 impl<'a> Verifier<'a> {
@@ -74,6 +83,10 @@ impl<'a> Verifier<'a> {
             not_understood: None,
             verdict: None,
             unended: false,
+            vouched: 0,
+            skipped: 0,
+            compared: false,
+            concluded: false,
         }
     }
 
@@ -139,7 +152,11 @@ impl<'a> Verifier<'a> {
             Err(Unreadable::Malformed(why)) => return Err(malformed(why)),
         }
         let is_checkpoint = read.entry.as_ref().is_ok_and(|entry| matches!(entry.body, Body::Checkpoint(_)));
-        self.took(line.leaf, ts, is_checkpoint)
+        self.took(line.leaf, ts, is_checkpoint)?;
+        // Its `prev` vouches for those before it, also where they are of a version that is not known.
+        self.skipped += self.size() - 1 - self.vouched.max(self.leaves.first());
+        self.vouched = self.size();
+        Ok(())
     }
 
     /// An entry of another version, laid out in a way that is not known.
@@ -148,6 +165,7 @@ impl<'a> Verifier<'a> {
             return Err(Finding::NotUnderstood(format!("{what} is not understood by this version of the program")));
         }
         self.puzzle(format!("{what} is not understood by this version of the program; its signature was not checked"));
+        self.check_held(self.size(), leaf)?;
         self.took(leaf, self.to.unwrap_or_default(), false)
     }
 
@@ -291,6 +309,11 @@ impl<'a> Verifier<'a> {
                 self.checkpoints.hold(&self.pins.checkpoints, None, keys.identity())?;
             }
         }
+        self.check_held(seq, leaf)
+    }
+
+    /// What was held elsewhere of the chain with this entry.
+    fn check_held(&mut self, seq: u64, leaf: Digest) -> Result<(), Finding> {
         if let Some(keys) = &self.keys {
             self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), keys.identity())?;
         }
@@ -507,6 +530,7 @@ impl<'a> Verifier<'a> {
                 Err((None, finding)) => return self.judgement(finding),
             }
         }
+        self.compared = true;
         if let Some(puzzle) = self.not_understood.take() {
             return puzzle;
         }
@@ -515,6 +539,7 @@ impl<'a> Verifier<'a> {
         {
             return self.judgement(finding);
         }
+        self.concluded = true;
         match (self.pins.max_age, self.to) {
             (Some((now, age)), Some(to)) if to.plus(age) < now => {
                 Verdict::Stale { how: format!("the newest entry is of {to}, more than {age} before {now}") }
@@ -555,14 +580,24 @@ impl<'a> Verifier<'a> {
     /// The report, after the last line.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        let verdict = self.decide();
+        let verdict = self.verdict_at_last();
         self.summary(verdict)
+    }
+
+    /// The verdict, with nothing left that only claims to be an entry: a line of a version that is not known, which no
+    /// later entry names, may be anybody's.
+    fn verdict_at_last(&mut self) -> Verdict {
+        let verdict = self.decide();
+        match self.leaves.cut(self.vouched.min(self.size())) {
+            Ok(()) => verdict,
+            Err(why) => self.judgement(why.into()),
+        }
     }
 
     /// The report of `_operators`, with its commands where it is intact.
     #[must_use]
     pub fn finish_operators(mut self) -> (Report, Option<Commands>) {
-        let verdict = self.decide();
+        let verdict = self.verdict_at_last();
         let report = self.summary(verdict);
         let commands = match self.trail {
             Some(Trail::Operators(trail)) if report.verdict == Verdict::Intact => {
@@ -596,9 +631,4 @@ struct Around<'a> {
 
 fn malformed(why: &str) -> Finding {
     Fault::Malformed.found(format!("the line is not an audit entry: {why}"))
-}
-
-/// A sentence that may quote what a forger wrote, on its way to a terminal: no control characters.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use nockvault::audit::directory::{certs, open_at_any_time};
-use nockvault::audit::policy::Policy;
+use nockvault::audit::note;
+use nockvault::audit::policy::{self, Policy};
 use nockvault::audit::receipt::Receipt;
 use nockvault::audit::verify::{Kept, Pins};
 use nockvault::base64url;
@@ -13,10 +14,13 @@ use nockvault::crypto::signature::PublicKey;
 use nockvault::id::{Aud, Kid};
 use nockvault::statement::card::Card;
 use nockvault::statement::cert::KeyRole;
-use nockvault::statement::directory::Directory;
+use nockvault::statement::directory::{Directory, MAX_BYTES};
 use nockvault::time::{Clock as _, SystemClock};
 
-use super::{Arguments, unread};
+use super::{Arguments, bytes, text, unread};
+
+/// The most bytes of a card or receipt: far more than one has.
+const SMALL: usize = 1 << 20;
 
 /// What `--identity` takes.
 #[derive(Clone)]
@@ -64,17 +68,17 @@ impl Known {
             chain.holder_keys.extend(public);
         }
         for path in &arguments.receipt {
-            let text = std::fs::read_to_string(path).with_context(|| unread(path))?;
+            let text = text(path, SMALL)?;
             chain.receipts.push(Receipt::read(&text).with_context(|| unread(path))?);
         }
         if let Some(path) = &arguments.witness_policy {
-            let text = std::fs::read(path).with_context(|| unread(path))?;
+            let text = bytes(path, policy::MAX_BYTES)?;
             chain.policy = Some(Policy::read(&text).with_context(|| unread(path))?);
         }
         chain.max_age = arguments.max_age.map(|age| (SystemClock.now(), age));
         let mut checkpoints = Vec::new();
         for path in expand(&arguments.checkpoint, ".checkpoint")? {
-            let text = std::fs::read_to_string(&path).with_context(|| unread(&path))?;
+            let text = text(&path, note::MAX_BYTES)?;
             let kept = Kept::read(&text).with_context(|| unread(&path))?;
             checkpoints.push((path, kept));
         }
@@ -119,14 +123,14 @@ fn directory(path: &Path, vault: &Pins) -> anyhow::Result<Directory> {
     let identity = vault.identity.as_ref().context(
         "a key directory is opened with the vault's identity key; give --vault, or --identity with the public key",
     )?;
-    let text = std::fs::read_to_string(path).with_context(|| unread(path))?;
+    let text = text(path, MAX_BYTES)?;
     open_at_any_time(&text, identity).with_context(|| unread(path))
 }
 
 fn vault(arguments: &Arguments) -> anyhow::Result<Pins> {
     let mut pins = Pins::default();
     if let Some(path) = &arguments.vault {
-        let text = std::fs::read_to_string(path).with_context(|| unread(path))?;
+        let text = text(path, SMALL)?;
         pins = Pins::of_card(&Card::read(&text).with_context(|| unread(path))?);
     }
     if let Some(identity) = arguments.identity.clone() {

@@ -7,12 +7,15 @@ mod nockguard;
 mod proof;
 mod work;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use known::Identity;
+use nockvault::audit::shown::printable;
 use nockvault::id::ChainName;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
@@ -105,7 +108,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(why) => {
-            let _ = writeln!(io::stderr(), "vault-verify: {why:#}");
+            let _ = writeln!(io::stderr(), "vault-verify: {}", printable(&format!("{why:#}")));
             ExitCode::from(1)
         }
     }
@@ -123,6 +126,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             "--witness-policy says who must have cosigned; give what they cosigned with --checkpoint or --proof"
         );
     }
+    if let Some(name) = of_chains(arguments).filter(|_| arguments.files.is_empty()) {
+        anyhow::bail!("{name} is held against a chain; give the chain's file");
+    }
     let known = known::Known::of(arguments)?;
     let mut worst = 0;
     for path in &arguments.proof {
@@ -134,8 +140,41 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(worst)
 }
 
+/// An option that says something of chains alone.
+fn of_chains(arguments: &Arguments) -> Option<&'static str> {
+    let given = [
+        ("--checkpoint", !arguments.checkpoint.is_empty()),
+        ("--receipt", !arguments.receipt.is_empty()),
+        ("--head", !arguments.head.is_empty()),
+        ("--operators", arguments.operators.is_some()),
+        ("--max-age", arguments.max_age.is_some()),
+    ];
+    given.into_iter().find_map(|(name, given)| given.then_some(name))
+}
+
 fn unread(path: &Path) -> String {
-    format!("cannot read {}", path.display())
+    format!("cannot read {}", shown(path))
+}
+
+/// The name of a file, which may be a forger's too, on its way to a terminal.
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
+
+/// A file that is to be held in memory, of so many bytes and a line feed at most.
+fn bytes(path: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(|| unread(path))?;
+    file.take(most as u64 + 2).read_to_end(&mut bytes).with_context(|| unread(path))?;
+    if bytes.len() > most + 1 {
+        anyhow::bail!("{}: it has more than {most} bytes, which is more than any such file", unread(path));
+    }
+    Ok(bytes)
+}
+
+/// The same, of text.
+fn text(path: &Path, most: usize) -> anyhow::Result<String> {
+    String::from_utf8(bytes(path, most)?).with_context(|| unread(path))
 }
 
 /// Prints what was found of a file: `told` for people, or the object with the file's name in it.
@@ -146,7 +185,7 @@ fn tell(output: Output, path: &Path, told: &str, object: serde_json::Value) -> a
             object.insert("file".into(), path.display().to_string().into());
             writeln!(out, "{}", serde_json::Value::Object(object))
         }
-        _ => write!(out, "{}: {told}", path.display()),
+        _ => write!(out, "{}: {told}", shown(path)),
     };
-    anyhow::Context::context(written, "cannot write the report")
+    written.context("cannot write the report")
 }

@@ -12,7 +12,7 @@ use nockvault::crypto::signature::PublicKey;
 use nockvault::secret::SecretBytes;
 use nockvault::time::{Clock as _, SystemClock};
 
-use super::{Arguments, Output, unread};
+use super::{Arguments, Output, shown, unread};
 
 /// Whose trails the files are.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -182,7 +182,7 @@ fn mark(trail: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 fn tell(output: Output, path: &Path, report: &Report) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match output {
-        Output::Human => write!(out, "{}: {report}", path.display()),
+        Output::Human => write!(out, "{}: {report}", shown(path)),
         Output::Json => {
             let mut told = serde_json::to_value(report)?;
             told["file"] = path.display().to_string().into();

@@ -3,29 +3,27 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use nockvault::audit::proof::{Asked, NotProved, Pins, Proved, verify};
+use nockvault::audit::proof::{Asked, MAX_BYTES, NotProved, Pins, Proved, verify};
+use nockvault::audit::shown::printable;
 use serde_json::{Value, json};
 
 use super::known::Known;
-use super::{Arguments, tell, unread};
+use super::{Arguments, tell, text};
 
 /// Verifies a proof, prints what it proves, and gives the exit code.
 pub(super) fn run(arguments: &Arguments, known: &Known, path: &Path) -> anyhow::Result<u8> {
     let identity = known.vault.identity.clone().context(
         "a proof is verified with the vault's identity key; give --vault, or --identity with the public key",
     )?;
-    let mut holders = known.chain.holder_keys.clone();
-    if let Some(directory) = &known.vault.directory {
-        holders.extend(directory.agents.iter().chain(&directory.operators).map(|key| key.pk.clone()));
-    }
     let pins = Pins {
         vault: known.vault.vault.clone(),
         chain: arguments.chain.clone(),
         policy: known.chain.policy.clone(),
-        holders,
+        holders: known.chain.holder_keys.clone(),
+        directory: known.vault.directory.clone(),
         ..Pins::new(identity)
     };
-    let text = std::fs::read_to_string(path).with_context(|| unread(path))?;
+    let text = text(path, MAX_BYTES)?;
     let found = verify(&text, &pins);
     tell(arguments.output, path, &for_people(&found), object(&found))?;
     Ok(match &found {
@@ -33,11 +31,6 @@ pub(super) fn run(arguments: &Arguments, known: &Known, path: &Path) -> anyhow::
         Err(why) if why.is_tampering() => 2,
         _ => 1,
     })
-}
-
-/// A line that may quote what a forger wrote, on its way to a terminal: no control characters.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn kind(proved: &Proved) -> String {

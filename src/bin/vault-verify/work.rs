@@ -11,12 +11,13 @@ use std::thread;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nockvault::audit::shown::printable;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Kept, Means, Pins, verify_operators_with, verify_with};
 use nockvault::id::ChainName;
 
 use super::known::{Known, expand};
-use super::{Arguments, tell, unread};
+use super::{Arguments, shown, tell, unread};
 
 /// What the name of a chain's file ends with, as the vault's mirror writes it.
 const CHAIN: &str = ".audit.jsonl";
@@ -37,11 +38,16 @@ pub(super) fn run(arguments: &Arguments, known: Known) -> anyhow::Result<u8> {
     if files.len() > 1 && !(arguments.head.is_empty() && arguments.receipt.is_empty()) {
         anyhow::bail!("--head and --receipt are of one chain; give one file with them");
     }
-    let Known { vault, mut chain, checkpoints } = known;
+    let Known { vault, mut chain, mut checkpoints } = known;
     let progress = Progress::of(files.iter().chain(&operators));
     let mut worst = 0;
     if let Some(path) = &operators {
-        let pins = Pins { chain: Some(ChainName::operators()), ..vault };
+        let mut pins = Pins { chain: Some(ChainName::operators()), policy: chain.policy.clone(), ..vault };
+        let of_operators = (!checkpoints.is_empty()).then(|| origin(path)).flatten();
+        let (theirs, others) =
+            checkpoints.into_iter().partition(|(_, kept)| Some(&kept.checkpoint().origin) == of_operators.as_ref());
+        pins.checkpoints = kept(theirs);
+        checkpoints = others;
         let found = open(path, &progress).and_then(|reader| {
             let means = Means { threads: cores(), ..Means::default() };
             verify_operators_with(reader, &pins, means).with_context(|| unread(path))
@@ -71,7 +77,7 @@ fn beside(arguments: &Arguments, files: &mut Vec<PathBuf>) -> Option<PathBuf> {
 fn jobs(files: Vec<PathBuf>, chain: &Pins, checkpoints: Vec<(PathBuf, Kept)>) -> anyhow::Result<Vec<Job>> {
     let mut jobs: Vec<Job> = files.into_iter().map(|path| Job { path, pins: chain.clone() }).collect();
     if let [job] = jobs.as_mut_slice() {
-        job.pins.checkpoints = checkpoints.into_iter().map(|(_, kept)| kept).collect();
+        job.pins.checkpoints = kept(checkpoints);
         return Ok(jobs);
     }
     if checkpoints.is_empty() {
@@ -80,12 +86,20 @@ fn jobs(files: Vec<PathBuf>, chain: &Pins, checkpoints: Vec<(PathBuf, Kept)>) ->
     let origins: Vec<Option<String>> = jobs.iter().map(|job| origin(&job.path)).collect();
     for (path, kept) in checkpoints {
         let of = &kept.checkpoint().origin;
-        let Some(at) = origins.iter().position(|origin| origin.as_ref() == Some(of)) else {
-            anyhow::bail!("the checkpoint {} is of {of:?}, and no file of that chain was given", path.display());
-        };
-        jobs[at].pins.checkpoints.push(kept);
+        let mut found = false;
+        for (job, _) in jobs.iter_mut().zip(&origins).filter(|(_, origin)| origin.as_ref() == Some(of)) {
+            job.pins.checkpoints.push(kept.clone());
+            found = true;
+        }
+        if !found {
+            anyhow::bail!("the checkpoint {} is of {of:?}, and no file of that chain was given", shown(&path));
+        }
     }
     Ok(jobs)
+}
+
+fn kept(checkpoints: Vec<(PathBuf, Kept)>) -> Vec<Kept> {
+    checkpoints.into_iter().map(|(_, kept)| kept).collect()
 }
 
 /// Whose chain a file says it is: where a checkpoint is looked at, and believed by nobody.
@@ -153,7 +167,7 @@ fn one(arguments: &Arguments, path: &Path, found: anyhow::Result<Report>) -> any
             Ok(report.verdict.exit_code())
         }
         Err(why) => {
-            let _ = writeln!(io::stderr(), "vault-verify: {why:#}");
+            let _ = writeln!(io::stderr(), "vault-verify: {}", printable(&format!("{why:#}")));
             if arguments.output == super::Output::Json {
                 let how = format!("{why:#}");
                 tell(arguments.output, path, "", serde_json::json!({"verdict": {"is": "unusable", "how": how}}))?;
