@@ -250,7 +250,8 @@ impl Runs {
         for (index, run) in runs.iter_mut().enumerate() {
             smallest.extend(run.take(&self.file, ahead)?.map(|record| std::cmp::Reverse((record, index))));
         }
-        let (mut before, mut found): (Option<[u8; N]>, Option<(u64, [u8; N])>) = (None, None);
+        let mut before: Option<[u8; N]> = None;
+        let mut found: Option<(u64, [u8; N])> = None;
         while let Some(std::cmp::Reverse(((value, entry), index))) = smallest.pop() {
             if before == Some(value) && found.is_none_or(|(lowest, _)| entry < lowest) {
                 found = Some((entry, value));
