@@ -134,7 +134,7 @@ impl<W: Write> Scribe<W> {
 
     fn next(&mut self) -> io::Result<()> {
         let size = self.head.size;
-        if size % EPOCH == 0 {
+        if size.is_multiple_of(EPOCH) {
             self.audit = audit_key(&self.aud, &self.entropy, self.now);
         }
         if size % CHECKPOINT == CHECKPOINT - 1 {
