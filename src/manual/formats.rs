@@ -403,6 +403,7 @@
 //!   the entries before it;
 //! - a `clock_reset` rests on a `nockvault/clock_reset` of an operator, a later one than the reset before it; nowhere else
 //!   does `ts` fall, and a key that was ended stays ended;
+//! - an audit key from which another had taken over in this chain when the clock was put back signs nothing after that;
 //! - in `_vault`: `start` and `epoch` come under another audit key than the entry before; `stop`, `epoch`, `config` and
 //!   `recover` stand where a daemon runs; `recover` stands between a `start` without a `stop` before it and the next entry
 //!   that is no `config`, its `since` not before the newest entry then, and it must stand there once a `config` stood
