@@ -956,6 +956,7 @@ class Chain:
         self.pins, self.leaves, self.times, self.tree = pins, [], [], Tree()
         self.origin = self.identity = self.trail = self.puzzle = self.first = self.last = None
         self.audit_keys, self.receipts, self.after_checkpoint, self.unended = {}, [], False, False
+        self.audit_ever, self.over = set(), set()
         self.kinds, self.newest_key, self.reset, self.certs, self.differ = {}, None, -1, [], {}
 
     def take(self, line):
@@ -1035,6 +1036,11 @@ class Chain:
             if self.pins.aud not in (None, "nv1:" + kid_of(identity)):
                 raise Tampered("identity", "the chain is of another vault than the one that was pinned")
             self.identity = identity
+        if entry["kind"] == "clock_reset":
+            # Others took over from these while the clock was right: the vault erased them, and they do not come back.
+            self.over |= self.audit_ever - {self.newest_key}
+        if entry["kid"] in self.over:
+            raise Tampered("key_life", "its audit key was over before the clock was put back")
         if "cert" in entry:
             try:
                 cert, public = open_cert(entry["cert"], "audit", self.identity)
@@ -1045,6 +1051,7 @@ class Chain:
             # A key past its end does not come again.
             self.audit_keys = {kid: had for kid, had in self.audit_keys.items() if entry["ts"] < had[0]["exp"]}
             self.audit_keys[entry["kid"]] = (cert, public)
+            self.audit_ever.add(entry["kid"])
         if entry["kid"] not in self.audit_keys:
             raise Tampered("certificate", "no certificate in the chain makes that an audit key")
         cert, public = self.audit_keys[entry["kid"]]
