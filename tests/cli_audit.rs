@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -139,7 +140,7 @@ impl Tail {
     fn of(vault: &Vault, arguments: &[&str]) -> Tail {
         let mut command = program(env!("CARGO_BIN_EXE_vaultctl"), vault.path());
         command.args(["audit", "tail", "--follow", "-o", "jsonl"]).args(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (to, lines) = mpsc::channel();
         let out = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
@@ -188,6 +189,46 @@ fn what_comes_is_followed_through_a_restart_of_the_daemon_without_gap_or_repeat(
     assert_eq!((grants.next(), all.next()), ("kit ungrant".into(), "kit ungrant".into()));
     grants.stop();
     all.stop();
+}
+
+/// Shorter than it was, and longer again with other entries.
+#[test]
+fn who_follows_a_vault_that_was_put_back_is_told_so() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let copy = |from: &Path, to: &Path| {
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            if entry.file_name().to_string_lossy().starts_with("vault.db") {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    };
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    let (data, old) = (vault.path().join("vault/data"), tempfile::tempdir().unwrap());
+    for longer in [false, true] {
+        vault.kill();
+        copy(&data, old.path());
+        vault.go_on();
+        vault.vaultctl(&["revoke", "kit", "orders-read"]).ok();
+        let mut tail = Tail::of(&vault, &["kit", "-n", "1", "--kind", "grant", "--kind", "ungrant"]);
+        assert_eq!(tail.next(), "kit ungrant");
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = Pid::from_child(&tail.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        vault.kill();
+        copy(old.path(), &data);
+        vault.go_on();
+        if longer {
+            vault.vaultctl(&["revoke", "kit", "orders-read"]).ok();
+            vault.vaultctl(&["grant", "kit", "orders-read", "--ttl", "8m"]).ok();
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        assert_eq!(tail.child.wait().unwrap().code(), Some(1));
+        let told = std::io::read_to_string(tail.child.stderr.take().unwrap()).unwrap();
+        let how = if longer { "does not follow on what was there" } else { "and now it has" };
+        assert!(told.contains(how) && told.contains("was put back"), "{told}");
+        assert!(tail.lines.try_recv().is_err(), "nothing of the other history is shown as if it went on");
+    }
 }
 
 #[test]

@@ -356,6 +356,28 @@ async fn a_folder_that_is_not_mounted_is_waited_for() {
     soon!(stage.metric("sink_well") == Some(1));
 }
 
+/// Who has the folder can stop what he gets of one chain, and is seen; the others come, and nothing is waited for.
+#[tokio::test]
+async fn a_folder_that_takes_one_chain_ill_gets_the_others() {
+    let (mut stage, keep) = (Stage::new().await, tempfile::tempdir().unwrap());
+    for chain in ["_operators", "_vault"] {
+        let made = stage.world.store().checkpoint(&chain.parse().unwrap(), Arc::clone(&stage.key)).await;
+        made.unwrap().unwrap();
+    }
+    fs::create_dir(keep.path().join("_operators.checkpoint~new")).unwrap();
+    let pipe = keep.path().join("_vault.checkpoint");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    stage.deliver_to(&format!("dir:{}", keep.path().display())).await;
+    for entries in [2, 3] {
+        let noted = stage.checkpoint(entries).await;
+        soon!(fs::read_to_string(keep.path().join("kit.checkpoint")).unwrap_or_default() == noted.note);
+    }
+    assert_eq!(stage.metric("sink_well"), Some(0));
+    let begun = Instant::now();
+    stage.follower.take().unwrap().stop(Duration::from_secs(20)).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn an_endpoint_is_sent_each_checkpoint_until_it_takes_it() {
     let mut stage = Stage::new().await;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -22,6 +23,8 @@ use nockvault::telemetry::{self, Telemetry};
 use nockvault::time::{Clock as _, Seconds, SystemClock};
 use tokio_util::sync::CancellationToken;
 
+/// How long threads that nothing is left to do with are waited for at the end.
+const STRAYS: Duration = Duration::from_secs(2);
 /// Wrong usage or configuration.
 const USAGE: u8 = 1;
 /// It could not serve, or not serve on.
@@ -124,7 +127,12 @@ fn log(config: &Config) -> Ended {
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("vaultd").build();
-    let ended = runtime.context("no threads").and_then(|runtime| runtime.block_on(work));
+    let ended = runtime.context("no threads").and_then(|runtime| {
+        let ended = runtime.block_on(work);
+        // A disk that hangs, of a place that keeps checkpoints, does not keep the daemon from its end.
+        runtime.shutdown_timeout(STRAYS);
+        ended
+    });
     ended.map_err(|error| (RUNTIME, error))
 }
 

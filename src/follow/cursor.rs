@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl<M: Mark> Cursors<M> {
             if let Some(mark) = self.known.get(chain) {
                 let text = serde_json::to_vec(mark).map_err(io::Error::other)?;
                 let unfinished = self.folder.join(UNFINISHED);
-                fs::write(&unfinished, text)?;
+                anew(&unfinished)?.write_all(&text)?;
                 fs::rename(&unfinished, self.folder.join(chain.as_str()))?;
             }
             self.unsaved.pop_first();
@@ -123,6 +123,14 @@ impl<M: Mark> Cursors<M> {
             self.known.clear();
         }
         Ok(())
+    }
+}
+
+/// A new file to write. What has the name is removed and never written to: it may be a link that somebody laid.
+pub(super) fn anew(path: &Path) -> io::Result<fs::File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::File::create_new(path),
     }
 }
 
@@ -178,6 +186,19 @@ mod tests {
         assert_eq!((again.load(&chain("lea")), again.load(&chain("max"))), (None, None));
         again.put(&chain("kit"), Seq(5));
         assert_eq!(again.carried().total(), 8);
+    }
+
+    #[test]
+    fn no_link_is_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(UNFINISHED)).unwrap();
+        let mut cursors = Cursors::new(folder.path().to_owned());
+        cursors.put(&chain("kit"), Seq(7));
+        cursors.save().unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
+        assert_eq!(cursors.read(&chain("kit")), Some(Seq(7)));
     }
 
     #[test]

@@ -12,14 +12,17 @@ use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
+
+use super::bounded::{Allowance, Bounded};
 
 /// How long a request may take, from the look-up of the name to the end of the answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The most of an answer that is taken in, in bytes.
 const ANSWER: usize = 64 << 10;
+/// The most of everything that comes in for one request, in bytes: heads, TLS, and the answer.
+const ALL: usize = 512 << 10;
 
 /// Where requests are sent to.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,10 +82,11 @@ impl FromStr for Target {
     }
 }
 
-/// Sends requests, and keeps connections for the next.
+/// Sends requests, one after another, and keeps connections for the next.
 #[derive(Clone)]
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Bounded>, Full<Bytes>>,
+    allowance: Allowance,
 }
 
 impl fmt::Debug for Http {
@@ -114,8 +118,9 @@ impl Http {
     }
 
     fn with(tls: ClientConfig) -> Http {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Http { client: Client::builder(TokioExecutor::new()).build(connector) }
+        let (allowance, https) = (Allowance::default(), HttpsConnectorBuilder::new().with_tls_config(tls));
+        let connector = https.https_or_http().enable_http1().wrap_connector(Bounded::new(allowance.clone()));
+        Http { client: Client::builder(TokioExecutor::new()).build(connector), allowance }
     }
 
     /// Sends one request with a body of text, and gives what was answered.
@@ -128,7 +133,11 @@ impl Http {
         target: &Target,
         body: String,
     ) -> Result<(StatusCode, String), String> {
-        match tokio::time::timeout(PATIENCE, self.exchange(method, target, body)).await {
+        self.allowance.set(ALL);
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, target, body)).await;
+        // A connection that is kept for the next request has nothing to say meanwhile.
+        self.allowance.set(0);
+        match answer {
             Ok(answer) => answer.map_err(|why| format!("{target}: {why}")),
             Err(_) => Err(format!("{target} did not answer within {} s", PATIENCE.as_secs())),
         }
@@ -228,6 +237,33 @@ mod tests {
             }
         });
         format!("https://localhost:{at}/").parse().unwrap()
+    }
+
+    /// Heads that say "go on", as long as the connection stands.
+    #[tokio::test]
+    async fn an_answer_without_end_is_broken_off_at_once() {
+        use std::io::{Read as _, Write as _};
+        for endless in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\n", "x"] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let target = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                let part = endless.repeat(1000);
+                let mut sent = 0_usize;
+                while stream.write_all(part.as_bytes()).is_ok() {
+                    sent += part.len();
+                }
+                sent
+            });
+            let http = Http::for_target(&target).unwrap();
+            let begun = std::time::Instant::now();
+            http.send(Method::POST, &target, "a note\n".to_owned()).await.unwrap_err();
+            assert!(begun.elapsed() < PATIENCE / 2, "{endless}: {:?}", begun.elapsed());
+            // What the two kernels hold on its way is all that it could send besides.
+            let sent = tokio::task::spawn_blocking(move || server.join().unwrap()).await.unwrap();
+            assert!(sent < 32 << 20, "{endless}: {sent}");
+        }
     }
 
     fn trusting(roots: RootCertStore) -> Http {

@@ -9,6 +9,7 @@
 //!
 //! What delivers checkpoints ([`places`], [`witness`]) is a [`Sink`] too, which hears of checkpoints alone.
 
+mod bounded;
 mod cursor;
 mod facts;
 mod http;

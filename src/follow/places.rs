@@ -13,17 +13,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
+use rustix::fs::OFlags;
 use tokio::task::spawn_blocking;
 
-use super::cursor::Carried;
+use super::cursor::{self, Carried};
 use super::http::{Http, Target};
 use super::{Sink, Step, Trouble};
 use crate::audit::checkpoint::Checkpoint;
@@ -188,7 +189,7 @@ impl Sink for Folder {
         let (file, note) = (self.file(chain), whole(&noted));
         let lies = blocking({
             let file = file.clone();
-            move || read(&file)
+            move || read(&file).map_err(Trouble::of)
         })
         .await?;
         match lies {
@@ -201,7 +202,7 @@ impl Sink for Folder {
             }
             None => {}
         }
-        blocking(move || replace(&file, note.as_bytes())).await?;
+        blocking(move || replace(&file, note.as_bytes()).map_err(Trouble::all)).await?;
         Ok(self.place.delivered(chain))
     }
 
@@ -215,18 +216,29 @@ impl Sink for Folder {
 }
 
 /// What the disk does, where it may take its time.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Trouble> {
-    spawn_blocking(work).await.map_err(|error| Trouble::all(error.to_string()))?.map_err(Trouble::all)
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Trouble> + Send + 'static) -> Result<T, Trouble> {
+    spawn_blocking(work).await.map_err(|error| Trouble::all(error.to_string()))?
 }
 
+/// What lies there. The folder may be another's: no link of his is followed, no pipe waited for, and no more read than a
+/// note can be long.
 fn read(file: &Path) -> Result<Option<Vec<u8>>, String> {
-    let fault = |error: io::Error| format!("{} cannot be read: {error}", file.display());
-    match fs::metadata(file) {
+    let read = || -> io::Result<Vec<u8>> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+        if !opened.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let most = 2 * MAX_BYTES as u64;
+        let mut lies = Vec::new();
+        opened.take(most + 1).read_to_end(&mut lies)?;
         // No note is so long, so it is something else, whatever stands in it.
-        Ok(found) if found.len() > 2 * MAX_BYTES as u64 => Ok(Some(Vec::new())),
-        Ok(_) => fs::read(file).map(Some).map_err(fault),
+        Ok(if lies.len() as u64 > most { Vec::new() } else { lies })
+    };
+    match read() {
+        Ok(lies) => Ok(Some(lies)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
     }
 }
 
@@ -235,7 +247,8 @@ fn replace(file: &Path, note: &[u8]) -> Result<(), String> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let unfinished = file.with_extension("checkpoint~new");
     let write = || -> io::Result<()> {
-        let mut out = fs::File::create(&unfinished)?;
+        // One that a crash left, or a link that somebody laid there, is not written through.
+        let mut out = cursor::anew(&unfinished)?;
         // For others to read, whatever the daemon makes otherwise.
         out.set_permissions(fs::Permissions::from_mode(0o644))?;
         out.write_all(note)?;
@@ -320,8 +333,36 @@ mod tests {
             assert_eq!(read(&file), Ok(Some(note.to_vec())));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What a crash left is no hindrance.
+        fs::write(folder.path().join("kit.checkpoint~new"), "half").unwrap();
+        replace(&file, b"three").unwrap();
+        assert_eq!(read(&file), Ok(Some(b"three".to_vec())));
         let away = folder.path().join("not mounted/kit.checkpoint");
         assert!(replace(&away, b"one").unwrap_err().contains("make the folder or mount"));
         assert!(!away.parent().unwrap().exists());
+    }
+
+    /// Whoever has the folder can make the daemon neither write nor read anything else, nor wait.
+    #[test]
+    fn no_link_is_followed_and_no_pipe_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, key) = (folder.path().join("kit.checkpoint"), folder.path().join("root.key"));
+        fs::write(&key, "secret").unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&key, folder.path().join("kit.checkpoint~new")).unwrap();
+        replace(&file, b"one").unwrap();
+        assert_eq!(read(&file), Ok(Some(b"one".to_vec())));
+        assert_eq!(fs::read(&key).unwrap(), b"secret");
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let laid = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("/dev/zero", laid("endless")).unwrap();
+        std::os::unix::fs::symlink(&key, laid("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, laid("pipe"), rustix::fs::Mode::RUSR).unwrap();
+        for name in ["endless", "link", "pipe"] {
+            assert!(read(&laid(name)).is_err(), "{name}");
+        }
+        fs::write(laid("long"), vec![b'a'; 3 * MAX_BYTES]).unwrap();
+        assert_eq!(read(&laid("long")), Ok(Some(Vec::new())));
     }
 }

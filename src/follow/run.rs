@@ -84,6 +84,8 @@ pub(super) struct Run {
     finish: CancellationToken,
     health: Health,
     pending: BTreeSet<ChainName>,
+    /// The chain that the sink failed at; the next round begins behind it.
+    failed: Option<ChainName>,
     /// Chains in trouble of their own, and when they are tried again.
     troubled: BTreeSet<ChainName>,
     retry: Instant,
@@ -103,7 +105,7 @@ impl Run {
         let health = Health { name, clock, telemetry, failing: None, steady: None, wait: RETRY.0 };
         let now = Instant::now();
         let (pending, troubled) = (BTreeSet::new(), BTreeSet::new());
-        Run { sink, changes, finish, health, pending, troubled, retry: now, tended: now }
+        Run { sink, changes, finish, health, pending, failed: None, troubled, retry: now, tended: now }
     }
 
     /// Until it is told to finish and nothing is left that it can carry.
@@ -162,9 +164,15 @@ impl Run {
         }
     }
 
-    /// Takes one step for each pending chain. Ends early, with when to go on, where no chain fares better.
+    /// Takes one step for each pending chain. Ends early, with when to go on, where no chain fares better. The next round
+    /// then begins behind the chain that it ended at: where that one alone is the trouble, it keeps no other waiting.
     async fn round(&mut self) -> Result<(), Instant> {
-        let mut round = std::mem::take(&mut self.pending).into_iter();
+        let mut round: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
+        if let Some(failed) = self.failed.take() {
+            let behind = round.partition_point(|chain| *chain <= failed);
+            round.rotate_left(behind);
+        }
+        let mut round = round.into_iter();
         while let Some(chain) = round.next() {
             match self.step(&chain).await {
                 Ok(step) => {
@@ -179,6 +187,7 @@ impl Run {
                 Err(trouble) => {
                     self.health.fails(&trouble.why);
                     if trouble.all {
+                        self.failed = Some(chain.clone());
                         self.pending.insert(chain);
                         self.pending.extend(round);
                         self.tend().await;

@@ -225,6 +225,31 @@ async fn a_chain_set_aside_holds_up_nobodys_expiry() {
     world.verify(&[&ida]).await;
 }
 
+/// What says when a checkpoint is due, and what it is of, is of the row that its MAC covers; and a value that ours never
+/// have costs the chain that has it and no other, also at the start.
+#[tokio::test]
+async fn one_chain_is_lost_by_a_value_of_another_kind_and_none_goes_without_checkpoints_unseen() {
+    let newest =
+        "WHERE at = (SELECT MAX(at) FROM lines WHERE at / 4294967296 = (SELECT id FROM chains WHERE name = 'kit'))";
+    for change in [
+        "UPDATE chains SET due = NULL WHERE name = 'kit'".to_owned(),
+        "UPDATE chains SET due = 9000000000000000 WHERE name = 'kit'".to_owned(),
+        "UPDATE chains SET noted = size - 1 WHERE name = 'kit'".to_owned(),
+        "UPDATE chains SET tree = zeroblob(length(tree)) WHERE name = 'kit'".to_owned(),
+        format!("UPDATE lines SET leaf = x'00' {newest}"),
+        format!("UPDATE lines SET leaf = zeroblob(33) {newest}"),
+    ] {
+        let (mut world, kit, ida) = two().await;
+        assert_eq!(world.intruder().execute(&change, []).unwrap(), 1, "{change}");
+        only_kit_is_set_aside(&mut world, &kit, &ida).await;
+    }
+    let mut world = World::new().await;
+    let of_the_vault = newest.replace("kit", "_vault");
+    world.intruder().execute(&format!("UPDATE lines SET line = x'' {of_the_vault}"), []).unwrap();
+    // The leaf beside the line still fits: it is for the inspection to say.
+    world.restart().await;
+}
+
 #[tokio::test]
 async fn a_trigger_in_the_schema_does_not_run() {
     let mut world = World::new().await;

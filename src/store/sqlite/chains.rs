@@ -282,13 +282,21 @@ fn at(chain: ChainId, seq: u64) -> i64 {
 /// The leaf of one entry.
 pub(super) fn leaf_at(conn: &Connection, chain: ChainId, seq: u64) -> rusqlite::Result<Option<Digest>> {
     let mut statement = conn.prepare_cached("SELECT leaf FROM lines WHERE at = ?1")?;
-    statement.query_row([at(chain, seq)], |row| digest(row, 0)).optional()
+    ours(statement.query_row([at(chain, seq)], |row| digest(row, 0)).optional())
+}
+
+/// What was found, unless it has a type that ours never have: that is nothing to anybody, and no fault of the database.
+fn ours<T>(found: rusqlite::Result<Option<T>>) -> rusqlite::Result<Option<T>> {
+    match found {
+        Err(error) if super::rows::is_conversion(&error) => Ok(None),
+        found => found,
+    }
 }
 
 /// One line.
 pub(super) fn line_at(conn: &Connection, chain: ChainId, seq: u64) -> rusqlite::Result<Option<Vec<u8>>> {
     let Some(at) = (seq < LONGEST).then(|| at(chain, seq)) else { return Ok(None) };
-    conn.prepare_cached("SELECT line FROM lines WHERE at = ?1")?.query_row([at], |row| row.get(0)).optional()
+    ours(conn.prepare_cached("SELECT line FROM lines WHERE at = ?1")?.query_row([at], |row| row.get(0)).optional())
 }
 
 /// The leaves of a chain from `from` up to before `to`, in order.
@@ -350,7 +358,8 @@ pub(super) fn stored(
     while let Some(row) = rows.next()? {
         // A leaf that is none is not that of its line, which is for whoever compares them.
         let leaf = digest(row, 0).unwrap_or(Digest::ZERO);
-        let line: Vec<u8> = row.get(1)?;
+        // Nor is a line that is no blob, which is left to them as an empty one.
+        let line = row.get_ref(1)?.as_blob().unwrap_or_default().to_vec();
         total += line.len() + 1;
         if total > bytes && !lines.is_empty() {
             break;
@@ -363,4 +372,33 @@ pub(super) fn stored(
 /// The names of all chains.
 pub(super) fn names(conn: &Connection) -> rusqlite::Result<Vec<Option<ChainName>>> {
     conn.prepare("SELECT name FROM chains ORDER BY id")?.query_map([], |row| parsed(row, 0))?.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Seconds;
+
+    #[test]
+    fn a_checkpoint_that_was_due_in_a_false_future_is_due_soon_after_the_reset() {
+        let conn = Connection::open_in_memory().unwrap();
+        let ring = Ring::generate(&crate::entropy::SeededEntropy::new(1));
+        conn.execute_batch(
+            "CREATE TABLE chains (id INTEGER PRIMARY KEY, name, size, leaf, ts, kid, deciding, deciders, uses, sessions,
+             leases, mac, tree, noted, due, resets)",
+        )
+        .unwrap();
+        let mut chain = begin(&conn, &ring, &"prod".parse().unwrap(), &"kit".parse().unwrap(), 0).unwrap();
+        let pace = Pace { entries: 1000, after: Seconds(300) };
+        let mut due = |ts, size| {
+            (chain.head.ts, chain.head.size) = (Timestamp(ts), size);
+            chain.grew(false, pace);
+            chain.due.map(|due| due.0)
+        };
+        assert_eq!(due(9_000_000, 1), Some(9_300_000));
+        assert_eq!(due(9_100_000, 2), Some(9_300_000), "the first entry counts");
+        assert_eq!(due(1_000_000, 3), Some(1_300_000), "the clock was put back");
+        assert_eq!(due(1_100_000, 4), Some(1_300_000));
+        assert_eq!(due(1_200_000, 1000), Some(1_200_000), "there are many");
+    }
 }

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use nockvault::client::fault::Fault;
 use nockvault::client::operator::Operator;
+use nockvault::crypto::hash::{Digest, leaf};
 use nockvault::denial::Reason;
 use nockvault::id::ChainName;
+use nockvault::statement::request::Seen;
+use serde_json::json;
 
 use super::filter::{Filter, Sieve, Which};
 use super::read::{Chain, Lines, Merged};
@@ -21,9 +25,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time between two tries while the vault is away.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Where a chain that nothing was seen of begins.
+const BEGIN: Seen = Seen { head: Digest::ZERO, size: 0 };
+/// What it is where a chain does not go on.
+const PUT_BACK: &str = "the vault's database was put back, or it is not the same vault; keep what was shown, and see \
+                        `vaultctl audit verify` with a checkpoint that is kept elsewhere";
+
 /// Show the newest entries, and with --follow each that comes.
 ///
-/// Ends with Ctrl-C. Where the daemon is away it waits for it. With --all, agents that are registered meanwhile are
+/// Ends with Ctrl-C. Where the daemon is away it waits for it. Where a chain no longer goes on from what was shown of it,
+/// it ends with an error: the vault's database was put back. With --all, agents that are registered meanwhile are
 /// followed too. With -o json or yaml what follows comes as with jsonl, one line an entry.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
@@ -53,8 +64,7 @@ impl Tail {
         if !self.follow {
             return shown.end();
         }
-        let mut places: BTreeMap<ChainName, u64> =
-            chains.into_iter().map(|chain| (chain.name, chain.head.size)).collect();
+        let mut places: BTreeMap<ChainName, Seen> = chains.into_iter().map(|chain| (chain.name, chain.head)).collect();
         let follow = async {
             let mut pause = PAUSE;
             loop {
@@ -82,11 +92,11 @@ impl Tail {
     }
 
     /// What came since the last time. A place moves on with each entry that was shown, so that a broken answer leaves no
-    /// gap and no entry comes twice.
+    /// gap and no entry comes twice. What comes goes on from what was there, or it is told that it does not.
     async fn more(
         &self,
         operator: &Operator,
-        places: &mut BTreeMap<ChainName, u64>,
+        places: &mut BTreeMap<ChainName, Seen>,
         sieve: &mut Sieve,
         shown: &mut Shown<'_>,
     ) -> anyhow::Result<()> {
@@ -99,17 +109,40 @@ impl Tail {
             }
             now
         };
-        let longer = |chain: &&Chain| chain.head.size > places.get(&chain.name).copied().unwrap_or_default();
-        let lines = now.iter().filter(longer).map(|chain| {
-            let from = places.get(&chain.name).copied().unwrap_or_default();
-            Lines::of(operator, &chain.name, from, chain.head.size)
-        });
+        let place = |name: &ChainName| places.get(name).copied().unwrap_or(BEGIN);
+        if let Some(gone) = places.keys().find(|name| !now.iter().any(|chain| chain.name == **name)) {
+            bail!("{gone} is no longer there: {PUT_BACK}");
+        }
+        for Chain { name, head } in &now {
+            let place = place(name);
+            if head.size < place.size || (head.size == place.size && head.head != place.head) {
+                bail!(
+                    "{name} had {} entries with the head {}, and now it has {} with the head {}: {PUT_BACK}",
+                    place.size,
+                    place.head,
+                    head.size,
+                    head.head
+                );
+            }
+        }
+        let longer = now.iter().filter(|chain| chain.head.size > place(&chain.name).size);
+        let lines = longer.map(|chain| Lines::of(operator, &chain.name, place(&chain.name).size, chain.head.size));
         let mut entries = Merged::of(lines.collect());
         while let Some(entry) = entries.next().await? {
+            let before = places.get(&entry.chain).copied().unwrap_or(BEGIN);
+            if entry.members.get("prev") != Some(&json!(before.head)) {
+                bail!(
+                    "entry {} of {} does not follow on what was there, the head {}: {PUT_BACK}",
+                    entry.seq,
+                    entry.chain,
+                    before.head
+                );
+            }
             if sieve.takes(&entry) {
                 shown.show(&entry)?;
             }
-            places.insert(entry.chain, entry.seq + 1);
+            let head = leaf(&entry.line);
+            places.insert(entry.chain, Seen { head, size: entry.seq + 1 });
         }
         Ok(())
     }
