@@ -1,8 +1,11 @@
 //! What the vault writes unasked into its chains, and how it watches over them: checkpoints on time, its limits, what a
 //! start found after a daemon that did not end in order, and the inspection of all chains.
-#![cfg(feature = "daemon")]
+#![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
+#[path = "trail/daemon.rs"]
+mod daemon;
+mod programs;
 mod support;
 
 use std::collections::BTreeMap;
