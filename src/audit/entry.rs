@@ -86,11 +86,11 @@ macro_rules! bodies {
             }
 
             /// The body of this kind in a chain of this name.
-            pub(super) fn parse(chain: &ChainName, kind: &str, body: Value) -> Result<Body, Unreadable> {
+            pub(super) fn parse(chain: &ChainName, kind: &str, body: &Value) -> Result<Body, Unreadable> {
                 let malformed = |why: serde_json::Error| Unreadable::Malformed(format!("body: {why}"));
                 match kind {
                     $($($kind if Family::$family.belongs_in(chain) => {
-                        serde_json::from_value::<$name>(body).map(Body::$name).map_err(malformed)
+                        $name::deserialize(body).map(Body::$name).map_err(malformed)
                     })*)*
                     _ => Err(Unreadable::NotUnderstood(format!("the kind {:?}", short(kind)))),
                 }

@@ -41,26 +41,32 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     members: Members<Value>,
+    /// The line without the signature: what is signed.
+    signed: Vec<u8>,
     sig: Signature,
     origin: Origin,
 }
 
 impl Frame {
     pub(super) fn read(line: &[u8]) -> Result<Frame, Unreadable> {
-        let value = admit(line, &Admission::OPERATORS_LINE)?;
+        let mut value = admit(line, &Admission::OPERATORS_LINE)?;
+        // It is the bulk of the line, and moves as it is.
+        let body = value.get_mut("body").map(Value::take);
         let malformed = |why: String| Unreadable::Malformed(why);
         let v = value.get("v").and_then(Value::as_u64);
-        let members: Members<Value> = serde_json::from_value(value).map_err(|why| match v {
+        let mut members: Members<Value> = serde_json::from_value(value).map_err(|why| match v {
             Some(v) if v != VERSION => Unreadable::NotUnderstood(format!("version {v}")),
             _ => malformed(why.to_string()),
         })?;
+        members.body = body.unwrap_or_default();
         let sig = members.sig.ok_or_else(|| malformed("without a signature".into()))?;
         let origin = Origin::parse(&members.origin).ok_or_else(|| malformed("origin is not <vault>/<chain>".into()))?;
         let rules = admission(&origin.chain);
         if line.len() > rules.max_bytes {
             return Err(NotAdmitted::TooLarge { bytes: line.len(), limit: rules.max_bytes }.into());
         }
-        Ok(Frame { members, sig, origin })
+        let signed = without_signature(line).ok_or_else(|| malformed("without a signature".into()))?;
+        Ok(Frame { members, signed, sig, origin })
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -108,8 +114,7 @@ impl Frame {
 
     /// Whether `key` signed it.
     pub(super) fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
-        let unsigned = Members { sig: None, ..self.members.clone() };
-        key.verify_raw(&pae(PayloadType::Audit.as_str(), &canonical(&unsigned)), &self.sig)
+        key.verify_raw(&pae(PayloadType::Audit.as_str(), &self.signed), &self.sig)
     }
 
     /// The entry, its body read as its kind.
@@ -118,7 +123,7 @@ impl Frame {
         if *v != VERSION {
             return Err(Unreadable::NotUnderstood(format!("version {v}")));
         }
-        let read = Body::parse(&self.origin.chain, kind, body.clone())?;
+        let read = Body::parse(&self.origin.chain, kind, body)?;
         // Some of the types inside leave out what they do not know; an entry has nothing that is not known.
         if serde_json::to_value(&read).ok().as_ref() != Some(body) {
             return Err(Unreadable::Malformed("body has members beyond those of its kind".into()));
@@ -140,6 +145,16 @@ impl Frame {
             v: *v,
         })
     }
+}
+
+/// The canonical form of an entry without its signature, out of its line. In a line that was admitted the members stand in
+/// their order: behind `sig` come `ts` and `v`, which are numbers, so that the last such text is the member itself.
+fn without_signature(line: &[u8]) -> Option<Vec<u8>> {
+    const NAME: &[u8] = b",\"sig\":\"";
+    let begin = line.windows(NAME.len()).rposition(|window| window == NAME)?;
+    let value = begin + NAME.len();
+    let end = value + line[value..].iter().position(|byte| *byte == b'"')? + 1;
+    Some([&line[..begin], &line[end..]].concat())
 }
 
 /// What is to be signed and written.

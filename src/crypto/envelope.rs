@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hash::Digest;
-use super::json::canonical;
+use super::json::{canonical, canonical_value};
 use super::signature::{Form, Signature, SigningKey};
 
 /// What kind of statement an envelope holds, and so who may have signed it.
@@ -150,7 +150,7 @@ impl Embedded {
     pub fn open(&self, t: PayloadType) -> Envelope {
         Envelope {
             payload_type: t.as_str().to_owned(),
-            payload: canonical(&self.payload),
+            payload: canonical_value(&self.payload),
             signature: self.sig,
             kid: String::new(),
         }

@@ -16,7 +16,7 @@ use super::{Means, Pins};
 use crate::crypto::json::Admission;
 
 /// A batch ends after so many bytes, however few its lines.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 128 << 10;
 
 /// How many batches may wait, for each thread.
 const AHEAD: usize = 3;

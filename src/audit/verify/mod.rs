@@ -15,7 +15,9 @@
 mod agent;
 mod ahead;
 mod checkpoints;
+mod end;
 mod hands;
+mod held;
 mod keys;
 mod lease;
 pub mod operators;

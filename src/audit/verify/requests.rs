@@ -1,13 +1,15 @@
 //! Requests and commands inside entries: signed by a key of the holder that was accepted at the entry's `ts`, meant for
 //! this vault, each in one entry alone, and signed in view of a history that this chain holds.
 
+use serde::Deserialize as _;
+
 use super::ahead::Opened;
 use super::keys::{Key, KeyHistory};
 use super::report::{Fault, Finding};
 use super::spill::{Leaves, Once};
 use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
-use crate::crypto::json::{Admission, admit_as};
+use crate::crypto::json::{Admission, NotAdmitted, admit_as, depth};
 use crate::id::{AgentName, Aud};
 use crate::statement::issue::Issue;
 use crate::statement::lease::{Release, Renew};
@@ -139,7 +141,7 @@ impl Requests {
         let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default();
         let key = keys.signer(claimed, opened)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
-        let request: Request<B> = admit_as(&opened.envelope.payload, &Admission::AGENT)
+        let request: Request<B> = read(embedded, &opened.envelope.payload)
             .map_err(|why| misfit(format!("the request in it is not a {}: {why}", B::TYP)))?;
         let Request { common, body } = request;
         if common.typ != B::TYP || common.v != VERSION {
@@ -166,6 +168,19 @@ impl Requests {
     pub(super) fn again(&mut self) -> Result<Option<(u64, Finding)>, Finding> {
         Ok(self.known.again()?.map(|(entry, _)| (entry, twice())))
     }
+}
+
+/// The statement in a line that was admitted: all that is left to see is its own size and depth, and its schema.
+fn read<B: Body>(embedded: &Embedded, payload: &[u8]) -> Result<Request<B>, NotAdmitted> {
+    let rules = Admission::AGENT;
+    if payload.len() <= rules.max_bytes
+        && depth(&embedded.payload) <= rules.max_depth
+        && let Ok(request) = Request::deserialize(&embedded.payload)
+    {
+        return Ok(request);
+    }
+    // What is wrong with it, in words.
+    admit_as(payload, &rules)
 }
 
 fn twice() -> Finding {

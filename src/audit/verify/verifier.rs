@@ -6,8 +6,8 @@ use super::agent::AgentTrail;
 use super::ahead::{Guess, Line, Opened, Read};
 use super::checkpoints::{Checkpoints, Stand};
 use super::keys::{AuditKeys, KeyHistory, Pinned};
-use super::operators::{Commands, OperatorsTrail, names_operators};
-use super::report::{Fault, Finding, Report, Verdict};
+use super::operators::{OperatorsTrail, names_operators};
+use super::report::{Fault, Finding, Verdict};
 use super::requests::Place;
 use super::spill::Leaves;
 use super::vault::VaultTrail;
@@ -49,7 +49,7 @@ pub struct Verifier<'a> {
     pub(super) verdict: Option<Verdict>,
     pub(super) unended: bool,
     /// How many entries stand there with the last whose signature was checked.
-    vouched: u64,
+    pub(super) vouched: u64,
     /// How many before that were of a version whose signature could not be checked.
     pub(super) skipped: u64,
     /// All that was held elsewhere was compared, and the chain holds it.
@@ -106,17 +106,17 @@ impl<'a> Verifier<'a> {
         self.verdict.is_none()
     }
 
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.leaves.len()
     }
 
     /// The line of the file, from 1, in which the entry stands that is next.
-    fn line_number(&self) -> u64 {
+    pub(super) fn line_number(&self) -> u64 {
         self.size() - self.leaves.first() + 1
     }
 
     /// The verdict of a finding at the entry that is next.
-    fn judgement(&self, finding: Finding) -> Verdict {
+    pub(super) fn judgement(&self, finding: Finding) -> Verdict {
         let (entry, line) = (self.size(), self.line_number());
         match finding {
             Finding::Fault(fault, how) => Verdict::Tampered { entry, line, fault, how: printable(&how) },
@@ -282,95 +282,6 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// What was pinned of this very entry.
-    fn check_pins(&mut self, frame: &Frame, leaf: Digest) -> Result<(), Finding> {
-        let seq = frame.seq();
-        if self.leaves.is_empty() {
-            let pinned = self.pins.genesis.as_ref().and_then(|genesis| match &frame.origin().chain {
-                chain if *chain == ChainName::vault() => Some(genesis.vault),
-                chain if *chain == ChainName::operators() => Some(genesis.operators),
-                _ => None,
-            });
-            if seq == 0 && pinned.is_some_and(|pinned| pinned != leaf) {
-                return Err(Fault::Genesis.found("the chain begins with another entry than the one that was pinned"));
-            }
-            self.open_receipts()?;
-            for kept in &self.pins.checkpoints {
-                let (of, here) = (&kept.checkpoint().origin, frame.origin_text());
-                if of != here {
-                    return Err(Finding::Unusable(format!(
-                        "the checkpoint is of the chain {of:?}, and this is {here}"
-                    )));
-                }
-            }
-            self.pins.certs.iter().for_each(|cert| self.checkpoints.remember(cert));
-            self.reaches(frame.prev())?;
-            if let Some(keys) = &self.keys {
-                self.checkpoints.hold(&self.pins.checkpoints, None, keys.identity())?;
-            }
-        }
-        self.check_held(seq, leaf)
-    }
-
-    /// What was held elsewhere of the chain with this entry.
-    fn check_held(&mut self, seq: u64, leaf: Digest) -> Result<(), Finding> {
-        if let Some(keys) = &self.keys {
-            self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), keys.identity())?;
-        }
-        for seen in &self.pins.heads {
-            if seen.size == seq + 1 && seen.head != leaf {
-                return Err(Fault::Head.found(format!("its leaf is {leaf}, but {} was held for it", seen.head)));
-            }
-        }
-        for named in &self.receipts {
-            if named.entry.seq == seq && named.entry.leaf != leaf {
-                return Err(
-                    Fault::Receipt.found(format!("its leaf is {leaf}, but a receipt names {}", named.entry.leaf))
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// What is held of the chain before the file begins: its last state there can be compared, and nothing before that.
-    fn reaches(&mut self, before: Digest) -> Result<(), Finding> {
-        let first = self.leaves.first();
-        let heads = self.pins.heads.iter().map(|seen| (seen.size, seen.head, Fault::Head));
-        let receipts =
-            self.receipts.iter().map(|Named { entry, .. }| (entry.seq.saturating_add(1), entry.leaf, Fault::Receipt));
-        for (size, leaf, fault) in heads.chain(receipts).filter(|_| first > 0) {
-            if size == first && leaf != before {
-                return Err(
-                    fault.found(format!("the entry before it has the leaf {before}, but {leaf} was held for it"))
-                );
-            }
-            self.reached(size)?;
-        }
-        for kept in &self.pins.checkpoints {
-            self.reached(kept.checkpoint().size)?;
-        }
-        Ok(())
-    }
-
-    fn reached(&self, size: u64) -> Result<(), Finding> {
-        let first = self.leaves.first();
-        if size >= first {
-            return Ok(());
-        }
-        Err(Finding::Unusable(format!(
-            "what is held of the first {size} entries cannot be compared: the file begins with entry {first}"
-        )))
-    }
-
-    fn open_receipts(&mut self) -> Result<(), Finding> {
-        let Some(keys) = &self.keys else { return Ok(()) };
-        for receipt in &self.pins.receipts {
-            let named = receipt.open(keys.identity()).map_err(|why| Finding::Unusable(why.to_string()))?;
-            self.receipts.push(named);
-        }
-        Ok(())
-    }
-
     /// What the entry says, held against all that was said before.
     fn understand(&mut self, entry: &Entry, around: Around<'_>) -> Result<(), Finding> {
         let Around { leaf, opened, new_key } = around;
@@ -476,19 +387,6 @@ impl<'a> Verifier<'a> {
         })
     }
 
-    /// The last line has no LF: it is torn where it is not even whole JSON.
-    pub(super) fn last(&mut self, line: &[u8]) {
-        let torn = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err_and(|why| why.is_eof());
-        if torn && self.verdict.is_none() {
-            let (entry, line) = (self.size(), self.line_number());
-            let how = "the file breaks off inside this entry; what stands before it is intact".to_owned();
-            self.verdict = Some(Verdict::Torn { entry, line, how });
-        } else {
-            self.unended = true;
-            self.line(line);
-        }
-    }
-
     /// A part of a chain, behind its first entries.
     fn part(&self, chain: &ChainName, aud: &Aud, first: u64) -> Trail {
         match chain.agent() {
@@ -500,112 +398,6 @@ impl<'a> Verifier<'a> {
             }
             None => Trail::Vault(VaultTrail::begin(false)),
         }
-    }
-
-    /// What only the end of the chain can tell.
-    fn conclude(&mut self) -> Verdict {
-        let missing = self
-            .pins
-            .heads
-            .iter()
-            .map(|seen| seen.size)
-            .chain(self.receipts.iter().map(|named| named.entry.seq.saturating_add(1)))
-            .max()
-            .filter(|size| *size > self.size());
-        if self.leaves.is_empty() {
-            return Verdict::Unusable { how: "the file is empty".into() };
-        }
-        if let Some(held) = missing {
-            let fault = if self.pins.heads.iter().any(|seen| seen.size == held) { Fault::Head } else { Fault::Receipt };
-            return self.judgement(fault.found(format!(
-                "the chain ends here, but entry {} of it is held elsewhere: its end was cut off",
-                held - 1
-            )));
-        }
-        if let Some(keys) = &self.keys {
-            let Pins { checkpoints, policy, .. } = self.pins;
-            match self.checkpoints.settle(checkpoints, policy.as_ref(), keys.identity()) {
-                Ok(()) => {}
-                Err((Some(entry), finding)) => return self.back_at(entry, finding),
-                Err((None, finding)) => return self.judgement(finding),
-            }
-        }
-        self.compared = true;
-        if let Some(puzzle) = self.not_understood.take() {
-            return puzzle;
-        }
-        if let (Some(Trail::Agent(trail)), Some(to)) = (&self.trail, self.to)
-            && let Err(finding) = trail.conclude(to)
-        {
-            return self.judgement(finding);
-        }
-        self.concluded = true;
-        match (self.pins.max_age, self.to) {
-            (Some((now, age)), Some(to)) if to.plus(age) < now => {
-                Verdict::Stale { how: format!("the newest entry is of {to}, more than {age} before {now}") }
-            }
-            _ => Verdict::Intact,
-        }
-    }
-
-    /// The verdict, after the last line.
-    fn decide(&mut self) -> Verdict {
-        let again = match &mut self.trail {
-            Some(Trail::Agent(trail)) => trail.again(),
-            Some(Trail::Operators(trail)) => trail.again(),
-            _ => Ok(None),
-        };
-        match (again, self.verdict.take()) {
-            // Whatever else was found is later: an entry whose repetition was found at once is not among these.
-            (Ok(Some((entry, finding))), _) => self.back_at(entry, finding),
-            (_, Some(verdict)) => verdict,
-            (Ok(None), None) => self.conclude(),
-            (Err(finding), None) => self.judgement(finding),
-        }
-    }
-
-    /// The verdict of a finding at an entry that was passed already. What was counted since says nothing any more.
-    fn back_at(&mut self, entry: u64, finding: Finding) -> Verdict {
-        if let Err(why) = self.leaves.cut(entry) {
-            return self.judgement(why.into());
-        }
-        self.to = self.leaves.newest();
-        (self.trail, self.not_understood) = (None, None);
-        self.kinds.clear();
-        self.checkpoints.newest.retain(|seen| seen.size < entry);
-        self.checkpoints.count = self.checkpoints.newest.len() as u64;
-        self.judgement(finding)
-    }
-
-    /// The report, after the last line.
-    #[must_use]
-    pub fn finish(mut self) -> Report {
-        let verdict = self.verdict_at_last();
-        self.summary(verdict)
-    }
-
-    /// The verdict, with nothing left that only claims to be an entry: a line of a version that is not known, which no
-    /// later entry names, may be anybody's.
-    fn verdict_at_last(&mut self) -> Verdict {
-        let verdict = self.decide();
-        match self.leaves.cut(self.vouched.min(self.size())) {
-            Ok(()) => verdict,
-            Err(why) => self.judgement(why.into()),
-        }
-    }
-
-    /// The report of `_operators`, with its commands where it is intact.
-    #[must_use]
-    pub fn finish_operators(mut self) -> (Report, Option<Commands>) {
-        let verdict = self.verdict_at_last();
-        let report = self.summary(verdict);
-        let commands = match self.trail {
-            Some(Trail::Operators(trail)) if report.verdict == Verdict::Intact => {
-                Some(trail.into_commands(report.size))
-            }
-            _ => None,
-        };
-        (report, commands)
     }
 
     /// The keys that the next lines, and what stands in them, are likely signed by.

@@ -1,0 +1,100 @@
+//! What the reader holds of a chain from elsewhere, compared entry by entry as it comes: its beginning, states, receipts,
+//! checkpoints.
+
+use super::Verifier;
+use super::report::{Fault, Finding};
+use crate::audit::line::Frame;
+use crate::audit::receipt::Named;
+use crate::crypto::hash::Digest;
+use crate::id::ChainName;
+
+impl Verifier<'_> {
+    /// What was pinned of this very entry.
+    pub(super) fn check_pins(&mut self, frame: &Frame, leaf: Digest) -> Result<(), Finding> {
+        let seq = frame.seq();
+        if self.leaves.is_empty() {
+            let pinned = self.pins.genesis.as_ref().and_then(|genesis| match &frame.origin().chain {
+                chain if *chain == ChainName::vault() => Some(genesis.vault),
+                chain if *chain == ChainName::operators() => Some(genesis.operators),
+                _ => None,
+            });
+            if seq == 0 && pinned.is_some_and(|pinned| pinned != leaf) {
+                return Err(Fault::Genesis.found("the chain begins with another entry than the one that was pinned"));
+            }
+            self.open_receipts()?;
+            for kept in &self.pins.checkpoints {
+                let (of, here) = (&kept.checkpoint().origin, frame.origin_text());
+                if of != here {
+                    return Err(Finding::Unusable(format!(
+                        "the checkpoint is of the chain {of:?}, and this is {here}"
+                    )));
+                }
+            }
+            self.pins.certs.iter().for_each(|cert| self.checkpoints.remember(cert));
+            self.reaches(frame.prev())?;
+            if let Some(keys) = &self.keys {
+                self.checkpoints.hold(&self.pins.checkpoints, None, keys.identity())?;
+            }
+        }
+        self.check_held(seq, leaf)
+    }
+
+    /// What was held elsewhere of the chain with this entry.
+    pub(super) fn check_held(&mut self, seq: u64, leaf: Digest) -> Result<(), Finding> {
+        if let Some(keys) = &self.keys {
+            self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), keys.identity())?;
+        }
+        for seen in &self.pins.heads {
+            if seen.size == seq + 1 && seen.head != leaf {
+                return Err(Fault::Head.found(format!("its leaf is {leaf}, but {} was held for it", seen.head)));
+            }
+        }
+        for named in &self.receipts {
+            if named.entry.seq == seq && named.entry.leaf != leaf {
+                return Err(
+                    Fault::Receipt.found(format!("its leaf is {leaf}, but a receipt names {}", named.entry.leaf))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What is held of the chain before the file begins: its last state there can be compared, and nothing before that.
+    fn reaches(&mut self, before: Digest) -> Result<(), Finding> {
+        let first = self.leaves.first();
+        let heads = self.pins.heads.iter().map(|seen| (seen.size, seen.head, Fault::Head));
+        let receipts =
+            self.receipts.iter().map(|Named { entry, .. }| (entry.seq.saturating_add(1), entry.leaf, Fault::Receipt));
+        for (size, leaf, fault) in heads.chain(receipts).filter(|_| first > 0) {
+            if size == first && leaf != before {
+                return Err(
+                    fault.found(format!("the entry before it has the leaf {before}, but {leaf} was held for it"))
+                );
+            }
+            self.reached(size)?;
+        }
+        for kept in &self.pins.checkpoints {
+            self.reached(kept.checkpoint().size)?;
+        }
+        Ok(())
+    }
+
+    fn reached(&self, size: u64) -> Result<(), Finding> {
+        let first = self.leaves.first();
+        if size >= first {
+            return Ok(());
+        }
+        Err(Finding::Unusable(format!(
+            "what is held of the first {size} entries cannot be compared: the file begins with entry {first}"
+        )))
+    }
+
+    fn open_receipts(&mut self) -> Result<(), Finding> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        for receipt in &self.pins.receipts {
+            let named = receipt.open(keys.identity()).map_err(|why| Finding::Unusable(why.to_string()))?;
+            self.receipts.push(named);
+        }
+        Ok(())
+    }
+}
