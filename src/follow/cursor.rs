@@ -129,7 +129,7 @@ impl<M: Mark> Cursors<M> {
 /// A new file to write. What has the name is removed and never written to: it may be a link that somebody laid.
 pub(super) fn anew(path: &Path) -> io::Result<fs::File> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::File::create_new(path),
     }
 }

@@ -181,7 +181,8 @@ async fn a_collector_that_is_dead_hangs_or_refuses_gets_what_it_missed() {
     collector.hangs.store(false, Ordering::SeqCst);
     stage.until_carried(NAME).await;
     stage.stop().await;
-    assert_eq!(collector.got.lock().unwrap().entries, stage.truth().await);
+    let truth = stage.truth().await;
+    assert_eq!(collector.got.lock().unwrap().entries, truth);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,5 +206,6 @@ async fn a_collector_with_tls_is_checked_under_its_authority() {
     stage.follow(vec![stage.otlp(&address, Some(&made.ca_pem))]);
     stage.until_carried(NAME).await;
     stage.stop().await;
-    assert_eq!(collector.got.lock().unwrap().entries, stage.truth().await);
+    let truth = stage.truth().await;
+    assert_eq!(collector.got.lock().unwrap().entries, truth);
 }
