@@ -177,3 +177,36 @@ async fn a_reset_is_taken_once_and_no_older_one_after_it() {
     let vault_chain = kinds(&vault, "_vault").await;
     assert_eq!(vault_chain.iter().filter(|kind| *kind == "clock_reset").count(), 2);
 }
+
+/// What was signed in the wrong time comes into its window again when that time truly comes, long after its nonce was
+/// forgotten. It gets nothing a second time; and where the key that signed it was ended meanwhile, it does not reach the
+/// chain either.
+#[tokio::test]
+async fn a_request_of_the_wrong_time_gives_no_second_lease_when_that_time_comes() {
+    for (ended, reason) in [(false, Reason::SessionEnded), (true, Reason::KeyRetired)] {
+        let (mut vault, [mut kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
+        vault.clock.set(now.plus(YEAR));
+        kit.new_session("captured");
+        let captured = kit.issue("orders");
+        vault.issued(&captured).await;
+        let signed = vault.clock_now();
+        vault.clock.advance(Seconds(1000));
+        vault.vault().tend_once().await;
+        vault.clock.set(now);
+        vault.order(ClockReset {}).await;
+        if ended {
+            vault.clock.set(now.plus(Seconds(301)));
+            vault.end_key(&kit.name, kit.key.kid()).await;
+        }
+        vault.clock.set(signed);
+        vault.reopen().await;
+        let size = entries(&vault, "kit").await.len();
+        assert_eq!(vault.refuses(&captured).await, reason);
+        let live = states(&vault).await.into_iter().filter(|state| *state == State::Live).count();
+        assert_eq!(live, 0);
+        if ended {
+            assert_eq!(entries(&vault, "kit").await.len(), size);
+            vault.verify_all().await;
+        }
+    }
+}

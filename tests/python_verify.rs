@@ -23,6 +23,7 @@ mod operators;
 mod programs;
 #[path = "tamper/requests.rs"]
 mod requests;
+mod support;
 #[path = "tamper/world.rs"]
 mod world;
 
@@ -37,7 +38,11 @@ use nockvault::base64url;
 use nockvault::crypto::envelope::{PayloadType, pae};
 use nockvault::crypto::hash::{Digest, leaf};
 use nockvault::crypto::json::canonical;
+use nockvault::id::ChainName;
+use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::card::{Card, Genesis};
+use nockvault::statement::clock::ClockReset;
+use nockvault::time::Seconds;
 use programs::{foreign, program, said};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
@@ -350,4 +355,37 @@ fn verify_py_runs_as_a_program_and_says_what_it_does_not_prove() {
     let head = verify(world.kit.file().as_slice(), &world.pins()).unwrap().head;
     assert_eq!(head, leaf(world.kit.lines.last().unwrap()));
     assert!(pinned.contains(&format!("head {head}:{}", world.kit.lines.len())), "{pinned}");
+}
+
+/// What the vault itself writes when an agent is frozen, and when a clock that was ahead is reset while it had sessions.
+#[tokio::test]
+async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
+    let vault = support::Harness::new().await;
+    vault.kv_role("orders", b"a value").await;
+    let mut kit = vault.agent("kit").await;
+    vault.grant(&kit.name, "orders", support::terms()).await;
+    kit.get(&vault, "orders").await;
+    vault.order(AgentFreeze { agent: kit.name.clone() }).await;
+    vault.order(AgentThaw { agent: kit.name.clone() }).await;
+    let right = vault.clock_now();
+    vault.clock.set(right.plus(Seconds(86_400 * 365)));
+    vault.vault().tend_once().await;
+    for sid in ["one", "two"] {
+        kit.new_session(sid);
+        kit.get(&vault, "orders").await;
+    }
+    vault.clock.set(right);
+    vault.order(ClockReset {}).await;
+    vault.clock.set(right.plus(Seconds(301)));
+    kit.new_session("three");
+    kit.get(&vault, "orders").await;
+
+    let entries = vault.chain_of(&kit.name).await;
+    let by_command = entries.iter().filter(|entry| entry["kind"] == "session_end" && entry["body"]["by"].is_object());
+    assert_eq!(by_command.count(), 2, "one command ends both sessions");
+    let pins = Pins { identity: Some(vault.identity.clone()), ..Pins::default() };
+    let (mut desk, operators) = (Desk::new(), vault.lines(&ChainName::operators()).await);
+    let chain = file(&vault.lines(&ChainName::from(&kit.name)).await);
+    desk.add("a chain of emergencies", &chain, &pins, Some(&operators));
+    assert_eq!(desk.agree(), 0, "it is called tampered with");
 }

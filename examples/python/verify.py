@@ -532,7 +532,10 @@ class Operators:
     def about(self, agent):
         """The commands about this agent that should have left something in its chain."""
         for seq, (_, typ, body, denied) in self.given.items():
-            if typ in ("agent_register", "agent_key_end", "grant_create", "grant_revoke") and not denied:
+            leaves_an_entry = (
+                "agent_register", "agent_key_end", "agent_freeze", "agent_thaw", "grant_create", "grant_revoke"
+            )
+            if typ in leaves_an_entry and not denied:
                 payload = body.get("register", {}).get("payload", {})
                 if body.get("agent", payload.get("agent")) == agent:
                     yield seq
@@ -562,8 +565,12 @@ def fits(typ, body, agent, effect, detail):
             return session or scope in ({"lease": detail["lease"]}, {"agent": agent}, {"role": detail["role"]}, {"all": True})
         case "lease_forget", "forgotten":
             return body.get("lease") == detail
-        case ("agent_freeze" | "agent_thaw"), _:
-            return own and effect == {"agent_freeze": "frozen", "agent_thaw": "thawed"}[typ]
+        case "agent_freeze", ("frozen" | "revoked"):
+            return own
+        case "agent_thaw", "thawed":
+            return own
+        case "clock_reset", ("revoked" | "session_ended"):
+            return True
     return False
 
 
@@ -724,7 +731,8 @@ class Agent:
 
     def on_session_end(self, body, entry, leaves):
         if "by" in body:
-            self.caused(body["by"], "session_end", "session_ended", body)
+            # One command may end several sessions, none of them twice.
+            self.rests(body["by"], "session_ended", body)
         if (body["reason"] == "revoked") != ("by" in body):
             raise Tampered("by", "a session ends by a command, or by its time")
         self.close(body["sid"])

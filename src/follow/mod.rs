@@ -73,10 +73,13 @@ impl Trouble {
 pub trait Sink: Send {
     /// Its name, a label of metrics: one of a closed set of words.
     fn name(&self) -> &'static str;
-    /// How many entries it has carried: the sum of its cursors, which moves with them.
-    fn carried(&self) -> Carried;
+    /// How many entries it has carried: the sum of its cursors, which moves with them. One that carries no entries has no
+    /// cursors, and nothing of what is about them to say.
+    fn carried(&self) -> Carried {
+        Carried::default()
+    }
     /// Counts, once at the start, what was carried of these chains before.
-    async fn begin(&mut self, chains: &BTreeSet<ChainName>);
+    async fn begin(&mut self, _chains: &BTreeSet<ChainName>) {}
     /// Carries one part of a chain, the next that is missing outside. Memory is bounded by the part. It is never dropped
     /// while it runs, but for the end of the process.
     ///
@@ -85,12 +88,16 @@ pub trait Sink: Send {
     async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble>;
     /// Looks, each second and after each trouble, whether something that was carried is lost: the chains that need
     /// another step.
-    async fn look(&mut self) -> BTreeSet<ChainName>;
+    async fn look(&mut self) -> BTreeSet<ChainName> {
+        BTreeSet::new()
+    }
     /// Writes the cursors down.
     ///
     /// # Errors
     /// They could not be written; the sink goes on.
-    async fn save(&mut self) -> Result<(), Trouble>;
+    async fn save(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
 }
 
 /// Follows the commits for all sinks.

@@ -24,7 +24,7 @@ use http::{Method, StatusCode};
 use rustix::fs::OFlags;
 use tokio::task::spawn_blocking;
 
-use super::cursor::{self, Carried};
+use super::cursor;
 use super::http::{Http, Target};
 use super::{Sink, Step, Trouble};
 use crate::audit::checkpoint::Checkpoint;
@@ -178,12 +178,6 @@ impl Sink for Folder {
         self.place.name
     }
 
-    fn carried(&self) -> Carried {
-        Carried::default()
-    }
-
-    async fn begin(&mut self, _: &BTreeSet<ChainName>) {}
-
     async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let Some(noted) = self.place.newest(chain).await? else { return Ok(Step::default()) };
         let (file, note) = (self.file(chain), whole(&noted));
@@ -204,14 +198,6 @@ impl Sink for Folder {
         }
         blocking(move || replace(&file, note.as_bytes()).map_err(Trouble::all)).await?;
         Ok(self.place.delivered(chain))
-    }
-
-    async fn look(&mut self) -> BTreeSet<ChainName> {
-        BTreeSet::new()
-    }
-
-    async fn save(&mut self) -> Result<(), Trouble> {
-        Ok(())
     }
 }
 
@@ -278,12 +264,6 @@ impl Sink for Endpoint {
         self.place.name
     }
 
-    fn carried(&self) -> Carried {
-        Carried::default()
-    }
-
-    async fn begin(&mut self, _: &BTreeSet<ChainName>) {}
-
     async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let Some(noted) = self.place.newest(chain).await? else { return Ok(Step::default()) };
         let (method, target) = if self.target.is_folder() {
@@ -298,14 +278,6 @@ impl Sink for Endpoint {
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Err(self.place.forked(chain, why())),
             _ => Err(Trouble::all(why())),
         }
-    }
-
-    async fn look(&mut self) -> BTreeSet<ChainName> {
-        BTreeSet::new()
-    }
-
-    async fn save(&mut self) -> Result<(), Trouble> {
-        Ok(())
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
-use super::cursor::Carried;
 use super::http::{Http, Target};
 use super::places::{Kept, name, unread};
 use super::{Sink, Step, Trouble};
@@ -173,12 +172,6 @@ impl Sink for Witness {
         self.place.name
     }
 
-    fn carried(&self) -> Carried {
-        Carried::default()
-    }
-
-    async fn begin(&mut self, _: &BTreeSet<ChainName>) {}
-
     async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let Some(noted) = self.place.newest(chain).await? else { return Ok(Step::default()) };
         let shown = Shown::of(noted)
@@ -187,13 +180,5 @@ impl Sink for Witness {
             return Ok(Step::default());
         }
         self.show(chain, &shown).await
-    }
-
-    async fn look(&mut self) -> BTreeSet<ChainName> {
-        BTreeSet::new()
-    }
-
-    async fn save(&mut self) -> Result<(), Trouble> {
-        Ok(())
     }
 }

@@ -32,7 +32,7 @@
 //! | handle | the public name of an issued credential at its backend |
 //! | receipt | the vault's signed answer, kept by the agent |
 //! | entry, chain, head | a signed line; the lines of one agent, each over the one before; the newest of them |
-//! | checkpoint | a signed note of a chain's size and root, for keeping outside; to come |
+//! | checkpoint | a signed note of a chain's size and root, for keeping outside |
 //! | seal | to encrypt for one session's key |
 //! | custody | of the root key: where it comes from when the vault starts |
 //!

@@ -31,8 +31,9 @@
 //! Sessions that were opened and leases that were issued in the false future are taken back by it. Requests are good
 //! again when the skew has passed once, as the command says. Each chain's next entry is `clock_reset`, and time falls there
 //! and nowhere else. Requests that agents signed in the false future come into the window again when that time comes
-//! truly, and the vault has forgotten their nonces by then: a lease is never issued twice for one request, but whoever
-//! recorded them and wants to be sure rotates those agents' keys before.
+//! truly, and the vault has forgotten their nonces by then. A lease is not issued twice for one request, but a refusal of
+//! what stands in the chain already is taken for a replay by a verifier. So rotate the keys of the agents that worked
+//! meanwhile, and end the old ones with `vaultctl agent end-key --kid`: what those signed reaches no chain any more.
 //!
 //! # Checkpoints
 //!

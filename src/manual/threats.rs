@@ -76,9 +76,10 @@
 //! # What a forger of the trail meets
 //!
 //! He wants the chain to say something else than what happened. He has the database and no key; or the audit key of the
-//! day, with which a file to show is as good as the database; or every key of the vault, the root key too. No key of an agent or an operator, and nothing that
-//! others keep: a head is what an agent has seen, a receipt is an answer that it kept, a checkpoint is one kept outside.
-//! "Cut off" means that he drops what follows, so that what catches a cut-off end is what catches him.
+//! day, with which a file to show is as good as the database; or every key of the vault, the root key too. No key of an
+//! agent or an operator, and nothing that others keep: a head is what an agent has seen, a receipt is an answer that it
+//! kept, a checkpoint is one kept outside. "Cut off" means that he drops what follows, so that what catches a cut-off end
+//! is what catches him.
 //!
 //! | he | with the database alone | with the audit key of the day, or all keys | test |
 //! |---|---|---|---|

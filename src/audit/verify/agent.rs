@@ -260,7 +260,9 @@ impl AgentTrail {
     /// A session ends with its time, or by an operator's command.
     fn session_end(&mut self, end: &entry::SessionEnd, seq: u64) -> Result<(), Finding> {
         if let Some(by) = &end.by {
-            self.caused(by, "session_end", seq, &Effect::SessionEnded(&end.sid))?;
+            // One command may end several sessions; that none ends twice is for the sessions to say.
+            self.by(by, &Effect::SessionEnded(&end.sid))?;
+            self.obey(by);
         }
         if (end.reason == "revoked") != end.by.is_some() {
             return Err(Fault::By
