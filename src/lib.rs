@@ -21,6 +21,7 @@
 //! - `wire`: the generated gRPC code and the way between it and the types of the house
 //! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
 //! - `client`: what agents and operators call: sign, send, believe only what the vault signed, open
+//! - `launcher`: what `vault-agent` does: hold the agent's key, run its child, serve credentials where tools expect them
 //! - [`manual`]: prose only: the house, threats, formats, crash order, operations
 
 pub mod audit;
@@ -42,6 +43,8 @@ pub(crate) mod failpoint;
 pub mod follow;
 pub mod grant;
 pub mod id;
+#[cfg(feature = "launcher")]
+pub mod launcher;
 pub mod lease;
 pub mod manual;
 pub mod registry;

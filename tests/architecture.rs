@@ -46,7 +46,7 @@ const TABLE: &[(&str, &str)] = &[
         "ground crypto statement registry grant lease authn authz seal engine audit telemetry store follow vault config wire",
     ),
     ("client", "ground crypto statement seal audit wire"),
-    ("launcher", "ground client"),
+    ("launcher", "ground crypto statement audit client"),
     ("manual", ""),
 ];
 

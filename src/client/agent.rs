@@ -144,6 +144,21 @@ impl Agent {
         self.0.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The vault's time, as far as it is known here.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.link.now()
+    }
+
+    /// Ends a session of this agent, whoever began it, and every lease in it. Gives how many leases there were.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn close(&self, sid: &Sid) -> Result<u64, Fault> {
+        let Answered { reply, .. } = self.exchange(sid, &Close {}).await?;
+        if reply.sid == *sid { Ok(reply.leases) } else { Err(Untrusted::OtherTerms { member: "sid" }.into()) }
+    }
+
     /// A session whose id is `label` with a random suffix, since a sid is never used again. Nothing is sent: the first
     /// request opens it at the vault.
     ///
@@ -366,8 +381,7 @@ impl Session {
     /// # Errors
     /// Any [`Fault`].
     pub async fn close(self) -> Result<u64, Fault> {
-        let Answered { reply, .. } = self.agent.exchange(&self.sid, &Close {}).await?;
-        if reply.sid == self.sid { Ok(reply.leases) } else { Err(Untrusted::OtherTerms { member: "sid" }.into()) }
+        self.agent.close(&self.sid).await
     }
 
     /// Puts the key that `next` holds in place of the present one, and signs with it from here on. Gives until when the

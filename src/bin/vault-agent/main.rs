@@ -1,0 +1,75 @@
+//! What stands beside an agent: it holds the agent's key, asks the vault in its name, and gives credentials where tools
+//! expect them. Each command is one file; what they share is who asks ([`who`]).
+//!
+//! What was asked for goes to standard output, words to standard error. Exit codes: 0 done, 1 something on this side
+//! (usage, files, no connection), 2 refused by the vault. `exec` ends with its child's code; where it fails itself, with
+//! 125, and with 126 or 127 where the child cannot be run or is not there.
+
+/// Words for people, on standard error. What was done stays done where nobody reads them.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("vault-agent: {}\n", format_args!($($words)*)));
+    }};
+}
+
+mod exec;
+mod who;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nockvault::client::fault::Fault;
+
+/// Hold an agent's key, and give its credentials to the programs that need them.
+///
+/// The program that is run sees no key. It sees a secret only where it was to have one.
+#[derive(Debug, Parser)]
+#[command(name = "vault-agent", version, term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    who: who::Who,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Exec(Box<exec::Exec>),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(words) => {
+            let _ = words.print();
+            return if words.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return failed(&why.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &anyhow::Error) -> ExitCode {
+    say!("{}", calm(&format!("{why:#}")));
+    match why.downcast_ref::<Fault>() {
+        Some(Fault::Refused(_)) => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    }
+}
+
+/// Words of others on their way to a terminal: lines stay lines, other control characters go.
+fn calm(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+async fn run(Cli { who, command }: Cli) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Exec(exec) => Ok(exec.run(&who).await),
+    }
+}
