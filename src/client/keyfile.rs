@@ -232,17 +232,20 @@ pub fn of_nockguard(
 }
 
 /// Whether the folder is there. One in which others could put files is an error.
-fn folder_is_safe(dir: &Path) -> Result<bool, Fault> {
+///
+/// # Errors
+/// [`Fault::Local`] for a link, another user's folder, and one that others can write.
+pub fn folder_is_safe(dir: &Path) -> Result<bool, Fault> {
     let stat = match rustix::fs::lstat(dir) {
         Ok(stat) => stat,
         Err(rustix::io::Errno::NOENT) => return Ok(false),
         Err(why) => return Err(at(dir, std::io::Error::from(why))),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(at(dir, "is a link or no folder; keys are read from the folder itself"));
+        return Err(at(dir, "is a link or no folder; the folder itself is used"));
     }
     if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Err(at(dir, "belongs to another user; a folder of keys belongs to who uses them"));
+        return Err(at(dir, "belongs to another user; such a folder belongs to who uses it"));
     }
     if stat.st_mode & 0o022 != 0 {
         let mode = stat.st_mode & 0o777;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::fault::Fault;
+use crate::audit::nockguard::written::Message;
 use crate::crypto::envelope::{Envelope, PayloadType};
 use crate::crypto::json::canonical;
 use crate::crypto::signature::{Form, PublicKey, Signature, SigningKey};
@@ -26,6 +27,10 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Fault::Local`] where the holder does not answer or does not want to.
     async fn sign(&self, payload_type: &str, payload: &[u8]) -> Result<Signature, Fault>;
+    /// The holder that has the key itself in this process's memory. Others sign envelopes alone.
+    fn held(&self) -> Option<&Held> {
+        None
+    }
 }
 
 /// A key in this process's memory.
@@ -42,6 +47,12 @@ impl Held {
         let public = key.public();
         Held { key, public }
     }
+
+    /// Signs a row or a checkpoint of the agent's NockGuard trail. No statement of ours is one, as it is signed.
+    #[must_use]
+    pub fn sign_nockguard(&self, message: &Message) -> Signature {
+        self.key.sign_raw(message.as_bytes())
+    }
 }
 
 #[async_trait]
@@ -56,6 +67,10 @@ impl Signer for Held {
 
     async fn sign(&self, payload_type: &str, payload: &[u8]) -> Result<Signature, Fault> {
         Ok(self.key.sign(Form::Pae, payload_type, payload))
+    }
+
+    fn held(&self) -> Option<&Held> {
+        Some(self)
     }
 }
 

@@ -12,9 +12,12 @@
 //! must be those that were signed (`row.rs`), and the checkpoint's those that NockGuard writes. As there, a row without a
 //! signature is tampering, and so is a trail without its checkpoint, or one that is shorter than the checkpoint counts;
 //! rows beyond the checkpoint are accepted and reported.
+//!
+//! [`written`] makes the rows that an agent's launcher adds to its own trail.
 
 mod report;
 mod row;
+pub mod written;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
