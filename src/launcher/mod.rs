@@ -4,8 +4,10 @@
 //!
 //! - [`want`]: what may be asked for
 //! - [`wallet`]: what is held for the child: one session, cached within each lease, released at the end
+//! - [`nockguard`]: the agent's own NockGuard trail, one row a request
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
 
+pub mod nockguard;
 pub mod orphans;
 pub mod wallet;
 pub mod want;
