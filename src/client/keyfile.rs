@@ -1,6 +1,7 @@
 //! Keys in files and environment variables, as NockGuard has them, so that an agent's key serves both. `<name>.ed25519`
 //! holds the 32-byte seed in lower-case hex, mode 0600; `<name>.pub` the public key in hex. `<name>.register` beside
-//! them is ours: the register statement, out of which comes the key's number. A variable wins over a file.
+//! them is ours: the register statement, out of which comes the key's number. A variable wins over a file. Where there is
+//! no private key but a register statement of the form `sshsig`, the key is taken to be in an ssh-agent.
 //!
 //! A key file is opened without following a link, and taken only where it is a regular file of this user's, closed to
 //! everyone else, of at most 4096 bytes. One that is not is an error and never passed over for another.
@@ -10,6 +11,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use zeroize::Zeroizing;
@@ -17,12 +19,13 @@ use zeroize::Zeroizing;
 use super::fault::Fault;
 use super::place::config_dir;
 use super::signer::Identity;
+use super::sshagent::SshAgent;
 use crate::base64url;
 use crate::crypto::envelope::Embedded;
-use crate::crypto::signature::{PublicKey, SigningKey};
+use crate::crypto::signature::{Form, PublicKey, SigningKey};
 use crate::id::AgentName;
 use crate::secret::Secret;
-use crate::statement::register::Register;
+use crate::statement::register::{Holder, Register};
 
 /// The largest key file.
 const MAX: u64 = 4096;
@@ -278,7 +281,8 @@ impl Places {
 
 /// Finds an agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable of that form, then the files.
 /// The key's number comes from the register statement beside it (`NOCKVAULT_AGENT_<NAME>_REGISTER`, or the file), and
-/// is 1 where there is none.
+/// is 1 where there is none. Where only a register statement is found and its key signs in the form `sshsig`, the key is
+/// in the ssh-agent that `SSH_AUTH_SOCK` names; it is not asked before something is to be signed.
 ///
 /// # Errors
 /// [`Fault::Local`] for an unsafe or broken key, and where there is none at all, with the places that were tried.
@@ -310,11 +314,68 @@ pub fn find_agent(
         let register = if beside.exists() { Some(read_register(&beside)?.1) } else { None };
         return Ok(numbered(agent, key, register));
     }
+    if let Some(register) = register_of(agent, places, variable)?.filter(|register| register.form == Form::Sshsig) {
+        return Ok(in_agent(agent, &SshAgent::usual(variable)?, register.pk, register.kver));
+    }
     Err(Fault::Local(format!(
         "no key of agent {agent}: neither {}; vaultctl keygen --agent {agent} makes one, and an operator registers it: \
          vaultctl agent register {agent}.register",
         tried.join(" nor ")
     )))
+}
+
+/// An agent's register statement: in `NOCKVAULT_AGENT_<NAME>_REGISTER`, or the first that lies where its key would.
+fn register_of(
+    agent: &AgentName,
+    places: &Places,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Register>, Fault> {
+    let named = format!("NOCKVAULT_AGENT_{}_REGISTER", variable_part(agent));
+    let register = match variable(&named) {
+        Some(text) => parse_register(&text).map_err(|why| Fault::Local(format!("{named}: {why}")))?.1,
+        None => {
+            let files = places.dirs.iter().map(|dir| dir.join(format!("{agent}.{REGISTER}")));
+            match files.into_iter().find(|file| file.exists()) {
+                Some(file) => read_register(&file)?.1,
+                None => return Ok(None),
+            }
+        }
+    };
+    // Another agent's statement under this name would lead to another agent's key.
+    Ok(Some(register).filter(|register| register.holder == Holder::Agent(agent.clone())))
+}
+
+fn in_agent(agent: &AgentName, held: &SshAgent, key: PublicKey, kver: u64) -> Identity<AgentName> {
+    Identity { name: agent.clone(), signer: Arc::new(held.key(key)), kver }
+}
+
+/// Finds an agent's key in the ssh-agent that `SSH_AUTH_SOCK` names. `wanted` is its fingerprint (`SHA256:..`), its key
+/// id, its public line or its comment; without it, the key is the one in the register statement, or else the only
+/// Ed25519 key there is. Its number is the register statement's, and 1 where there is none of this key.
+///
+/// # Errors
+/// [`Fault::Local`] where the ssh-agent does not answer, the key is not there or is of a kind that does not serve, and
+/// where it is registered in another form than an ssh-agent signs in.
+pub async fn find_in_ssh_agent(
+    agent: &AgentName,
+    wanted: Option<&str>,
+    places: &Places,
+    variable: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<Identity<AgentName>, Fault> {
+    let held = SshAgent::usual(&variable)?;
+    let register = register_of(agent, places, &variable)?;
+    let kid = register.as_ref().filter(|register| register.form == Form::Sshsig).map(|register| register.pk.kid());
+    let wanted = wanted.map(str::to_owned).or(kid.map(String::from));
+    let listed = held.find(wanted.as_deref()).await?;
+    let key = listed.public.clone().ok_or_else(|| Fault::Local(format!("{listed} is no plain Ed25519 key")))?;
+    let register = register.filter(|register| register.pk == key);
+    if let Some(Register { form, .. }) = register.as_ref().filter(|register| register.form != Form::Sshsig) {
+        return Err(Fault::Local(format!(
+            "{listed}: this key is registered in the form {}, and an ssh-agent signs in the form sshsig; give agent {agent}              a key of its own there: vaultctl keygen --agent {agent} --from-ssh-agent",
+            form.as_str()
+        )));
+    }
+    Ok(in_agent(agent, &held, key, register.map_or(1, |register| register.kver)))
 }
 
 /// The key with its number; a register statement of another key says nothing about this one.

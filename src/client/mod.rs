@@ -10,6 +10,7 @@
 //! - [`material`]: a secret, opened
 //! - [`operator`]: commands, secret input, reading chains
 //! - [`signer`]: who holds a key and signs with it
+//! - [`sshagent`]: keys that an ssh-agent holds
 //! - [`keyfile`]: keys in files and environment variables, shared with NockGuard
 //! - [`pins`]: which answers are the vault's
 //! - [`place`]: where cards and keys lie
@@ -28,5 +29,6 @@ pub mod pins;
 pub mod place;
 pub mod seen;
 pub mod signer;
+pub mod sshagent;
 
 pub use link::Surroundings;

@@ -42,7 +42,9 @@ impl Form {
         }
     }
 
-    fn message(self, payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    /// The bytes that a holder of a key of this form signs for an envelope's type and payload.
+    #[must_use]
+    pub fn message(self, payload_type: &str, payload: &[u8]) -> Vec<u8> {
         let message = pae(payload_type, payload);
         match self {
             Form::Pae => message,

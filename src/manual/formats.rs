@@ -80,7 +80,8 @@
 //!   across agents and operators, and names are never used again.
 //! - `form` is fixed at registration and never read from an envelope. `pae` is as above. `sshsig` is SSHSIG with the
 //!   namespace `T`, the message `PAE(T,P)` and the hash sha512: the envelope's `signature` is the raw 64 bytes and the
-//!   preamble is built anew by the verifier. Keys of hardware tokens (`sk-`) are refused: they sign other bytes.
+//!   preamble is built anew by the verifier. It is what an ssh-agent signs when it is asked (SIGN_REQUEST, flags 0) for a
+//!   signature over that preamble. Keys of hardware tokens (`sk-`) are refused: they sign other bytes.
 //!
 //! The payload of a registration, signed by the very key that it brings (no key enters without one):
 //!

@@ -367,6 +367,33 @@
 //!
 //! Rules for all of these but the last two stand in `deploy/alerts.yml`.
 //!
+//! # An agent's key in an ssh-agent
+//!
+//! The key need lie in no file that the agent's program could read. Where an ssh-agent has it:
+//!
+//! ```text
+//! ssh-keygen -q -t ed25519 -N '' -C kit -f kit && ssh-add kit && rm kit
+//! vaultctl keygen --agent kit --from-ssh-agent kit        # writes kit.register alone, signed by the ssh-agent
+//! vaultctl agent register kit.register
+//! ```
+//!
+//! From then on whatever looks for kit's key and finds `kit.register` without a `kit.ed25519` asks the ssh-agent that
+//! `SSH_AUTH_SOCK` names for each signature. The key signs in the form `sshsig`, for ever: one that was registered from a
+//! file cannot be moved into an ssh-agent, but the agent's next key can be one there (`--follows kit.register
+//! --from-ssh-agent`, then `vaultctl agent rotate`). Each signature is held against the key before it is used.
+//!
+//! | at the ssh-agent | what follows |
+//! |---|---|
+//! | `ssh-add -c` | somebody says yes to each request of the agent's; a request waits for it for 60 s. For people at a desk, not for fleets |
+//! | `ssh-add -t 8h` | after that time requests fail, and say that the key is gone |
+//! | `ssh-add -x` | the same, until `ssh-add -X` |
+//! | `ssh-add -h` | refused: a key constrained to hosts signs logins there and nothing else |
+//! | a key on a security key (`sk-`), an RSA or ECDSA key, a certificate | refused at enrolment |
+//!
+//! An ssh-agent asks nobody who is calling but for its user id. A program of the same user that finds the socket can have
+//! the key sign too, while the ssh-agent runs, though it cannot take the key away. So the agent's program should run as
+//! another user, or the ssh-agent ask first.
+//!
 //! # Beside NockGuard
 //!
 //! One auditor's tool reads both: `vault-verify --format nockguard --agent-key kit.pub kit.audit.jsonl` verifies a trail

@@ -9,8 +9,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use nockvault::base64url;
 use nockvault::client::keyfile::{self, PUBLIC, REGISTER, SECRET};
+use nockvault::client::signer::{self, Held, Signer};
+use nockvault::client::sshagent::SshAgent;
+use nockvault::crypto::envelope::PayloadType;
 use nockvault::crypto::json::canonical;
-use nockvault::crypto::signature::{Form, SigningKey};
+use nockvault::crypto::signature::SigningKey;
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{AgentName, Kid, Nonce};
 use nockvault::statement::card::Card;
@@ -37,6 +40,18 @@ pub(crate) struct Keygen {
     /// ~/.nockguard/keys/NAME.ed25519. It stays there, and agents find it there; only NAME.register is written.
     #[arg(long, value_name = "NAME", conflicts_with = "print_env")]
     from_nockguard: Option<String>,
+    /// Make no key, but the statement for an Ed25519 key in the ssh-agent that SSH_AUTH_SOCK names.
+    ///
+    /// KEY is its comment, its fingerprint (SHA256:..) or its public line; it may be left out where there is only one.
+    /// The private key stays where it is, and agents ask the ssh-agent for each signature; only NAME.register is written.
+    #[arg(
+        long,
+        value_name = "KEY",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["from_nockguard", "print_env"]
+    )]
+    from_ssh_agent: Option<String>,
     /// The key that this one follows: its NAME.register, its NAME.pub, its key id, or KID/KVER with its number.
     #[arg(long, value_name = "OLD", allow_hyphen_values = true)]
     follows: Option<String>,
@@ -54,30 +69,44 @@ pub(crate) struct Keygen {
     dir: PathBuf,
 }
 
+/// Whence the key is.
+enum Source {
+    /// Made here, to be written.
+    New { signer: Held, key: SigningKey },
+    /// In a place where it stays.
+    There { signer: Box<dyn Signer>, place: String },
+}
+
+impl Source {
+    fn signer(&self) -> &dyn Signer {
+        match self {
+            Source::New { signer, .. } => signer,
+            Source::There { signer, .. } => &**signer,
+        }
+    }
+}
+
 impl Keygen {
-    pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let card = find::card(common)?;
         let agent = self.agent()?;
         let (prev, kver) = self.place(&agent)?;
         let entropy: &dyn Entropy = &OsEntropy;
-        let (key, guarded) = match &self.from_nockguard {
-            None => (SigningKey::generate(entropy), None),
-            Some(name) => {
-                let (key, place) = of_nockguard(name)?;
-                (key, Some(place))
-            }
-        };
+        let source = self.source(entropy).await?;
+        let signer = source.signer();
         let register = Register {
             holder: Holder::Agent(agent.clone()),
             aud: card.aud.clone(),
-            form: Form::Pae,
+            form: signer.form(),
             iat: SystemClock.now(),
             kver,
             nonce: Nonce::from_bytes(&entropy.bytes()),
-            pk: key.public(),
+            pk: signer.public().clone(),
             prev,
         };
-        let statement = String::from_utf8(canonical(&register.sign(&key)))?;
+        let signed = signer::envelope(PayloadType::Register, &register, signer).await?;
+        let signed = signed.embed().context("a register statement is JSON")?;
+        let statement = String::from_utf8(canonical(&signed))?;
         if !self.print_env {
             // Keys are to lie in it: nobody else looks inside.
             fs::DirBuilder::new()
@@ -86,11 +115,30 @@ impl Keygen {
                 .create(&self.dir)
                 .with_context(|| self.dir.display().to_string())?;
         }
-        match guarded {
-            Some(place) => self.state(&agent, &card, &register, &statement, &place, output),
-            None if self.print_env => environment(&agent, &key, &statement),
-            None => self.write(&agent, &card, &key, kver, &statement, output),
+        match &source {
+            Source::There { place, .. } => self.state(&agent, &card, &register, &statement, place, output),
+            Source::New { key, .. } if self.print_env => environment(&agent, key, &statement),
+            Source::New { key, .. } => self.write(&agent, &card, key, kver, &statement, output),
         }
+    }
+
+    /// The key: a new one, or one that is there already.
+    async fn source(&self, entropy: &dyn Entropy) -> anyhow::Result<Source> {
+        if let Some(name) = &self.from_nockguard {
+            let (key, place) = of_nockguard(name)?;
+            return Ok(Source::There { signer: Box::new(Held::new(key)), place });
+        }
+        if let Some(wanted) = &self.from_ssh_agent {
+            let held = SshAgent::usual(&|name| std::env::var(name).ok())?;
+            let listed = held.find(Some(wanted.as_str()).filter(|wanted| !wanted.is_empty())).await?;
+            let key = listed.public.clone().with_context(|| format!("{listed} is no plain Ed25519 key"))?;
+            return Ok(Source::There {
+                signer: Box::new(held.key(key)),
+                place: format!("ssh-agent:{}", listed.fingerprint()),
+            });
+        }
+        let key = SigningKey::generate(entropy);
+        Ok(Source::New { signer: Held::new(SigningKey::from_seed(&key.seed())), key })
     }
 
     /// The agent, under its name here.
@@ -122,7 +170,7 @@ impl Keygen {
         let key = self.path(agent, SECRET);
         if key.symlink_metadata().is_ok() && key != Path::new(place) {
             bail!(
-                "{} is there already; beside it the statement of NockGuard's key would be taken for that one's",
+                "{} is there already; beside it the statement of the key in {place} would be taken for that one's",
                 key.display()
             );
         }

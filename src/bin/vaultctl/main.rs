@@ -178,7 +178,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Clock(clock) => clock.run(&common, &output).await,
         Command::Keys(keys) => keys.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
-        Command::Keygen(keygen) => keygen.run(&common, &output),
+        Command::Keygen(keygen) => keygen.run(&common, &output).await,
     }?;
     Ok(ExitCode::SUCCESS)
 }
