@@ -17,7 +17,7 @@ pub struct Material {
 
 impl Material {
     /// The secret of these bytes, where they are a JSON object.
-    pub(super) fn read(whole: SecretBytes) -> Option<Material> {
+    pub(crate) fn read(whole: SecretBytes) -> Option<Material> {
         let texts = serde_json::from_slice(whole.expose()).ok()?;
         Some(Material { whole, texts })
     }

@@ -6,8 +6,15 @@
 //! - [`wallet`]: what is held for the child: one session, cached within each lease, released at the end
 //! - [`nockguard`]: the agent's own NockGuard trail, one row a request
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
+//! - [`socket`], [`token`]: where the child's tools ask, and what they show in tight mode
+//! - [`ask`]: from whom a tool gets its credential: the launcher's socket, or the agent's own key
+//! - [`adapters`]: credentials in the form in which git, docker, AWS, Kubernetes, libpq and others ask for them
 
+pub mod adapters;
+pub mod ask;
 pub mod nockguard;
 pub mod orphans;
+pub mod socket;
+pub mod token;
 pub mod wallet;
 pub mod want;
