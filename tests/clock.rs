@@ -7,12 +7,14 @@ mod support;
 
 use nockvault::denial::Reason;
 use nockvault::lease::State;
+use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Page;
 use nockvault::statement::grant::{Rate, Terms};
 use nockvault::statement::lease::Which;
 use nockvault::store::{Pace, Rules, Store as _};
 use nockvault::time::{Seconds, Timestamp};
+use nockvault::vault::operate::Call;
 use serde_json::Value;
 
 use support::agent::Agent;
@@ -170,7 +172,7 @@ async fn a_reset_is_taken_once_and_no_older_one_after_it() {
     vault.put_secret("orders", b"another value").await;
     vault.clock.set(now.plus(Seconds(2)));
     let req = old.digest();
-    let refused = vault.operate(nockvault::vault::operate::Call::ClockReset, old, None).await;
+    let refused = vault.operate(Call::ClockReset, old, None).await;
     assert_eq!(vault.refused(refused, req).reason, Reason::Stale);
     vault.order(ClockReset {}).await;
     vault.verify_all().await;
@@ -179,16 +181,18 @@ async fn a_reset_is_taken_once_and_no_older_one_after_it() {
 }
 
 /// What was signed in the wrong time comes into its window again when that time truly comes, long after its nonce was
-/// forgotten. It gets nothing a second time; and where the key that signed it was ended meanwhile, it does not reach the
-/// chain either.
+/// forgotten. The chain has kept it: it is a replay, and gets neither a lease nor an entry; and where the key that signed
+/// it was ended meanwhile, that is what is said.
 #[tokio::test]
-async fn a_request_of_the_wrong_time_gives_no_second_lease_when_that_time_comes() {
-    for (ended, reason) in [(false, Reason::SessionEnded), (true, Reason::KeyRetired)] {
+async fn a_request_of_the_wrong_time_is_a_replay_when_that_time_comes() {
+    for (ended, reason) in [(false, Reason::Replay), (true, Reason::KeyRetired)] {
         let (mut vault, [mut kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
         vault.clock.set(now.plus(YEAR));
         kit.new_session("captured");
         let captured = kit.issue("orders");
         vault.issued(&captured).await;
+        let denied = kit.issue("unknown");
+        assert_eq!(vault.refuses(&denied).await, Reason::NoGrant);
         let signed = vault.clock_now();
         vault.clock.advance(Seconds(1000));
         vault.vault().tend_once().await;
@@ -201,12 +205,73 @@ async fn a_request_of_the_wrong_time_gives_no_second_lease_when_that_time_comes(
         vault.clock.set(signed);
         vault.reopen().await;
         let size = entries(&vault, "kit").await.len();
-        assert_eq!(vault.refuses(&captured).await, reason);
+        for request in [&captured, &denied] {
+            assert_eq!(vault.refuses(request).await, reason);
+        }
         let live = states(&vault).await.into_iter().filter(|state| *state == State::Live).count();
         assert_eq!(live, 0);
-        if ended {
-            assert_eq!(entries(&vault, "kit").await.len(), size);
-            vault.verify_all().await;
-        }
+        assert_eq!(entries(&vault, "kit").await.len(), size);
+        vault.verify_all().await;
     }
+}
+
+/// A command of the wrong time is not carried out a second time either, nor after another reset between.
+#[tokio::test]
+async fn a_command_of_the_wrong_time_is_a_replay_when_that_time_comes() {
+    for resets in [1, 2] {
+        let (mut vault, [kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
+        vault.clock.set(now.plus(YEAR));
+        let freeze = vault.operator.sign(&vault.operator.command(AgentFreeze { agent: kit.name.clone() }));
+        vault.operate(Call::AgentFreeze, freeze.clone(), None).await;
+        vault.order(AgentThaw { agent: kit.name.clone() }).await;
+        let signed = vault.clock_now();
+        for reset in 0..resets {
+            vault.clock.set(signed.plus(Seconds(1000)));
+            vault.vault().tend_once().await;
+            vault.clock.set(now.plus(Seconds(1 + reset)));
+            vault.order(ClockReset {}).await;
+            vault.clock.advance(Seconds(1));
+        }
+        vault.clock.set(signed);
+        vault.reopen().await;
+        vault.vault().tend_once().await;
+        let size = entries(&vault, "_operators").await.len();
+        let req = freeze.digest();
+        let refused = vault.operate(Call::AgentFreeze, freeze, None).await;
+        assert_eq!(vault.refused(refused, req).reason, Reason::Replay);
+        assert_eq!(entries(&vault, "_operators").await.len(), size);
+        vault.verify_all().await;
+    }
+}
+
+/// Where the wrong time left more than is read with the command, the rest is read in parts. Until then an agent whose
+/// chain was not read waits, and the others do not.
+#[tokio::test]
+async fn until_a_chain_was_read_its_agent_waits() {
+    let (mut vault, [mut kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
+    vault.clock.set(now.plus(YEAR));
+    let first = kit.issue("orders");
+    vault.issued(&first).await;
+    for _ in 0..250 {
+        kit.get(&vault, "orders").await;
+    }
+    let last = kit.issue("orders");
+    vault.issued(&last).await;
+    vault.clock.advance(Seconds(1000));
+    while vault.sqlite().end_due(50).await.unwrap().nonces > 0 {}
+    vault.clock.set(now);
+    vault.order(ClockReset {}).await;
+    vault.clock.set(now.plus(Seconds(301)));
+    let mut kit = anew(kit);
+    assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::Stale);
+    assert_eq!(vault.order_refused(AgentThaw { agent: kit.name.clone() }).await.reason, Reason::NotFound, "read first");
+    // What is left of it outlasts a restart.
+    vault.reopen().await;
+    vault.vault().tend_once().await;
+    kit.get(&vault, "orders").await;
+    vault.clock.set(now.plus(YEAR));
+    for request in [&first, &last] {
+        assert_eq!(vault.refuses(request).await, Reason::Replay);
+    }
+    vault.verify_all().await;
 }

@@ -203,7 +203,8 @@
 //! first part of what is taken back are one transaction. A crash before it leaves a vault that gives nothing; the command
 //! may be given again. After it, each chain writes its `clock_reset` together with its next entry: the chain's row says
 //! how many it has, the vault's row how many there were, so that no crash and no restart leaves one out or writes one
-//! twice. The rest of what is taken back is a row, as with a revocation of many.
+//! twice. The rest of what is taken back is a row, as with a revocation of many. How far the chains were read for what was
+//! signed in the false future stands in the vault's row, and moves together with the nonces that were found.
 //!
 //! # The turn of the key for tokens
 //!

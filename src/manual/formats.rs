@@ -256,7 +256,8 @@
 //!   `iat_floor` be set anew, to now + skew. The command itself stands under the old time. The floor does not hold for
 //!   it, but its `iat` lies above that of every reset before it. With it a new audit key signs; sessions that were opened
 //!   and leases that were issued later than the new now are ended (`session_end`, `revoke`, with `by`), and intents are
-//!   broken off.
+//!   broken off. Nonces that were purged before it come back out of the chains: what stands in one is a `replay` also when
+//!   its `iat` is reached a second time, and `stale` for as long as the chain was not read.
 //! - A restore sets `iat_floor` to now + skew and puts a `restore` entry into each chain, and the origin becomes
 //!   `<vault>/<chain>~<n>`. A `seen` that is newer than the backup is answered `restored`, signed; the client keeps its
 //!   old head as evidence and goes on when its owner accepts. A client refuses an `entry.seq` below its own

@@ -30,10 +30,9 @@
 //!
 //! Sessions that were opened and leases that were issued in the false future are taken back by it. Requests are good
 //! again when the skew has passed once, as the command says. Each chain's next entry is `clock_reset`, and time falls there
-//! and nowhere else. Requests that agents signed in the false future come into the window again when that time comes
-//! truly, and the vault has forgotten their nonces by then. A lease is not issued twice for one request, but a refusal of
-//! what stands in the chain already is taken for a replay by a verifier. So rotate the keys of the agents that worked
-//! meanwhile, and end the old ones with `vaultctl agent end-key --kid`: what those signed reaches no chain any more.
+//! and nowhere else. What was signed in the false future is a replay when that time truly comes: the vault reads its chains
+//! for it in the background. An agent whose chain was not read yet is refused as `stale`, which takes no longer than the
+//! skew unless it has millions of entries of that time.
 //!
 //! # Checkpoints
 //!

@@ -409,6 +409,8 @@ pub struct Due {
     pub intents: u64,
     /// Leases that a command took back.
     pub revoked: u64,
+    /// Lines that were read for nonces which the clock had made the vault forget.
+    pub recalled: u64,
     /// Nonces that were forgotten below the new floor.
     pub nonces: u64,
 }

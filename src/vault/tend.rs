@@ -57,7 +57,7 @@ impl Vault {
         loop {
             match self.store.end_due(BATCH).await {
                 Ok(due) => {
-                    let ended = [due.leases, due.sessions, due.intents, due.revoked, due.nonces];
+                    let ended = [due.leases, due.sessions, due.intents, due.revoked, due.recalled, due.nonces];
                     if due.leases > 0 {
                         failpoint!("tend: ended");
                     }

@@ -11,7 +11,7 @@ use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{VaultFacts, Views};
-use super::{chains, intents, requests, takebacks};
+use super::{chains, intents, recall, requests, takebacks};
 use crate::audit::entry;
 use crate::denial::Reason;
 use crate::id::{ChainName, LeaseId, Sid};
@@ -19,14 +19,18 @@ use crate::lease::State;
 use crate::statement::reply::EntryRef;
 use crate::time::Timestamp;
 
+/// How many lines are read in the time in which a lease is ended.
+const LINES: u64 = 4;
+
 pub(super) fn end_due(tx: &mut Tx<'_>, limit: u64) -> Result<Due, Stop> {
     let leases = expire(tx, limit)?;
     let (sessions, with_them) = end_sessions(tx, limit)?;
     let intents = intents::interrupt(tx, false, limit)?;
     let revoked = takebacks::go_on(tx, limit)?;
     summarise(tx, limit)?;
+    let recalled = recall::go_on(tx, limit * LINES)?;
     let nonces = forget(tx, limit)?;
-    Ok(Due { leases: leases + with_them, sessions, intents, revoked, nonces })
+    Ok(Due { leases: leases + with_them, sessions, intents, revoked, recalled, nonces })
 }
 
 /// The chain of a row, unless it is set aside, which an attempt to hold it finds out.
@@ -159,7 +163,7 @@ fn counted(tx: &Tx<'_>, minute: u64, chain: ChainId) -> rusqlite::Result<entry::
 /// becomes of the clock or the skew, none of these requests is taken again.
 fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
     let sql = "DELETE FROM nonces WHERE (key, nonce) IN
-               (SELECT key, nonce FROM nonces WHERE iat < ?1 ORDER BY iat LIMIT ?2) RETURNING key, iat";
+               (SELECT key, nonce FROM nonces WHERE iat < ?1 ORDER BY iat LIMIT ?2) RETURNING key, iat, recalled";
     let before = tx.now.minus(tx.shared.rules.skew);
     let mut keys: BTreeMap<i64, u64> = BTreeMap::new();
     let (mut forgotten, mut newest) = (0, Timestamp::ZERO);
@@ -167,7 +171,8 @@ fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
         let mut statement = tx.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![before.0, limit])?;
         while let Some(row) = rows.next()? {
-            *keys.entry(row.get(0)?).or_default() += 1;
+            // One that was remembered again is not among those that a key has live.
+            *keys.entry(row.get(0)?).or_default() += u64::from(row.get::<_, i64>(2)? == 0);
             // Of before the epoch is none of ours, and raises nothing.
             newest = newest.max(Timestamp(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)));
             forgotten += 1;

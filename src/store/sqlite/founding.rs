@@ -191,13 +191,17 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     let broken = || OpenFault::Broken(format!("it is said to be of version {from}, and the vault's own row is not"));
     let id = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
     let mut reading = rows::Reading::new(conn, ring);
-    let facts = reading.vault(id, from)?.ok_or_else(broken)?;
+    let mut facts = reading.vault(id, from)?.ok_or_else(broken)?;
     let layout = if to < TREES { Layout::BeforeTrees } else { Layout::Present };
     let Found::Row(mut chain) = chains::find_in(layout, conn, &facts.name, &ChainName::vault())? else {
         return Err(broken());
     };
     if !chain.verify_in(layout, ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
         return Err(broken());
+    }
+    if let Some(reset) = facts.reset.as_mut().filter(|reset| reset.recall.is_none()) {
+        reset.recall = Some(super::recall::of_old());
+        conn.execute("UPDATE vault SET reset = ?2 WHERE chain = ?1", params![id, rows::reset_text(&facts)])?;
     }
     let row = rows::vault(id, &facts, to);
     let mac = row.mac(ring);

@@ -28,6 +28,7 @@ mod lists;
 mod orders;
 mod reader;
 mod reads;
+mod recall;
 mod requests;
 mod resets;
 mod rows;

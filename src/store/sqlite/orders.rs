@@ -13,7 +13,7 @@ use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{leases, resets, secrets, takebacks, token_keys, undo};
+use super::{leases, recall, resets, secrets, takebacks, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
@@ -156,6 +156,7 @@ fn spend_above(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp, floor:
     let (id, key) = held.view.key(kid).ok_or_else(stranger)?;
     key.accepted(tx.stamp(&held)?)?;
     authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
+    recall::ready(tx, held.chain.id, iat)?;
     tx.spend(id, nonce, iat)
 }
 

@@ -8,7 +8,7 @@
 use super::stop::{Stop, is_constraint};
 use super::tx::Tx;
 use super::views::Held;
-use super::{intents, leases};
+use super::{intents, leases, recall};
 use crate::audit::entry;
 use crate::authn::{self, Authenticated, SessionBound};
 use crate::authz::{self, Asked, Peer, Permit};
@@ -81,6 +81,7 @@ fn admit(
     key.accepted(at)?;
     let floor = tx.floor()?;
     authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
+    recall::ready(tx, held.chain.id, iat)?;
     tx.spend(id, nonce, iat)?;
     Ok((held, key))
 }

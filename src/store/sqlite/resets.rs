@@ -3,7 +3,7 @@
 //! by one: a chain's row says how many resets it has heard of, and what appends to it looks.
 //!
 //! What was given under the wrong clock is taken back: the first of it with the command, the rest in parts by
-//! [`super::takebacks`].
+//! [`super::takebacks`]. What was asked under it is remembered again, likewise in parts: [`super::recall`].
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::stop::Stop;
 use super::takebacks::{self, Reach};
 use super::tx::Tx;
 use super::views::VaultFacts;
-use super::{intents, leases, requests};
+use super::{intents, leases, recall, requests};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::denial::{Denial, Reason};
@@ -26,6 +26,8 @@ use crate::time::Timestamp;
 
 /// How much is taken back together with the command.
 const AT_ONCE: u64 = 100;
+/// How many lines are read with the command for the nonces that they hold.
+const LINES: u64 = 200;
 /// More intents than ever are under way.
 const INTENTS: u64 = 100_000;
 
@@ -51,7 +53,8 @@ pub(super) fn reset(tx: &mut Tx<'_>, wish: &Wish, key: &Arc<AuditKey>) -> Effect
 
     let number = facts.resets() + 1;
     let epochs = super::verbs::epoch_of(key).unwrap_or_default().max(facts.epochs);
-    let reset = Some(Reset { number, by: by.clone(), iat: wish.iat() });
+    let recall = Some(recall::after(&facts, key.nbf()));
+    let reset = Some(Reset { number, by: by.clone(), iat: wish.iat(), recall });
     tx.key = Some(Arc::clone(key));
     let mut vault = tx.hold(&ChainName::vault())?;
     tx.put_vault(&mut vault, VaultFacts { floor, epochs, reset, ..facts })?;
@@ -63,6 +66,7 @@ pub(super) fn reset(tx: &mut Tx<'_>, wish: &Wish, key: &Arc<AuditKey>) -> Effect
 
     // An intent of then would be looked at no earlier than its own time; what it made is looked for at its backend now.
     intents::interrupt(tx, true, INTENTS)?;
+    recall::go_on(tx, LINES)?;
     if takebacks::take_back(tx, &reach, ahead, &by, AT_ONCE)? >= AT_ONCE {
         takebacks::later(tx, &reach, ahead, &by)?;
     }

@@ -131,6 +131,30 @@ pub(super) struct Reset {
     pub(super) by: By,
     /// The command's `iat`: no earlier one resets the clock again.
     pub(super) iat: Timestamp,
+    /// What it made the vault forget, and how far that was looked up; none in a database of before version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recall: Option<Recall>,
+}
+
+/// Nonces that were forgotten under a clock that was ahead; see [`super::recall`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Recall {
+    /// Up to this `iat` nonces may have been forgotten: the highest floor of before any reset.
+    pub(super) forgotten: Timestamp,
+    /// When the clock was reset, by the clock that was right again.
+    pub(super) since: Timestamp,
+    /// How far the chains were read; none once all of them were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<NextLine>,
+}
+
+/// The line that is to be read next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct NextLine {
+    /// Chains with lower numbers were read.
+    pub(super) chain: u64,
+    /// Entries of this chain before this one were read.
+    pub(super) seq: u64,
 }
 
 /// The row of a vault's own facts in a database of this version. It covers the version too, since the fourth: a database

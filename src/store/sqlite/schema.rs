@@ -24,6 +24,7 @@ const MIGRATIONS: &[Step] = &[
     // From here on the vault's own row covers the version.
     ("", |_, _| Ok(())),
     (TREES, trees::build_all),
+    (FREEZES, |_, _| Ok(())),
 ];
 
 /// The version of this program's databases.
@@ -271,6 +272,20 @@ CREATE TABLE cosigned (
 
 ALTER TABLE vault ADD COLUMN config INTEGER;
 ALTER TABLE vault ADD COLUMN reset TEXT;
+";
+
+/// Nonces that were remembered again after a reset of the clock, which do not count among those that a key has live. And
+/// what is frozen beside agents: a row of `_operators` names a role; the one of `_vault`, whose name is empty, stands for
+/// everything.
+const FREEZES: &str = "
+ALTER TABLE nonces ADD COLUMN recalled INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE freezes (
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    role TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    mac BLOB NOT NULL,
+    PRIMARY KEY (chain, role)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// How a connection is opened.

@@ -111,7 +111,7 @@ impl<'a> Tx<'a> {
     }
 
     /// The newest reset of the clock; none is known while `_vault` is set aside, or before it is founded.
-    fn reset(&mut self) -> Result<Option<&Reset>, Stop> {
+    pub(super) fn reset(&mut self) -> Result<Option<&Reset>, Stop> {
         let name = ChainName::vault();
         if !self.job.contains_key(&name) && !self.group.contains_key(&name) {
             match self.look(&name) {
