@@ -224,6 +224,7 @@ async fn a_secret_of_before_newest_versions_were_rows_goes_on() {
 
 /// What takes the tables back to those of the fourth version, which had no trees.
 const FOURTH: &str = "
+ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes;
 DROP TABLE nodes; DROP TABLE cosigned; DROP INDEX chains_due;
 ALTER TABLE chains DROP COLUMN tree; ALTER TABLE chains DROP COLUMN noted; ALTER TABLE chains DROP COLUMN due;
 ALTER TABLE chains DROP COLUMN resets; ALTER TABLE vault DROP COLUMN config; ALTER TABLE vault DROP COLUMN reset;
