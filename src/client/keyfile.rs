@@ -279,6 +279,22 @@ impl Places {
     }
 }
 
+/// Where a key came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An environment variable of this name.
+    Variable(String),
+    /// This file.
+    File(PathBuf),
+    /// Standard input.
+    Input,
+    /// The ssh-agent, which keeps it.
+    SshAgent,
+}
+
+/// The name of a file that stands for standard input.
+pub const INPUT: &str = "-";
+
 /// Finds an agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable of that form, then the files.
 /// The key's number comes from the register statement beside it (`NOCKVAULT_AGENT_<NAME>_REGISTER`, or the file), and
 /// is 1 where there is none. Where only a register statement is found and its key signs in the form `sshsig`, the key is
@@ -291,15 +307,37 @@ pub fn find_agent(
     places: &Places,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Identity<AgentName>, Fault> {
+    locate_agent(agent, places, variable).map(|(identity, _)| identity)
+}
+
+/// As [`find_agent`], and says where the key was. The file `-` is standard input, and wins over the variables.
+///
+/// # Errors
+/// As [`find_agent`].
+pub fn locate_agent(
+    agent: &AgentName,
+    places: &Places,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Identity<AgentName>, Origin), Fault> {
     let part = variable_part(agent);
+    let numbered_by_variable = |key| {
+        let named = format!("NOCKVAULT_AGENT_{part}_REGISTER");
+        let register = variable(&named).map(|text| parse_register(&text)).transpose();
+        let register = register.map_err(|why| Fault::Local(format!("{named}: {why}")))?;
+        Ok::<_, Fault>(numbered(agent, key, register.map(|(_, register)| register)))
+    };
+    if places.file.as_deref() == Some(Path::new(INPUT)) {
+        let mut text = Zeroizing::new(String::with_capacity(256));
+        let read = std::io::stdin().lock().take(MAX).read_to_string(&mut text);
+        read.map_err(|why| Fault::Local(format!("the key on standard input: {why}")))?;
+        let key = parse_secret(&text).map_err(|why| Fault::Local(format!("standard input: {why}")))?;
+        return Ok((numbered_by_variable(key)?, Origin::Input));
+    }
     for house in ["NOCKVAULT", "NOCKGUARD"] {
         let name = format!("{house}_AGENT_{part}_ED25519_KEY");
         let Some(text) = variable(&name).map(Zeroizing::new) else { continue };
         let key = parse_secret(&text).map_err(|why| Fault::Local(format!("{name}: {why}")))?;
-        let named = format!("NOCKVAULT_AGENT_{part}_REGISTER");
-        let register = variable(&named).map(|text| parse_register(&text)).transpose();
-        let register = register.map_err(|why| Fault::Local(format!("{named}: {why}")))?;
-        return Ok(numbered(agent, key, register.map(|(_, register)| register)));
+        return Ok((numbered_by_variable(key)?, Origin::Variable(name)));
     }
     let mut tried = vec![format!("NOCKVAULT_AGENT_{part}_ED25519_KEY")];
     let files = places.dirs.iter().map(|dir| dir.join(format!("{agent}.{SECRET}")));
@@ -312,10 +350,11 @@ pub fn find_agent(
         let key = read_secret(&file)?;
         let beside = file.with_extension(REGISTER);
         let register = if beside.exists() { Some(read_register(&beside)?.1) } else { None };
-        return Ok(numbered(agent, key, register));
+        return Ok((numbered(agent, key, register), Origin::File(file)));
     }
     if let Some(register) = register_of(agent, places, variable)?.filter(|register| register.form == Form::Sshsig) {
-        return Ok(in_agent(agent, &SshAgent::usual(variable)?, register.pk, register.kver));
+        let identity = in_agent(agent, &SshAgent::usual(variable)?, register.pk, register.kver);
+        return Ok((identity, Origin::SshAgent));
     }
     Err(Fault::Local(format!(
         "no key of agent {agent}: neither {}; vaultctl keygen --agent {agent} makes one, and an operator registers it: \
@@ -371,7 +410,8 @@ pub async fn find_in_ssh_agent(
     let register = register.filter(|register| register.pk == key);
     if let Some(Register { form, .. }) = register.as_ref().filter(|register| register.form != Form::Sshsig) {
         return Err(Fault::Local(format!(
-            "{listed}: this key is registered in the form {}, and an ssh-agent signs in the form sshsig; give agent {agent}              a key of its own there: vaultctl keygen --agent {agent} --from-ssh-agent",
+            "{listed}: this key is registered in the form {}, and an ssh-agent signs in the form sshsig; give agent {agent} \
+             a key of its own there: vaultctl keygen --agent {agent} --from-ssh-agent",
             form.as_str()
         )));
     }

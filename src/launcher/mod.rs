@@ -4,6 +4,12 @@
 //!
 //! - [`want`]: what may be asked for
 //! - [`wallet`]: what is held for the child: one session, cached within each lease, released at the end
+//! - [`run`]: one run of a child, from its first credential to its end
+//! - [`child`]: the program that is run
+//! - [`keep`]: credentials that were delivered, kept alive
+//! - [`delivery`]: where a child finds what it was given
+//! - [`key`]: the key is the launcher's alone
+//! - [`folder`]: secrets in files, in memory
 //! - [`nockguard`]: the agent's own NockGuard trail, one row a request
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
 //! - [`socket`], [`token`]: where the child's tools ask, and what they show in tight mode
@@ -12,8 +18,14 @@
 
 pub mod adapters;
 pub mod ask;
+pub mod child;
+pub mod delivery;
+pub mod folder;
+pub mod keep;
+pub mod key;
 pub mod nockguard;
 pub mod orphans;
+pub mod run;
 pub mod socket;
 pub mod token;
 pub mod wallet;

@@ -24,7 +24,7 @@ use crate::client::fault::{Fault, Refusal};
 use crate::client::material::Material;
 use crate::client::signer::Identity;
 use crate::denial::Reason;
-use crate::id::{AgentName, LeaseId, RoleName};
+use crate::id::{AgentName, LeaseId, RoleName, Sid};
 use crate::statement::card::Card;
 use crate::statement::reply::Hdr;
 use crate::time::Timestamp;
@@ -145,7 +145,7 @@ struct Inner {
 struct Open {
     agent: Agent,
     session: Session,
-    _noted: Option<Noted>,
+    noted: Option<Noted>,
 }
 
 /// Where one want's credential lies. Who asks holds the gate, so that others wait for what comes of it.
@@ -286,7 +286,7 @@ impl Wallet {
             Err(_) => Err(Fault::local("the vault did not answer in time")),
         };
         let leases = closed.inspect_err(|_| {
-            if let Some(noted) = &open._noted {
+            if let Some(noted) = &open.noted {
                 noted.leave();
             }
         })?;
@@ -294,6 +294,22 @@ impl Wallet {
             self.0.owner.reporter.report(&Event::Released(&held.hdr))?;
         }
         Ok(Some(leases))
+    }
+
+    /// Ends the sessions of launchers of this agent that were killed. Gives which, and how many leases ended with each.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; what is left is for the next launcher.
+    pub async fn end_orphans(&self) -> Result<Vec<(Sid, u64)>, Fault> {
+        let Some(orphans) = self.0.owner.orphans.as_ref().filter(|orphans| orphans.any()) else {
+            return Ok(Vec::new());
+        };
+        self.session(false).await?;
+        let agent = self.0.open.lock().await.as_ref().map(|open| open.agent.clone());
+        match agent {
+            Some(agent) => bounded(orphans.end(&agent)).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, BTreeMap<Want, Arc<Place>>> {
@@ -367,7 +383,7 @@ impl Wallet {
         let session = agent.session(&owner.label)?;
         // Noted before the vault hears of it: a session that is known nowhere cannot be ended.
         let noted = owner.orphans.as_ref().map(|orphans| orphans.note(session.sid())).transpose()?;
-        *open = Some(Open { agent, session: session.clone(), _noted: noted });
+        *open = Some(Open { agent, session: session.clone(), noted });
         Ok(session)
     }
 

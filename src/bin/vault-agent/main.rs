@@ -12,6 +12,7 @@ macro_rules! say {
     }};
 }
 
+mod account;
 mod api_key;
 mod aws;
 mod docker;

@@ -1,0 +1,249 @@
+//! One run of a child from its first credential to the end of its session. What it was given is kept alive while it runs;
+//! when it ends, by itself or because the launcher was told to, every lease ends with it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::child::{Program, came_from_terminal, pass, signals};
+use super::delivery::{Deliveries, Placed};
+use super::keep::{Kept, Pause, keep, passes};
+use super::wallet::{Held, Wallet};
+use super::want::Want;
+use crate::client::fault::Fault;
+use crate::id::RoleName;
+use crate::time::Timestamp;
+
+/// What is done for a child when another credential took the place of one that it was given in a variable, or when it
+/// has to be told that files changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReplace {
+    /// Nothing: it finds the next one in its files, or asks.
+    Nothing,
+    /// It gets this signal.
+    Signal(Signal),
+    /// It is ended and started again.
+    Restart,
+}
+
+/// Words for whoever runs the launcher.
+pub trait Words: fmt::Debug {
+    /// Says it.
+    fn say(&self, words: &dyn fmt::Display);
+}
+
+/// A run that is about to begin.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The agent's credentials.
+    pub wallet: Wallet,
+    /// What is asked for each role that is delivered.
+    pub wants: BTreeMap<RoleName, Want>,
+    /// How they reach the child.
+    pub deliveries: Deliveries,
+    /// The child.
+    pub program: Program,
+    /// Its variables, but for what is delivered.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// What is done when a credential was replaced.
+    pub on_replace: OnReplace,
+    /// How long the first credentials are waited for.
+    pub patience: Duration,
+    /// How long a child may take to end after it was told to.
+    pub grace: Duration,
+    /// Who hears of it.
+    pub words: &'a dyn Words,
+}
+
+/// Why there was no child.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// No credential.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The program could not be started.
+    #[error("{program}: {why}")]
+    NotStarted {
+        /// What was to be run.
+        program: String,
+        /// The system's word.
+        why: io::Error,
+    },
+    /// A signal came before there was a child.
+    #[error("ended by a signal before the child was started")]
+    Signalled(Signal),
+}
+
+impl Run<'_> {
+    /// Gets the credentials, runs the child, and gives how it ended.
+    ///
+    /// # Errors
+    /// [`Stopped`] where there was no child. The session is the caller's to close in either case.
+    pub async fn run(&mut self) -> Result<ExitStatus, Stopped> {
+        let mut signals = signals().map_err(|why| self.not_started(why))?;
+        let held = tokio::select! {
+            held = self.first() => held?,
+            Some(signal) = signals.recv() => return Err(Stopped::Signalled(signal)),
+        };
+        let placed = self.deliveries.place(&held)?;
+        let child = self.start(&placed)?;
+        let (listener, news) = mpsc::channel(16);
+        for (role, held) in &held {
+            let want = self.wants[role].clone();
+            tokio::spawn(keep(self.wallet.clone(), want, held.clone(), listener.clone()));
+        }
+        Watch { run: self, placed, child, held, ending: None, again: false }.to_the_end(signals, news).await
+    }
+
+    /// The first credentials, waited for as long as patience lasts.
+    async fn first(&self) -> Result<BTreeMap<RoleName, Arc<Held>>, Fault> {
+        let entropy = self.wallet.owner().around.entropy.clone();
+        let until = Instant::now() + self.patience;
+        let mut held = BTreeMap::new();
+        for (role, want) in &self.wants {
+            let (mut pause, mut said) = (Pause::default(), false);
+            let one = loop {
+                let left = until.saturating_duration_since(Instant::now());
+                let asked = match timeout(left.max(Duration::from_secs(1)), self.wallet.hold(want)).await {
+                    Ok(asked) => asked,
+                    Err(_) => Err(Fault::Local(format!("no answer for {role} within {} s", self.patience.as_secs()))),
+                };
+                match asked {
+                    Ok(one) => break one,
+                    Err(fault) if passes(&fault) && Instant::now() < until => {
+                        if !said {
+                            self.words.say(&format_args!("{role}: {fault}; trying for {} s", self.patience.as_secs()));
+                        }
+                        said = true;
+                        let next = Instant::now() + pause.next(&*entropy);
+                        sleep_until(next.min(until)).await;
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            };
+            held.insert(role.clone(), one);
+        }
+        Ok(held)
+    }
+
+    fn start(&self, placed: &Placed) -> Result<Child, Stopped> {
+        self.program.start(&self.environment, placed).map_err(|why| self.not_started(why))
+    }
+
+    fn not_started(&self, why: io::Error) -> Stopped {
+        Stopped::NotStarted { program: self.program.name.to_string_lossy().into_owned(), why }
+    }
+}
+
+/// A child that runs.
+struct Watch<'r, 'a> {
+    run: &'r mut Run<'a>,
+    placed: Placed,
+    child: Child,
+    held: BTreeMap<RoleName, Arc<Held>>,
+    /// When a child that was told to end is killed.
+    ending: Option<Instant>,
+    /// Whether it is started again once it has ended.
+    again: bool,
+}
+
+impl Watch<'_, '_> {
+    async fn to_the_end(
+        mut self,
+        mut signals: mpsc::Receiver<Signal>,
+        mut news: mpsc::Receiver<Kept>,
+    ) -> Result<ExitStatus, Stopped> {
+        loop {
+            let deadline = self.ending;
+            tokio::select! {
+                ended = self.child.wait() => {
+                    let status = ended.map_err(|why| self.run.not_started(why))?;
+                    if !self.again {
+                        return Ok(status);
+                    }
+                    (self.again, self.ending) = (false, None);
+                    self.child = self.run.start(&self.placed)?;
+                }
+                Some(signal) = signals.recv() => self.signalled(signal),
+                Some(kept) = news.recv() => self.heard(kept),
+                () = until(deadline) => {
+                    self.run.words.say(&"the child did not end in time and is killed");
+                    self.ending = None;
+                    pass(&self.child, Signal::KILL);
+                }
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        let last = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
+        if last {
+            // What was to be started again ends for good.
+            self.again = false;
+        }
+        if !came_from_terminal(signal) {
+            pass(&self.child, signal);
+        }
+        if signal == Signal::TERM && self.ending.is_none() {
+            self.ending = Some(Instant::now() + self.run.grace);
+        }
+    }
+
+    fn heard(&mut self, kept: Kept) {
+        let words = self.run.words;
+        match kept {
+            Kept::Replaced(want) => self.replaced(&want),
+            Kept::Failing(want, fault, exp) => {
+                words.say(&format_args!(
+                    "{want} cannot be prolonged: {fault}; it lives until {exp}, and I go on trying"
+                ));
+            }
+            Kept::Ended(want) => {
+                words.say(&format_args!("{want} has ended, and there is no other yet; I go on trying"))
+            }
+            Kept::Well(want) => words.say(&format_args!("{want} is well again")),
+        }
+    }
+
+    fn replaced(&mut self, want: &Want) {
+        let now = self.run.wallet.held().into_iter().find(|(held, _)| held == want).map(|(_, held)| held);
+        let Some(held) = now else { return };
+        let before = self.held.insert(want.role.clone(), held.clone());
+        match self.run.deliveries.place(&self.held) {
+            Ok(placed) => self.placed = placed,
+            Err(fault) => return self.run.words.say(&format_args!("the next {want} cannot be delivered: {fault}")),
+        }
+        match self.run.on_replace {
+            OnReplace::Signal(signal) => pass(&self.child, signal),
+            OnReplace::Restart => {
+                self.again = true;
+                self.ending = Some(Instant::now() + self.run.grace);
+                pass(&self.child, Signal::TERM);
+            }
+            OnReplace::Nothing if !self.run.deliveries.follows(&want.role, &held) => {
+                let exp = before.map_or(Timestamp::ZERO, |before| before.exp());
+                self.run.words.say(&format_args!(
+                    "{want} was replaced, and the child still has the one before, which ends at {exp}; with --on-replace \
+                     restart or signal it would hear of it"
+                ));
+            }
+            OnReplace::Nothing => {}
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
