@@ -89,6 +89,9 @@ pub async fn keep(wallet: Wallet, want: Want, held: Arc<Held>, listener: mpsc::S
     let mut keeper = Keeper { since: held.hdr.iat, wallet, want, held, listener, failing: false, ended: false };
     loop {
         keeper.sleep_until_due(&*entropy).await;
+        if keeper.listener.is_closed() {
+            return;
+        }
         let mut pause = Pause::default();
         while let Err(fault) = keeper.prolong().await {
             if keeper.tell(fault).await.is_none() {
@@ -96,7 +99,7 @@ pub async fn keep(wallet: Wallet, want: Want, held: Arc<Held>, listener: mpsc::S
             }
             tokio::time::sleep(pause.next(&*entropy)).await;
         }
-        if keeper.listener.is_closed() || (keeper.failing && keeper.well().await.is_none()) {
+        if keeper.failing && keeper.well().await.is_none() {
             return;
         }
     }

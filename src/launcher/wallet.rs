@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -136,6 +136,8 @@ pub struct Wallet(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     owner: Owner,
+    /// Set when the session ends, so that nobody begins another.
+    closed: AtomicBool,
     open: tokio::sync::Mutex<Option<Open>>,
     places: Mutex<BTreeMap<Want, Arc<Place>>>,
 }
@@ -159,7 +161,7 @@ impl Wallet {
     /// An empty wallet. Nothing is sent before something is asked for.
     #[must_use]
     pub fn new(owner: Owner) -> Wallet {
-        Wallet(Arc::new(Inner { owner, open: tokio::sync::Mutex::new(None), places: Mutex::default() }))
+        Wallet(Arc::new(Inner { owner, closed: AtomicBool::new(false), open: tokio::sync::Mutex::new(None), places: Mutex::default() }))
     }
 
     /// Whose it is.
@@ -276,6 +278,7 @@ impl Wallet {
     /// # Errors
     /// Any [`Fault`]: the leases then end when their time is over, or when the next launcher of this agent starts.
     pub async fn close(&self) -> Result<Option<u64>, Fault> {
+        self.0.closed.store(true, Ordering::Release);
         let held = self.held();
         self.places().clear();
         let Some(open) = self.0.open.lock().await.take() else { return Ok(None) };
@@ -372,6 +375,9 @@ impl Wallet {
     async fn session(&self, anew: bool) -> Result<Session, Fault> {
         let owner = &self.0.owner;
         let mut open = self.0.open.lock().await;
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Fault::local("this launcher is ending and asks for nothing more"));
+        }
         if anew {
             *open = None;
         }
