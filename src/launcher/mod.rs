@@ -11,6 +11,7 @@
 //! - [`key`]: the key is the launcher's alone
 //! - [`folder`]: secrets in files, in memory
 //! - [`nockguard`]: the agent's own NockGuard trail, one row a request
+//! - [`proxy`]: requests that go out with a secret that the child never has
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
 //! - [`socket`], [`token`]: where the child's tools ask, and what they show in tight mode
 //! - [`ask`]: from whom a tool gets its credential: the launcher's socket, or the agent's own key
@@ -25,6 +26,7 @@ pub mod keep;
 pub mod key;
 pub mod nockguard;
 pub mod orphans;
+pub mod proxy;
 pub mod run;
 pub mod socket;
 pub mod token;

@@ -22,6 +22,7 @@ mod git;
 mod kube;
 mod pgpass;
 mod provide;
+mod proxy;
 mod source;
 mod who;
 
@@ -57,6 +58,7 @@ enum Command {
     Pgpass(pgpass::Pgpass),
     ApiKey(api_key::ApiKey),
     Provide(provide::Provide),
+    Proxy(proxy::Proxy),
 }
 
 /// What was typed. Docker gives its helpers no words of the user's, and so the name by which it calls this program, a
@@ -114,5 +116,6 @@ async fn run(Cli { who, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Pgpass(pgpass) => pgpass.run(&who).await,
         Command::ApiKey(key) => key.run(&who).await,
         Command::Provide(provide) => provide.run(&who).await,
+        Command::Proxy(proxy) => proxy.run(&who).await,
     }
 }
