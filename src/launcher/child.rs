@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 
@@ -35,7 +35,12 @@ impl Program {
     ///
     /// # Errors
     /// The system's: [`code_of`] gives the exit code that stands for it.
-    pub fn start(&self, environment: &BTreeMap<OsString, OsString>, placed: &Placed) -> io::Result<Child> {
+    pub fn start(
+        &self,
+        environment: &BTreeMap<OsString, OsString>,
+        placed: &Placed,
+        inherited: &[OwnedFd],
+    ) -> io::Result<Child> {
         let mut command = Command::new(&self.name);
         command.args(&self.arguments).env_clear().envs(environment);
         command.envs(placed.variables());
@@ -46,11 +51,11 @@ impl Program {
             command.uid(uid).gid(gid);
         }
         // Inherited by this child alone: nothing else is started between here and the end of this function.
-        for file in placed.inherited() {
+        for file in placed.inherited().iter().chain(inherited) {
             fcntl_setfd(file.as_fd(), FdFlags::empty())?;
         }
         let child = command.spawn();
-        for file in placed.inherited() {
+        for file in placed.inherited().iter().chain(inherited) {
             fcntl_setfd(file.as_fd(), FdFlags::CLOEXEC)?;
         }
         child

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Run<'a> {
     pub program: Program,
     /// Its variables, but for what is delivered.
     pub environment: BTreeMap<OsString, OsString>,
+    /// Open files that it inherits besides.
+    pub inherited: &'a [OwnedFd],
     /// What is done when a credential was replaced.
     pub on_replace: OnReplace,
     /// How long the first credentials are waited for.
@@ -136,7 +139,7 @@ impl Run<'_> {
     }
 
     fn start(&self, placed: &Placed) -> Result<Child, Stopped> {
-        self.program.start(&self.environment, placed).map_err(|why| self.not_started(why))
+        self.program.start(&self.environment, placed, self.inherited).map_err(|why| self.not_started(why))
     }
 
     fn not_started(&self, why: io::Error) -> Stopped {

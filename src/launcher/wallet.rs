@@ -161,7 +161,12 @@ impl Wallet {
     /// An empty wallet. Nothing is sent before something is asked for.
     #[must_use]
     pub fn new(owner: Owner) -> Wallet {
-        Wallet(Arc::new(Inner { owner, closed: AtomicBool::new(false), open: tokio::sync::Mutex::new(None), places: Mutex::default() }))
+        Wallet(Arc::new(Inner {
+            owner,
+            closed: AtomicBool::new(false),
+            open: tokio::sync::Mutex::new(None),
+            places: Mutex::default(),
+        }))
     }
 
     /// Whose it is.

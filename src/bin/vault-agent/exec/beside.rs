@@ -1,0 +1,57 @@
+//! What is served beside a child: the launcher's socket for its tools, and NockGuard's address where that was asked for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+
+use nockvault::client::fault::Fault;
+use nockvault::entropy::OsEntropy;
+use nockvault::launcher::adapters::nockcc;
+use nockvault::launcher::folder::Account;
+use nockvault::launcher::socket::{self, Options};
+use nockvault::launcher::token::{TOKEN_FD, Token};
+use nockvault::launcher::wallet::Wallet;
+
+use super::Exec;
+
+/// Everything that is served. It ends when this is dropped.
+pub(super) struct Beside {
+    socket: socket::Serving,
+    token: Option<OwnedFd>,
+    nockcc: Option<nockcc::Serving>,
+}
+
+impl Beside {
+    pub(super) async fn start(exec: &Exec, wallet: &Wallet, account: Option<Account>) -> Result<Beside, Fault> {
+        let token = exec.tight.then(|| Arc::new(Token::new(&OsEntropy)));
+        let options = Options { dir: None, uid: account.map(|account| account.uid), token: token.clone() };
+        let socket = socket::serve(wallet.clone(), options)?;
+        let token = token.map(|token| token.file()).transpose();
+        let token = token.map_err(|why| Fault::Local(format!("no memory file for the token of this run: {why}")))?;
+        let names: BTreeMap<_, _> = exec.nockcc.iter().cloned().collect();
+        let nockcc = match names.is_empty() {
+            true => None,
+            false => Some(nockcc::serve(wallet.clone(), names, &OsEntropy).await?),
+        };
+        Ok(Beside { socket, token, nockcc })
+    }
+
+    /// What leads the child to it.
+    pub(super) fn variables(&self) -> BTreeMap<OsString, OsString> {
+        let (name, path) = self.socket.variable();
+        let mut variables: BTreeMap<OsString, OsString> = [(name.into(), path.into())].into();
+        if let Some(token) = &self.token {
+            variables.insert(TOKEN_FD.into(), token.as_raw_fd().to_string().into());
+        }
+        for (name, value) in self.nockcc.iter().flat_map(nockcc::Serving::environment) {
+            variables.insert(name.into(), value.as_str().into());
+        }
+        variables
+    }
+
+    /// What the child inherits for it.
+    pub(super) fn inherited(&self) -> &[OwnedFd] {
+        self.token.as_slice()
+    }
+}
