@@ -1,0 +1,18 @@
+//! The launcher as people run it: a real vaultd, vault-agent, and children that show what they were given. What a child
+//! has, what it has not, how it ends, what is left of it, and what happens while the vault is away.
+
+#![cfg(all(feature = "daemon", feature = "launcher"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod programs;
+
+#[path = "launch/away.rs"]
+mod away;
+#[path = "launch/child.rs"]
+mod child;
+#[path = "launch/keeping.rs"]
+mod keeping;
+#[path = "launch/keys.rs"]
+mod keys;
+#[path = "launch/stage.rs"]
+mod stage;
