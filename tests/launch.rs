@@ -2,7 +2,7 @@
 //! has, what it has not, how it ends, what is left of it, and what happens while the vault is away.
 
 #![cfg(all(feature = "daemon", feature = "launcher"))]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot go on fails")]
 
 mod programs;
 

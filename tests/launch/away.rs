@@ -87,7 +87,16 @@ fn a_clock_that_is_hours_off_is_set_by_the_vaults_word_alone() {
     let vault = vault();
     for off in ["+3h", "-3h"] {
         let mut command = crate::programs::program("faketime", vault.path());
-        command.args(["-f", off, env!("CARGO_BIN_EXE_vault-agent"), "exec", "--agent", "kit", "--vault", "vault/prod.card"]);
+        command.args([
+            "-f",
+            off,
+            env!("CARGO_BIN_EXE_vault-agent"),
+            "exec",
+            "--agent",
+            "kit",
+            "--vault",
+            "vault/prod.card",
+        ]);
         let given = said(command.args(["--role", "orders-read", "--", "sh", "-c", "printf %s \"$ORDERS_READ\""]));
         assert_eq!((given.code, given.out.as_str()), (0, SECRET), "{given:?}");
     }

@@ -50,7 +50,7 @@ fn what_cannot_be_delivered_is_said_and_nothing_is_run() {
     fails(&["--role", "orders-write"], "no_grant");
     fails(&["--env", "A=orders-read", "--file", "A=orders-read"], "A is given twice");
     fails(&["--role", "orders-read", "--param", "other:x=1"], "other is asked for nowhere");
-    fails(&["--role", "orders-read", "--session", "a b"], "sid");
+    fails(&["--role", "orders-read", "--session", "a b"], "is not a session id");
     assert_eq!(leases(&vault), 0);
 }
 
@@ -68,7 +68,8 @@ fn a_childs_end_is_the_launchers() {
 #[test]
 fn signals_pass_through_and_leases_end_at_once() {
     let vault = vault();
-    let script = "trap 'echo usr1 >> signals' USR1; trap 'echo hup >> signals' HUP; trap 'echo term >> signals; exit 3' TERM
+    let script =
+        "trap 'echo usr1 >> signals' USR1; trap 'echo hup >> signals' HUP; trap 'echo term >> signals; exit 3' TERM
         echo ready > signals; while :; do sleep 0.1; done";
     let mut launched = Launched::start(&vault, &["--role", "orders-read"], script);
     let seen = || std::fs::read_to_string(vault.path().join("signals")).unwrap_or_default();

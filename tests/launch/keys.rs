@@ -57,9 +57,12 @@ fn a_child_holds_no_key_in_variables_files_arguments_or_memory() {
     let vault = vault();
     let (hex, raw) = seed(vault.path());
     let mut command = exec(&vault);
-    for name in
-        ["NOCKVAULT_AGENT_KIT_ED25519_KEY", "NOCKGUARD_AGENT_KIT_ED25519_KEY", "NOCKGUARD_AGENT_MIRA_ED25519_KEY", "OTHER_NAME"]
-    {
+    for name in [
+        "NOCKVAULT_AGENT_KIT_ED25519_KEY",
+        "NOCKGUARD_AGENT_KIT_ED25519_KEY",
+        "NOCKGUARD_AGENT_MIRA_ED25519_KEY",
+        "OTHER_NAME",
+    ] {
         command.env(name, &hex);
     }
     let register = fs::read_to_string(vault.path().join("kit.register")).unwrap();
