@@ -12,6 +12,8 @@
 //! - [`folder`]: secrets in files, in memory
 //! - [`nockguard`]: the agent's own NockGuard trail, one row a request
 //! - [`proxy`]: requests that go out with a secret that the child never has
+//! - [`sshagent`]: an ssh-agent that has the certificates which the vault issues
+//! - [`confine`]: keeping the child away from files with keys
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
 //! - [`socket`], [`token`]: where the child's tools ask, and what they show in tight mode
 //! - [`ask`]: from whom a tool gets its credential: the launcher's socket, or the agent's own key
@@ -20,6 +22,7 @@
 pub mod adapters;
 pub mod ask;
 pub mod child;
+pub mod confine;
 pub mod delivery;
 pub mod folder;
 pub mod keep;
@@ -29,6 +32,7 @@ pub mod orphans;
 pub mod proxy;
 pub mod run;
 pub mod socket;
+pub mod sshagent;
 pub mod token;
 pub mod wallet;
 pub mod want;

@@ -70,22 +70,34 @@ impl Sshd {
 
     /// The client of [`Sshd::login`], before it is told as whom and what to run.
     pub(crate) fn client(&self, private_key: &Path, certificate: &Path) -> Command {
+        let mut ssh = self.any_client("none");
+        ssh.arg("-i").arg(private_key).arg("-o").arg(format!("CertificateFile={}", text(certificate)));
+        ssh.args(["-o", "IdentitiesOnly=yes"]);
+        ssh
+    }
+
+    /// A client that has what the ssh-agent at `socket` has, and no other key.
+    pub(crate) fn agent_client(&self, socket: &Path) -> Command {
+        let mut ssh = self.any_client(text(socket));
+        ssh.args(["-o", "IdentityFile=none"]);
+        ssh
+    }
+
+    fn any_client(&self, agent: &str) -> Command {
         let known = format!("UserKnownHostsFile={}", text(&self.folder.path().join("known_hosts")));
-        let certificate = format!("CertificateFile={}", text(certificate));
+        let agent = format!("IdentityAgent={agent}");
         let options = [
             known.as_str(),
-            certificate.as_str(),
+            agent.as_str(),
             "GlobalKnownHostsFile=/dev/null",
             "StrictHostKeyChecking=yes",
             "LogLevel=ERROR",
             "BatchMode=yes",
-            "IdentitiesOnly=yes",
-            "IdentityAgent=none",
             "PreferredAuthentications=publickey",
             "ConnectTimeout=20",
         ];
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "/dev/null", "-n", "-p", &self.port.to_string(), "-i"]).arg(private_key);
+        ssh.args(["-F", "/dev/null", "-n", "-p", &self.port.to_string()]);
         for option in options {
             ssh.args(["-o", option]);
         }

@@ -15,6 +15,7 @@ macro_rules! say {
 mod account;
 mod api_key;
 mod aws;
+mod confined;
 mod docker;
 mod exec;
 mod get;
@@ -48,6 +49,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Exec(Box<exec::Exec>),
+    Confined(confined::Confined),
     Get(get::Get),
     Release(get::Release),
     List(get::List),
@@ -105,6 +107,7 @@ fn calm(text: &str) -> String {
 
 async fn run(Cli { who, command }: Cli) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Confined(confined) => Ok(confined.run()),
         Command::Exec(exec) => Ok(exec.run(&who).await),
         Command::Get(get) => get.run(&who).await,
         Command::Release(release) => release.run().await,

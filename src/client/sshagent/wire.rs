@@ -12,7 +12,7 @@
 //! What is read is bounded by the message that it stands in, and a message by [`MAX`]; nothing is allocated by what a
 //! length claims.
 
-#![allow(dead_code, reason = "the launcher speaks the other side of it")]
+#![cfg_attr(not(feature = "launcher"), allow(dead_code, reason = "the launcher speaks the other side of it"))]
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
