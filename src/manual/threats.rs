@@ -116,6 +116,9 @@
 //! - An operator who registers a key of his own as "kit" is found by those who pinned kit's key outside, and by no one
 //!   else.
 //! - A child of the same user can read what its user can read.
+//! - Whatever runs as the child's user may ask a launcher's socket for the launcher's roles, or keep it busy. In tight mode
+//!   it needs the token, which it can take out of a child that it may trace.
+//! - A helper gives a tool the secret itself; what the tool does with it, and where it keeps it, is the tool's.
 //! - A signature proves "a holder of kit's key", never "the model".
 //! - A chain file alone does not show that its end was cut off. A head, a receipt or a checkpoint kept outside shows it.
 //! - A place that the vault may write to can be overwritten by whoever has the vault. What counts is what the place keeps

@@ -9,6 +9,7 @@ use nockvault::client::place::config_dir;
 use nockvault::id::RoleName;
 use nockvault::launcher::adapters::hosts::{Hosts, Place};
 use nockvault::launcher::ask::Source;
+use nockvault::launcher::key;
 use nockvault::launcher::socket::Client;
 use nockvault::launcher::wallet::{Silent, Wallet};
 use nockvault::launcher::want::{Roles, Want};
@@ -36,7 +37,9 @@ pub(crate) fn launcher() -> Result<Client, Fault> {
 /// The launcher's socket, else the agent's own key. What the key gets lives until its lease ends: the session is not
 /// noted for the next launcher, which would end it.
 pub(crate) fn source(who: &Who) -> Result<Source, Fault> {
-    if let Some(client) = Client::inherited(&variable)? {
+    let client = Client::inherited(&variable)?;
+    key::hide()?;
+    if let Some(client) = client {
         return Ok(Source::Socket(client));
     }
     let mut owner = who.owner("tool", Roles::Any, Arc::new(Silent))?;

@@ -160,10 +160,11 @@ impl Desk {
             return refused();
         }
         let Some(wanted) = name(request.uri().path()).and_then(|name| self.find(&name)) else { return refused() };
-        let found = match self.wallet.hold(&Want::role(wanted.role)).await {
-            Ok(held) => Given::of(&held),
-            Err(fault) => Err(fault),
-        };
+        // A task of its own: a caller who leaves must not break off a request that is under way.
+        let wallet = self.wallet.clone();
+        let held = tokio::spawn(async move { wallet.hold(&Want::role(wanted.role)).await }).await;
+        let held = held.unwrap_or_else(|_| Err(Fault::local("the launcher is ending")));
+        let found = held.and_then(|held| Given::of(&held));
         match found.and_then(|given| given.line(wanted.member.as_deref())) {
             Ok(value) => {
                 let data = Some(Data { value: &value });

@@ -162,28 +162,32 @@ impl Door {
                  NOCKVAULT_AGENT_TOKEN_FD names, and whoever started this program closed it or did not have it",
             ));
         }
-        let found = timeout(FINDING, self.find(question)).await;
-        found.unwrap_or_else(|_| Err(Wrong::new("too_slow", "the vault did not answer in time")))
+        // A task of its own: a request that is broken off under way could leave a lease that nobody knows of.
+        let found = timeout(FINDING, tokio::spawn(find(self.wallet.clone(), question))).await;
+        match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) => Err(Wrong::new("launcher", "the launcher is ending")),
+            Err(_) => Err(Wrong::new("too_slow", "the vault did not answer in time")),
+        }
     }
+}
 
-    async fn find(&self, mut question: Question) -> Result<Zeroizing<Vec<u8>>, Wrong> {
-        let wallet = &self.wallet;
-        let wrong = |fault: Fault| Wrong::of(&fault);
-        match question.what {
-            What::Get => {
-                let want = question.want()?;
-                let held = if question.fresh { wallet.fresh(&want).await } else { wallet.hold(&want).await };
-                let given = Given::of(&*held.map_err(wrong)?).map_err(wrong)?;
-                Ok(form::credential(&given))
-            }
-            What::Release => {
-                let role = question.want()?.role;
-                wallet.release(&role).await.map(form::released).map_err(wrong)
-            }
-            What::List => {
-                let held = wallet.held().iter().map(|(_, held)| Listed::of(held)).collect();
-                Ok(form::list(held, wallet.roles()))
-            }
+async fn find(wallet: Wallet, mut question: Question) -> Result<Zeroizing<Vec<u8>>, Wrong> {
+    let wrong = |fault: Fault| Wrong::of(&fault);
+    match question.what {
+        What::Get => {
+            let want = question.want()?;
+            let held = if question.fresh { wallet.fresh(&want).await } else { wallet.hold(&want).await };
+            let given = Given::of(&*held.map_err(wrong)?).map_err(wrong)?;
+            Ok(form::credential(&given))
+        }
+        What::Release => {
+            let role = question.want()?.role;
+            wallet.release(&role).await.map(form::released).map_err(wrong)
+        }
+        What::List => {
+            let held = wallet.held().iter().map(|(_, held)| Listed::of(held)).collect();
+            Ok(form::list(held, wallet.roles()))
         }
     }
 }

@@ -1,0 +1,155 @@
+//! Credentials for tools that have never heard of NockVault. Each asks in a way of its own, and `vault-agent` answers in
+//! that way. What stands here is what to write into whose configuration.
+//!
+//! # Where the answer comes from
+//!
+//! Below a launcher (`vault-agent exec`), `NOCKVAULT_AGENT_SOCKET` names its socket, and every command on this page asks
+//! there: it needs neither card nor key, one lease serves all who ask, the launcher renews it, and gives it back at its
+//! end. That is the way for agents.
+//!
+//! Elsewhere the same commands ask the vault with the agent's own key, as `--vault`, `--agent` and `--key` say, or
+//! `NOCKVAULT_CARD`, `NOCKVAULT_AGENT` and `NOCKVAULT_AGENT_KEY`. Each call then makes a lease of its own, which nobody
+//! gives back: it lives until its end and counts against `leases_per_agent`. So keep its life short (`--ttl 15m`). Nothing
+//! is kept on the disk.
+//!
+//! Exit codes: 0, 1 for something on this side, 2 for a refusal of the vault's. Nothing secret goes to standard error.
+//!
+//! ```text
+//! vault-agent get orders-read                          # the value, and a line break; what is no text comes as it is
+//! vault-agent get orders-login --member username
+//! vault-agent get orders-login -o json                 # all members, with the lease and its end
+//! vault-agent get orders-read --fresh                  # a new one, whatever the launcher holds
+//! vault-agent list                                     # what the launcher holds: no secrets
+//! vault-agent release orders-read                      # the next to ask gets another
+//! ```
+//!
+//! A stored value that is a JSON object is taken apart where a tool needs more than one text: a user name with a password,
+//! the parts of a key of AWS.
+//!
+//! # git
+//!
+//! ```text
+//! [credential "https://git.example.com"]
+//!     helper =
+//!     helper = !vault-agent git --host git.example.com=git-push
+//! ```
+//!
+//! The empty line drops helpers of before, which would store what is soon worth nothing. `--host` may be given often, as
+//! `[USER@]HOST[:PORT][/PATH]=ROLE`; the longest path that fits wins, and paths need `useHttpPath = true`. Without any, the
+//! lines of `~/.config/nockvault/git.hosts` count. A host is compared whole. Without a user name in the secret, before the
+//! host or in the URL, it is `x-access-token`. `--bearer` sends the secret as a bearer token where git can (2.46).
+//!
+//! A credential goes to https alone, and to http on this machine. What a server refuses is given back to the launcher, if it
+//! is what the launcher holds. Where the vault refuses, git is told to stop and asks nobody.
+//!
+//! # docker
+//!
+//! Docker looks for a program by its name, and gives it no arguments:
+//!
+//! ```text
+//! ln -s "$(command -v vault-agent)" /usr/local/bin/docker-credential-nockvault
+//! ~/.docker/config.json                    {"credHelpers": {"registry.example.com": "nockvault"}}
+//! ~/.config/nockvault/docker.hosts         bot@registry.example.com=registry-pull
+//! ```
+//!
+//! `NOCKVAULT_DOCKER_HOSTS` takes the same lines with commas between. Docker Hub is `index.docker.io`. The user name is the
+//! secret's, or the one before the host, or `nockvault`; `<token>` makes the secret an identity token. A registry for
+//! which nothing is written down is met as nobody. So is one whose credential the vault refuses: `docker pull` passes over
+//! what a helper says, and `docker-credential-nockvault get` shows it. `docker login` stores nothing here, and says so.
+//!
+//! # AWS
+//!
+//! ```text
+//! ~/.aws/config
+//! [profile agent]
+//! credential_process = /usr/local/bin/vault-agent aws aws-deploy
+//! ```
+//!
+//! The program's path has to be whole. The secret has `access_key_id` and `secret_access_key`, and by choice
+//! `session_token` and `expiration` (RFC 3339), as its members or in a stored JSON object; AWS's own spellings are read too.
+//! SDKs ask anew in the last quarter of an hour of a credential's life: give it half an hour or more (`--ttl 1h`).
+//!
+//! # Kubernetes
+//!
+//! ```text
+//! users:
+//! - name: kit
+//!   user:
+//!     exec:
+//!       apiVersion: client.authentication.k8s.io/v1
+//!       command: vault-agent
+//!       args: [kube, k8s-deploy, --server, "https://k8s.example.com:6443"]
+//!       provideClusterInfo: true
+//!       interactiveMode: Never
+//! ```
+//!
+//! `v1beta1` is spoken too, for kubectl before 1.22. A secret of the engine `x509` is given as client certificate with its
+//! chain and key, any other as token. With `--server` nothing is given to who is about to call another server.
+//!
+//! # PostgreSQL
+//!
+//! `vault-agent exec --pgpass orders-login -- psql` does all of it. By hand:
+//!
+//! ```text
+//! vault-agent pgpass orders-login --file pass          # mode 0600; without --file, to standard output
+//! PGPASSFILE=pass psql "host=db.example.com dbname=orders user=$(vault-agent get orders-login --member username)"
+//! ```
+//!
+//! Below a launcher both are one login. With the agent's own key they would be two, and not fit together.
+//!
+//! # Keys for models
+//!
+//! Claude Code, in `settings.json`: `{"apiKeyHelper": "vault-agent api-key model-key"}`. It runs at the start, and then as
+//! often as `CLAUDE_CODE_API_KEY_HELPER_TTL_MS` says. The value comes alone; one with a line break in it is not given,
+//! since it becomes a header.
+//!
+//! OpenClaw and others that ask by JSON, in `openclaw.json`:
+//!
+//! ```text
+//! "secrets": {"providers": {"nockvault": {
+//!   "source": "exec", "command": "/usr/local/bin/vault-agent", "args": ["provide", "--id", "OPENAI_API_KEY=model-key"],
+//!   "passEnv": ["HOME", "NOCKVAULT_AGENT_SOCKET", "NOCKVAULT_CARD", "NOCKVAULT_AGENT"]}}}
+//! ```
+//!
+//! An id is a name that `--id` gives to `ROLE` or `ROLE:MEMBER`; where none is given, `ROLE` or `ROLE:MEMBER` itself, of
+//! those that `--role` names, or of all. One id that cannot be had has an error of its own.
+//!
+//! # NockGuard's `nockcc:` references
+//!
+//! A launcher can serve the address that they call, on a free port of 127.0.0.1, and hand it to its child in
+//! `NOCKCC_BASE_URL` and `NOCKGUARD_VAULT_AGENT_TOKEN`. `nockcc:NAME` is then the role `NAME`, or what a name stands for
+//! that was given to the launcher. The token is a bearer token, the only one in this house, since NockGuard has no other
+//! way; it lives as long as the child, and whoever can read the child's environment can use it so long. A `Host` that is
+//! not this machine's own name with this port, a body, another method, or a missing token is answered with 403.
+//!
+//! # The socket
+//!
+//! It lies in a folder of mode 0700 and has mode 0600. The kernel says which user is at the other end; another than the
+//! launcher's and the child's gets nothing. That keeps other users out, and nobody of the same user: whatever runs as that
+//! user and finds the path may ask for the roles that the launcher was started with.
+//!
+//! In tight mode whoever asks shows a token of 32 random bytes too. The child inherits it in an open memory file, whose
+//! number is in `NOCKVAULT_AGENT_TOKEN_FD`, and so does what the child starts, unless it closes files: Python's
+//! `subprocess` does (`pass_fds` hands them on). The file can be read any number of times, by `/proc/self/fd/N`. A process
+//! of the same user that may trace the child can take the token out of it; another user for the child (`--user`), or the
+//! kernel's `ptrace_scope`, keeps it from that.
+//!
+//! A program may ask without vault-agent between. It connects, sends one line, reads one line:
+//!
+//! ```text
+//! {"v":1,"do":"get","role":"orders-read","token":".."}
+//! {"ok":{"exp":1780000000000,"kind":"kv","lease":"..","renewable":true,"role":"orders-read","secret":{"value":"..",..}}}
+//! {"error":{"code":"no_grant","message":"..","limit":..,"now":..,"proven":true}}
+//! ```
+//!
+//! | member | |
+//! |---|---|
+//! | `v` | 1 |
+//! | `do` | `get`, `release` (gives `{"released":N}`), `list` (gives `{"leases":[..],"roles":[..]}`, without secrets; `roles` is null where any may be asked for) |
+//! | `role`, `params`, `ttl`, `purpose` | as in a request to the vault; all but `role` may be left out |
+//! | `fresh` | true for a new credential, whatever is held |
+//! | `token` | in tight mode: what the inherited file holds, 43 characters |
+//!
+//! Times are milliseconds since the epoch, `ttl` is in seconds. A question has at most 64 KiB and 5 s to come; 64 are
+//! answered at once, and others wait. Codes of an error are the vault's reasons, with `proven`, or one of `no_token`,
+//! `other_user`, `bad_request`, `too_large`, `too_slow`, `unreachable`, `no_answer`, `untrusted`, `launcher`.
