@@ -393,6 +393,29 @@
 //! the key sign too, while the ssh-agent runs, though it cannot take the key away. So the agent's program should run as
 //! another user, or the ssh-agent ask first.
 //!
+//! # Keeping a command from the key that it is given credentials with
+//!
+//! A command that `vault-agent exec` runs as its own user can read what that user can read: a key file too. The launcher
+//! says so when it starts, and what to do:
+//!
+//! | way | what it does | what is left |
+//! |---|---|---|
+//! | `--user NAME` | the command is another user, and can neither read the file nor reach the launcher | needs a launcher that may change users |
+//! | a key in an ssh-agent | the key is in no file; `SSH_AUTH_SOCK` is taken from the command | the same user can look for the socket and have it sign, unless it asks first |
+//! | `--landlock` | the kernel refuses to read files with keys, to the command and all that it starts | below |
+//!
+//! Landlock (Linux 5.13) needs no privilege. Closed are the folders of agents' keys, ours and NockGuard's, the folders of
+//! operators' keys in `~/.config/nockvault`, the key file that is used, and each `*.ed25519` beside it and in the folder
+//! where the launcher was started. What is given up besides, since the kernel can only be told what is allowed:
+//!
+//! - What the command makes right in a folder on the way to one that is closed (`/`, `/home`, `~`, `~/.config`, or the
+//!   folder of the key file) it cannot read again. In every folder beside the way it can: work in a project's folder.
+//! - `sudo` and `su` gain nothing, nothing can be mounted, and no process outside can be debugged.
+//! - Programs that read files for others without asking who wants to know (`systemd-run --user`, `at`, a container daemon)
+//!   are not held. Nor is root, who can read the disk.
+//!
+//! Where the kernel has no Landlock, the launcher says so and runs the command all the same.
+//!
 //! # Beside NockGuard
 //!
 //! One auditor's tool reads both: `vault-verify --format nockguard --agent-key kit.pub kit.audit.jsonl` verifies a trail

@@ -115,7 +115,10 @@
 //! - A secret of the `kv` engine was known and stays known: its end is a change at its source.
 //! - An operator who registers a key of his own as "kit" is found by those who pinned kit's key outside, and by no one
 //!   else.
-//! - A child of the same user can read what its user can read.
+//! - A child of the same user can read what its user can read, but for what Landlock closes to it, and can have an
+//!   ssh-agent of that user sign. It can do neither as another user.
+//! - An ssh-agent that the vault's certificates are served in signs logins for whatever runs as the child's user, while the
+//!   launcher runs. Which hosts, and as whom, is the role's to say; a host to which it is forwarded gets nothing signed.
 //! - Whatever runs as the child's user may ask a launcher's socket for the launcher's roles, or keep it busy. In tight mode
 //!   it needs the token, which it can take out of a child that it may trace.
 //! - A helper gives a tool the secret itself; what the tool does with it, and where it keeps it, is the tool's.

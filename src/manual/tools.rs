@@ -97,6 +97,23 @@
 //!
 //! Below a launcher both are one login. With the agent's own key they would be two, and not fit together.
 //!
+//! # ssh
+//!
+//! ```text
+//! vault-agent exec --agent kit --ssh deploy-login -- ssh deploy@web.example.com uptime
+//! ```
+//!
+//! `exec` serves an ssh-agent of its own in `SSH_AUTH_SOCK`, with a certificate of each role named by `--ssh`. So `ssh`,
+//! `scp`, `rsync` and `git` over SSH log in as the role allows, for as long as the command runs: the certificate is asked
+//! for when the first of them looks for keys, and another when a third of its life is left. Hosts need what
+//! [`crate::engine::ssh`] says. A key never leaves the launcher, also where the role wants one brought.
+//!
+//! What it signs are logins by these certificates. Anything else (`ssh-keygen -Y sign`, commits, a login by another key) it
+//! refuses, as it refuses to take keys in, to give them up or to be locked. A host to which it is forwarded (`ssh -A`) sees
+//! the certificates and can use none; go through a host with `ssh -J`. `ssh-add -l` shows what there is, and fails where no
+//! role gives a certificate; the launcher says why on standard error. With keys of your own besides, many servers stop
+//! after six tries: `-o IdentityFile=none` or `IdentitiesOnly` with the certificate's file keep those out.
+//!
 //! # Keys for models
 //!
 //! Claude Code, in `settings.json`: `{"apiKeyHelper": "vault-agent api-key model-key"}`. It runs at the start, and then as
