@@ -26,12 +26,10 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// The user that it runs as; none is this one.
     pub account: Option<Account>,
-    /// Whether its output passes through this process.
-    pub piped: bool,
 }
 
 impl Program {
-    /// Starts it with exactly these variables and what was placed for it.
+    /// Starts it with exactly these variables and what was placed for it. `piped`: its output passes through this process.
     ///
     /// # Errors
     /// The system's: [`code_of`] gives the exit code that stands for it.
@@ -40,11 +38,12 @@ impl Program {
         environment: &BTreeMap<OsString, OsString>,
         placed: &Placed,
         inherited: &[OwnedFd],
+        piped: bool,
     ) -> io::Result<Child> {
         let mut command = Command::new(&self.name);
         command.args(&self.arguments).env_clear().envs(environment);
         command.envs(placed.variables());
-        if self.piped {
+        if piped {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
         if let Some(Account { uid, gid }) = self.account {

@@ -8,6 +8,7 @@
 //! - [`child`]: the program that is run
 //! - [`keep`]: credentials that were delivered, kept alive
 //! - [`delivery`]: where a child finds what it was given
+//! - [`mask`], `redact`: secrets taken out of what a child prints, and out of answers
 //! - [`key`]: the key is the launcher's alone
 //! - [`folder`]: secrets in files, in memory
 //! - [`nockguard`]: the agent's own NockGuard trail, one row a request
@@ -27,9 +28,11 @@ pub mod delivery;
 pub mod folder;
 pub mod keep;
 pub mod key;
+pub mod mask;
 pub mod nockguard;
 pub mod orphans;
 pub mod proxy;
+mod redact;
 pub mod run;
 pub mod socket;
 pub mod sshagent;

@@ -13,16 +13,21 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::child::{Program, came_from_terminal, pass, signals};
 use super::delivery::{Deliveries, Placed};
 use super::keep::{Kept, Pause, keep, passes};
+use super::mask::Mask;
 use super::wallet::{Held, Wallet};
 use super::want::Want;
 use crate::client::fault::Fault;
 use crate::id::RoleName;
 use crate::time::Timestamp;
+
+/// How long the rest of an ended child's output is waited for.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What is done for a child when another credential took the place of one that it was given in a variable, or when it
 /// has to be told that files changed.
@@ -57,6 +62,8 @@ pub struct Run<'a> {
     pub environment: BTreeMap<OsString, OsString>,
     /// Open files that it inherits besides.
     pub inherited: &'a [OwnedFd],
+    /// What is covered in its output, where that passes through here.
+    pub mask: Option<Mask>,
     /// What is done when a credential was replaced.
     pub on_replace: OnReplace,
     /// How long the first credentials are waited for.
@@ -98,13 +105,16 @@ impl Run<'_> {
             Some(signal) = signals.recv() => return Err(Stopped::Signalled(signal)),
         };
         let placed = self.deliveries.place(&held)?;
-        let child = self.start(&placed)?;
+        if let Some(mask) = &self.mask {
+            held.values().for_each(|held| mask.learn(held));
+        }
+        let (child, output) = self.start(&placed)?;
         let (listener, news) = mpsc::channel(16);
         for (role, held) in &held {
             let want = self.wants[role].clone();
             tokio::spawn(keep(self.wallet.clone(), want, held.clone(), listener.clone()));
         }
-        Watch { run: self, placed, child, held, ending: None, again: false }.to_the_end(signals, news).await
+        Watch { run: self, placed, child, output, held, ending: None, again: false }.to_the_end(signals, news).await
     }
 
     /// The first credentials, waited for as long as patience lasts.
@@ -138,8 +148,16 @@ impl Run<'_> {
         Ok(held)
     }
 
-    fn start(&self, placed: &Placed) -> Result<Child, Stopped> {
-        self.program.start(&self.environment, placed, self.inherited).map_err(|why| self.not_started(why))
+    /// Starts the child, and what carries its output where that is masked.
+    fn start(&self, placed: &Placed) -> Result<(Child, JoinSet<()>), Stopped> {
+        let started = self.program.start(&self.environment, placed, self.inherited, self.mask.is_some());
+        let mut child = started.map_err(|why| self.not_started(why))?;
+        let mut output = JoinSet::new();
+        if let Some(mask) = &self.mask {
+            child.stdout.take().map(|out| output.spawn(mask.clone().carry(out, tokio::io::stdout())));
+            child.stderr.take().map(|err| output.spawn(mask.clone().carry(err, tokio::io::stderr())));
+        }
+        Ok((child, output))
     }
 
     fn not_started(&self, why: io::Error) -> Stopped {
@@ -152,6 +170,7 @@ struct Watch<'r, 'a> {
     run: &'r mut Run<'a>,
     placed: Placed,
     child: Child,
+    output: JoinSet<()>,
     held: BTreeMap<RoleName, Arc<Held>>,
     /// When a child that was told to end is killed.
     ending: Option<Instant>,
@@ -170,11 +189,12 @@ impl Watch<'_, '_> {
             tokio::select! {
                 ended = self.child.wait() => {
                     let status = ended.map_err(|why| self.run.not_started(why))?;
+                    self.drain().await;
                     if !self.again {
                         return Ok(status);
                     }
                     (self.again, self.ending) = (false, None);
-                    self.child = self.run.start(&self.placed)?;
+                    (self.child, self.output) = self.run.start(&self.placed)?;
                 }
                 Some(signal) = signals.recv() => self.signalled(signal),
                 Some(kept) = news.recv() => self.heard(kept),
@@ -185,6 +205,12 @@ impl Watch<'_, '_> {
                 }
             }
         }
+    }
+
+    /// What the child has printed last. Something that it started may hold its output open for longer than anybody waits.
+    async fn drain(&mut self) {
+        let all = async { while self.output.join_next().await.is_some() {} };
+        let _ = timeout(DRAIN, all).await;
     }
 
     fn signalled(&mut self, signal: Signal) {
@@ -221,6 +247,9 @@ impl Watch<'_, '_> {
         let now = self.run.wallet.held().into_iter().find(|(held, _)| held == want).map(|(_, held)| held);
         let Some(held) = now else { return };
         let before = self.held.insert(want.role.clone(), held.clone());
+        if let Some(mask) = &self.run.mask {
+            mask.learn(&held);
+        }
         match self.run.deliveries.place(&self.held) {
             Ok(placed) => self.placed = placed,
             Err(fault) => return self.run.words.say(&format_args!("the next {want} cannot be delivered: {fault}")),

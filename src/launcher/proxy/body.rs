@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::no::Broken;
-use super::redact::Redactor;
+use crate::launcher::redact::Redactor;
 
 /// How long the upstream may say nothing in the middle of a body.
 pub(super) const SILENCE: Duration = Duration::from_secs(600);

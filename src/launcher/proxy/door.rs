@@ -28,9 +28,9 @@ use super::exchange::{Allowed, HEADS, Line};
 use super::no::{Answer, No};
 use super::path::Plain;
 use super::reach::Reach;
-use super::redact::Known;
 use super::rules::authority;
 use super::{Words, tunnel};
+use crate::launcher::redact::Known;
 use crate::launcher::wallet::Wallet;
 
 /// How many connections of children there may be at once. The next one waits.

@@ -22,10 +22,10 @@ use super::body::Redacted;
 use super::no::{Answer, No};
 use super::put::Filled;
 use super::reach::{Reach, Unreached};
-use super::redact::{Known, Needles, Redactor};
 use super::rules::Rule;
 use crate::client::fault::Fault;
 use crate::id::LeaseId;
+use crate::launcher::redact::{Known, Needles, Redactor};
 use crate::launcher::wallet::{Held, Wallet};
 use crate::time::{Seconds, Timestamp};
 

@@ -11,7 +11,7 @@
 //!
 //! - `rules`: the file; `path`: which paths it means
 //! - `door`: who may come in, and what is asked for; `no`: what is said to what is refused
-//! - `exchange`: a request on its way, and its answer; `put`: what is put in; `redact`, `body`: what is taken out
+//! - `exchange`: a request on its way, and its answer; `put`: what is put in; `body`: what is taken out
 //! - `tunnel`, `authority`: `CONNECT`, and the TLS in it
 //! - `reach`: the way out
 
@@ -23,7 +23,6 @@ mod no;
 mod path;
 mod put;
 mod reach;
-mod redact;
 mod rules;
 mod tunnel;
 
@@ -40,11 +39,11 @@ use tokio_util::sync::CancellationToken;
 use self::authority::Authority;
 use self::door::Door;
 use self::exchange::Line;
-use self::redact::Known;
 pub use self::rules::Rules;
 use super::wallet::Wallet;
 use crate::base64url;
 use crate::client::fault::Fault;
+use crate::launcher::redact::Known;
 
 /// Who is told, in words for people, what was refused. No secret is in them.
 pub type Words = Arc<dyn Fn(&str) + Send + Sync>;

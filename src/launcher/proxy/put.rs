@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::redact::SHORTEST;
 use super::rules::sensitive;
+use crate::launcher::redact::SHORTEST;
 use crate::launcher::wallet::Held;
 
 /// The longest secret that is put into a header, in bytes.

@@ -18,7 +18,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::exchange::Upgraded;
-use super::redact::Redactor;
+use crate::launcher::redact::Redactor;
 
 /// How long a client may take to say whom it wants to speak to, and for the rest of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);

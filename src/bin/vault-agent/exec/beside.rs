@@ -1,7 +1,8 @@
-//! What is served beside a child: the launcher's socket for its tools, and NockGuard's address where that was asked for.
+//! What is served beside a child: the launcher's socket for its tools; NockGuard's
+//! address and the proxy where they were asked for.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use nockvault::client::fault::Fault;
 use nockvault::entropy::OsEntropy;
 use nockvault::launcher::adapters::nockcc;
 use nockvault::launcher::folder::Account;
+use nockvault::launcher::proxy::{self, Rules};
 use nockvault::launcher::socket::{self, Options};
 use nockvault::launcher::token::{TOKEN_FD, Token};
 use nockvault::launcher::wallet::Wallet;
@@ -20,10 +22,18 @@ pub(super) struct Beside {
     socket: socket::Serving,
     token: Option<OwnedFd>,
     nockcc: Option<nockcc::Serving>,
+    proxy: Option<proxy::Serving>,
 }
 
 impl Beside {
-    pub(super) async fn start(exec: &Exec, wallet: &Wallet, account: Option<Account>) -> Result<Beside, Fault> {
+    /// `environment` is what the child would have without it.
+    pub(super) async fn start(
+        exec: &Exec,
+        wallet: &Wallet,
+        account: Option<Account>,
+        rules: Option<Rules>,
+        environment: &BTreeMap<OsString, OsString>,
+    ) -> Result<Beside, Fault> {
         let token = exec.tight.then(|| Arc::new(Token::new(&OsEntropy)));
         let options = Options { dir: None, uid: account.map(|account| account.uid), token: token.clone() };
         let socket = socket::serve(wallet.clone(), options)?;
@@ -34,7 +44,15 @@ impl Beside {
             true => None,
             false => Some(nockcc::serve(wallet.clone(), names, &OsEntropy).await?),
         };
-        Ok(Beside { socket, token, nockcc })
+        let proxy = match rules {
+            Some(rules) => {
+                let had = |name: &str| environment.get(OsStr::new(name)).cloned();
+                let words = Arc::new(|words: &str| say!("{}", crate::calm(words)));
+                Some(proxy::serve(wallet.clone(), rules, 0, &had, words).await?)
+            }
+            None => None,
+        };
+        Ok(Beside { socket, token, nockcc, proxy })
     }
 
     /// What leads the child to it.
@@ -46,6 +64,9 @@ impl Beside {
         }
         for (name, value) in self.nockcc.iter().flat_map(nockcc::Serving::environment) {
             variables.insert(name.into(), value.as_str().into());
+        }
+        for (name, value) in self.proxy.iter().flat_map(proxy::Serving::variables) {
+            variables.insert(name.into(), value.clone());
         }
         variables
     }

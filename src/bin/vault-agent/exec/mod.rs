@@ -16,7 +16,9 @@ use nockvault::launcher::child::{Program, code, code_of};
 use nockvault::launcher::delivery::{Deliveries, Delivery};
 use nockvault::launcher::folder::{Account, Folder};
 use nockvault::launcher::key;
+use nockvault::launcher::mask::Mask;
 use nockvault::launcher::nockguard::{Trail, usual_place};
+use nockvault::launcher::proxy::Rules;
 use nockvault::launcher::run::{Run, Stopped, Words};
 use nockvault::launcher::wallet::{Owner, Silent, Wallet};
 use nockvault::launcher::want::{Roles, Want};
@@ -61,7 +63,9 @@ impl Exec {
         let user = self.user.as_deref().map(account::find).transpose()?;
         let account = user.as_ref().map(|user| user.account);
         let wants = self.wants()?;
-        let roles = Roles::Only(wants.keys().cloned().collect());
+        let rules = self.proxy.as_deref().map(Rules::read).transpose()?;
+        let proxied = rules.as_ref().map(Rules::roles).unwrap_or_default();
+        let roles = Roles::Only(wants.keys().cloned().chain(proxied).collect());
         let mut owner = who.owner(&self.session, roles, Arc::new(Silent))?;
         if let Some(file) = &self.nockguard_trail {
             owner.reporter = Arc::new(trail(&owner, file.clone())?);
@@ -71,7 +75,7 @@ impl Exec {
         let delivered = deliveries.roles();
         let wallet = Wallet::new(owner);
         end_orphans(&wallet).await;
-        let beside = Beside::start(&self, &wallet, account).await?;
+        let beside = Beside::start(&self, &wallet, account, rules, &environment).await?;
         environment.extend(beside.variables());
         let mut run = Run {
             wallet: wallet.clone(),
@@ -80,6 +84,7 @@ impl Exec {
             program: self.program(account),
             environment,
             inherited: beside.inherited(),
+            mask: self.mask.then(Mask::default),
             on_replace: self.on_replace,
             patience: Duration::from_secs(self.wait.0),
             grace: Duration::from_secs(self.grace.0),
@@ -106,7 +111,7 @@ impl Exec {
 
     fn program(&self, account: Option<Account>) -> Program {
         let (name, arguments) = self.command.split_first().expect("clap demands a command");
-        Program { name: name.clone(), arguments: arguments.to_vec(), account, piped: false }
+        Program { name: name.clone(), arguments: arguments.to_vec(), account }
     }
 
     /// Each role that is named anywhere, with what is asked for it.

@@ -45,6 +45,9 @@ pub(crate) struct Exec {
     /// Put a PostgreSQL login into a service file, in a section named as the role: PGSERVICEFILE, PGSERVICE.
     #[arg(long, value_name = "ROLE", help_heading = "Where secrets go")]
     pub(super) pgservice: Vec<RoleName>,
+    /// Send HTTP requests on with credentials that the command never has, by the rules in this file.
+    #[arg(long, value_name = "RULES", help_heading = "Where secrets go")]
+    pub(super) proxy: Option<PathBuf>,
     /// Serve it as NockGuard's references nockcc:NAME ask for it: on a loopback address, under a token of this run.
     #[arg(long = "nockcc", value_name = "NAME=ROLE[:MEMBER]", value_parser = nockcc, help_heading = "Where secrets go")]
     pub(super) nockcc: Vec<(String, Wanted)>,
@@ -82,6 +85,9 @@ pub(crate) struct Exec {
     /// The user that the command runs as, who then cannot read this user's key files.
     #[arg(long, value_name = "USER", help_heading = "While it runs")]
     pub(super) user: Option<String>,
+    /// Cover secrets that were delivered in what the command prints. Its output is then no terminal.
+    #[arg(long, help_heading = "While it runs")]
+    pub(super) mask: bool,
     /// Demand a token of this run on the launcher's socket, which only the command and what it starts inherit.
     #[arg(long, help_heading = "While it runs")]
     pub(super) tight: bool,

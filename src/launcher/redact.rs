@@ -1,4 +1,4 @@
-//! Takes secrets out of what comes back from upstream. A secret is found as it is, and as JSON, a URL, HTML, hex or either
+//! Takes secrets out of a stream: of what comes back to the proxy, and of what a child prints. A secret is found as it is, and as JSON, a URL, HTML, hex or either
 //! base64 writes it, the last at any of its three alignments and escaped once more, and wherever the stream is cut. What is
 //! found is covered by a mark of the same length: a `Content-Length`, a frame and a JSON text stay what they were.
 //!

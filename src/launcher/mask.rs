@@ -1,0 +1,68 @@
+//! A child's output without the secrets that it was given, by choice: what it prints passes through here, and a secret in
+//! it, as it is or in one of the usual writings, is covered. It keeps an accident out of a log or a transcript. A child
+//! that means to show its secret finds a writing that nobody looks for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::redact::{Known, Needles, Redactor};
+use super::wallet::Held;
+
+/// The members that are secret in one kind of credential or another.
+const SECRET: &[&str] = &["value", "token", "password", "private_key", "url"];
+/// How much is read at once.
+const PART: usize = 16 * 1024;
+
+/// What is covered. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Mask {
+    known: Arc<Known>,
+    needles: Arc<Mutex<Option<Arc<Needles>>>>,
+}
+
+impl Mask {
+    /// Covers this credential too, from here on.
+    pub fn learn(&self, held: &Held) {
+        let secrets = SECRET.iter().filter_map(|member| held.secret.expose(member));
+        // A key in several lines is printed line by line as often as whole.
+        let secrets = secrets.flat_map(|secret| std::iter::once(secret).chain(secret.lines()));
+        let needles = self.known.with(secrets.filter(|secret| secret.len() >= super::redact::SHORTEST));
+        *self.needles.lock().unwrap_or_else(PoisonError::into_inner) = Some(needles);
+    }
+
+    fn now(&self) -> Option<Arc<Needles>> {
+        self.needles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Carries what `from` says to `to`, without what is covered, until it ends or nobody reads any more.
+    pub async fn carry(self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+        let mut part = vec![0; PART];
+        let mut needles = self.now();
+        let mut redactor = needles.clone().map(Redactor::new);
+        loop {
+            let Ok(read) = from.read(&mut part).await else { break };
+            let mut out = Vec::new();
+            let now = self.now();
+            if !same(now.as_ref(), needles.as_ref()) || read == 0 {
+                out.extend(redactor.take().map(|mut ended| ended.finish()).unwrap_or_default());
+                redactor = now.clone().map(Redactor::new);
+                needles = now;
+            }
+            let came = Bytes::copy_from_slice(&part[..read]);
+            out.extend(redactor.as_mut().map_or(came.clone(), |redactor| redactor.push(came)));
+            if to.write_all(&out).await.is_err() || to.flush().await.is_err() || read == 0 {
+                break;
+            }
+        }
+    }
+}
+
+fn same(one: Option<&Arc<Needles>>, other: Option<&Arc<Needles>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
