@@ -8,6 +8,8 @@ mod programs;
 
 #[path = "launch/away.rs"]
 mod away;
+#[path = "launch/beside.rs"]
+mod beside;
 #[path = "launch/child.rs"]
 mod child;
 #[path = "launch/keeping.rs"]

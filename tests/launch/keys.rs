@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::programs::{fed, program, said};
-use crate::stage::{Launched, SECRET, exec, leases, run, vault};
+use crate::programs::{Vault, fed, program, said};
+use crate::stage::{Launched, SECRET, exec, exec_with_file, leases, vault};
 
 /// The seed of the agent's key, as it is in its file and as it is in memory.
-fn seed(folder: &Path) -> (String, Vec<u8>) {
-    let hex = fs::read_to_string(folder.join("kit.ed25519")).unwrap().trim().to_owned();
+fn seed(vault: &Vault) -> (String, Vec<u8>) {
+    let hex = crate::stage::seed(vault);
     let pair = |i: usize| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
     (hex.clone(), (0..32).map(pair).collect())
 }
@@ -55,7 +55,7 @@ fn whole(pid: rustix::process::Pid) -> Vec<u8> {
 #[test]
 fn a_child_holds_no_key_in_variables_files_arguments_or_memory() {
     let vault = vault();
-    let (hex, raw) = seed(vault.path());
+    let (hex, raw) = seed(&vault);
     let mut command = exec(&vault);
     for name in [
         "NOCKVAULT_AGENT_KIT_ED25519_KEY",
@@ -89,7 +89,7 @@ fn ordinary(path: &str, folder: &Path) -> Command {
 #[test]
 fn a_launcher_shows_nothing_of_itself_to_its_own_user() {
     let vault = vault();
-    let (hex, _) = seed(vault.path());
+    let (hex, _) = seed(&vault);
     // What nobody needs to run it, and no more.
     let open = tempfile::Builder::new().prefix("nv").tempdir().unwrap();
     for file in ["vault-agent", "prod.card"] {
@@ -109,21 +109,21 @@ fn a_launcher_shows_nothing_of_itself_to_its_own_user() {
 #[test]
 fn a_key_comes_from_standard_input_or_a_file_and_from_nockguards_places() {
     let vault = vault();
-    let (hex, _) = seed(vault.path());
+    let (hex, _) = seed(&vault);
     fs::rename(vault.path().join("kit.ed25519"), vault.path().join("moved")).unwrap();
-    let fails = run(&vault, &["--role", "orders-read"], "true").fails(125);
+    let fails = said(exec_with_file(&vault).args(["--role", "orders-read", "--", "true"])).fails(125);
     assert!(fails.contains("no key of agent kit"), "{fails}");
     let show = ["--role", "orders-read", "--", "sh", "-c", "printf %s \"$ORDERS_READ\"; cat"];
-    let fed = fed(exec(&vault).args(["--key", "-"]).args(show), hex.as_bytes());
+    let fed = fed(exec_with_file(&vault).args(["--key", "-"]).args(show), hex.as_bytes());
     assert_eq!(fed.ok(), SECRET);
-    assert_eq!(said(exec(&vault).args(["--key", "moved"]).args(show)).ok(), SECRET);
+    assert_eq!(said(exec_with_file(&vault).args(["--key", "moved"]).args(show)).ok(), SECRET);
     let keys = vault.path().join(".nockguard/keys");
     fs::create_dir_all(&keys).unwrap();
     fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     fs::rename(vault.path().join("moved"), keys.join("kit.ed25519")).unwrap();
-    assert_eq!(said(exec(&vault).args(show)).ok(), SECRET);
+    assert_eq!(said(exec_with_file(&vault).args(show)).ok(), SECRET);
     fs::set_permissions(keys.join("kit.ed25519"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let unsafe_file = said(exec(&vault).args(show)).fails(125);
+    let unsafe_file = said(exec_with_file(&vault).args(show)).fails(125);
     assert!(unsafe_file.contains("is open to others") && !unsafe_file.contains(&hex), "{unsafe_file}");
 }
 
@@ -145,4 +145,19 @@ fn a_child_can_be_another_user_who_reads_no_key_of_ours() {
         assert!(ran.fails(125).contains("only root can run a command as another user"));
     }
     assert_eq!(leases(&vault), 0);
+}
+
+#[test]
+fn a_child_that_could_read_the_key_is_spoken_of_and_can_be_kept_from_it() {
+    let vault = vault();
+    let open = said(exec_with_file(&vault).args(["--role", "orders-read", "--", "cat", "kit.pub"]));
+    let words = "the command can read the agent's key in ./kit.ed25519";
+    assert!(open.code == 0 && open.err.contains(words) && open.err.contains("--landlock"), "{open:?}");
+    let script = "cat kit.ed25519 2>&1 | grep -c denied; cat kit.pub; printf %s \"$ORDERS_READ\"; exit 5";
+    let closed = said(exec_with_file(&vault).args(["--landlock", "--role", "orders-read", "--", "sh", "-c", script]));
+    let public = fs::read_to_string(vault.path().join("kit.pub")).unwrap();
+    assert_eq!((closed.code, closed.out.as_str()), (5, format!("1\n{public}{SECRET}").as_str()), "{closed:?}");
+    assert_eq!(closed.err, "");
+    let missing = said(exec_with_file(&vault).args(["--landlock", "--role", "orders-read", "--", "no-such-program"]));
+    assert_eq!(missing.code, 127, "{missing:?}");
 }

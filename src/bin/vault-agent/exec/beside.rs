@@ -1,5 +1,5 @@
 //! What is served beside a child: the launcher's socket for its tools; NockGuard's
-//! address and the proxy where they were asked for.
+//! address, the proxy and an ssh-agent where they were asked for.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use nockvault::client::fault::Fault;
 use nockvault::entropy::OsEntropy;
+use nockvault::id::RoleName;
 use nockvault::launcher::adapters::nockcc;
-use nockvault::launcher::folder::Account;
+use nockvault::launcher::folder::{Account, Folder};
 use nockvault::launcher::proxy::{self, Rules};
 use nockvault::launcher::socket::{self, Options};
+use nockvault::launcher::sshagent;
 use nockvault::launcher::token::{TOKEN_FD, Token};
 use nockvault::launcher::wallet::Wallet;
+use nockvault::launcher::want::Want;
 
 use super::Exec;
 
@@ -23,6 +26,7 @@ pub(super) struct Beside {
     token: Option<OwnedFd>,
     nockcc: Option<nockcc::Serving>,
     proxy: Option<proxy::Serving>,
+    ssh: Option<(sshagent::Serving, Folder)>,
 }
 
 impl Beside {
@@ -31,6 +35,7 @@ impl Beside {
         exec: &Exec,
         wallet: &Wallet,
         account: Option<Account>,
+        wants: &BTreeMap<RoleName, Want>,
         rules: Option<Rules>,
         environment: &BTreeMap<OsString, OsString>,
     ) -> Result<Beside, Fault> {
@@ -47,12 +52,20 @@ impl Beside {
         let proxy = match rules {
             Some(rules) => {
                 let had = |name: &str| environment.get(OsStr::new(name)).cloned();
-                let words = Arc::new(|words: &str| say!("{}", crate::calm(words)));
-                Some(proxy::serve(wallet.clone(), rules, 0, &had, words).await?)
+                Some(proxy::serve(wallet.clone(), rules, 0, &had, words()).await?)
             }
             None => None,
         };
-        Ok(Beside { socket, token, nockcc, proxy })
+        let ssh = match exec.ssh.is_empty() {
+            true => None,
+            false => {
+                let folder = Folder::make(exec.file_dir.as_deref(), account, &OsEntropy)?;
+                let wants = exec.ssh.iter().filter_map(|role| wants.get(role).cloned()).collect();
+                let uid = account.map(|account| account.uid);
+                Some((sshagent::serve(wallet.clone(), wants, folder.path(), uid, words())?, folder))
+            }
+        };
+        Ok(Beside { socket, token, nockcc, proxy, ssh })
     }
 
     /// What leads the child to it.
@@ -68,6 +81,9 @@ impl Beside {
         for (name, value) in self.proxy.iter().flat_map(proxy::Serving::variables) {
             variables.insert(name.into(), value.clone());
         }
+        if let Some((ssh, _)) = &self.ssh {
+            variables.insert("SSH_AUTH_SOCK".into(), ssh.path().into());
+        }
         variables
     }
 
@@ -75,4 +91,8 @@ impl Beside {
     pub(super) fn inherited(&self) -> &[OwnedFd] {
         self.token.as_slice()
     }
+}
+
+fn words() -> Arc<dyn Fn(&str) + Send + Sync> {
+    Arc::new(|words: &str| say!("{}", crate::calm(words)))
 }

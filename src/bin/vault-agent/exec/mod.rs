@@ -27,11 +27,13 @@ use crate::account;
 use crate::who::Who;
 
 mod beside;
+mod near;
 mod options;
 
 pub(crate) use options::Exec;
 
 use beside::Beside;
+use near::Near;
 
 /// The exit code of a launcher that failed itself.
 const FAILED: u8 = 125;
@@ -66,22 +68,25 @@ impl Exec {
         let rules = self.proxy.as_deref().map(Rules::read).transpose()?;
         let proxied = rules.as_ref().map(Rules::roles).unwrap_or_default();
         let roles = Roles::Only(wants.keys().cloned().chain(proxied).collect());
-        let mut owner = who.owner(&self.session, roles, Arc::new(Silent))?;
+        let (mut owner, origin) = who.located(&self.session, roles, Arc::new(Silent))?;
+        let near = Near { origin, landlock: self.landlock };
+        near.warn(account);
         if let Some(file) = &self.nockguard_trail {
             owner.reporter = Arc::new(trail(&owner, file.clone())?);
         }
         let mut environment = environment(owner.identity.signer.public(), user.as_ref());
+        near.take_from(&mut environment);
         let deliveries = self.deliveries(account)?;
         let delivered = deliveries.roles();
         let wallet = Wallet::new(owner);
         end_orphans(&wallet).await;
-        let beside = Beside::start(&self, &wallet, account, rules, &environment).await?;
+        let beside = Beside::start(&self, &wallet, account, &wants, rules, &environment).await?;
         environment.extend(beside.variables());
         let mut run = Run {
             wallet: wallet.clone(),
             wants: wants.into_iter().filter(|(role, _)| delivered.contains(role)).collect(),
             deliveries,
-            program: self.program(account),
+            program: near.around(self.program(account)),
             environment,
             inherited: beside.inherited(),
             mask: self.mask.then(Mask::default),
@@ -122,8 +127,12 @@ impl Exec {
         let purpose = nockvault::statement::issue::Purpose::try_from(purpose).map_err(Fault::local)?;
         let slots = self.envs.iter().chain(&self.files).chain(&self.memfds).map(|slot| &slot.role);
         let named: BTreeSet<_> = self.roles.iter().chain(slots).chain(&self.pgpass).chain(&self.pgservice).collect();
-        let named: BTreeSet<_> =
-            named.into_iter().chain(&self.asks).chain(self.nockcc.iter().map(|(_, wanted)| &wanted.role)).collect();
+        let named: BTreeSet<_> = named
+            .into_iter()
+            .chain(&self.asks)
+            .chain(&self.ssh)
+            .chain(self.nockcc.iter().map(|(_, wanted)| &wanted.role))
+            .collect();
         let mut wants: BTreeMap<_, _> = named
             .into_iter()
             .map(|role| (role.clone(), Want { purpose: purpose.clone(), ..Want::role(role.clone()) }))

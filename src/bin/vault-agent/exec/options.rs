@@ -45,6 +45,9 @@ pub(crate) struct Exec {
     /// Put a PostgreSQL login into a service file, in a section named as the role: PGSERVICEFILE, PGSERVICE.
     #[arg(long, value_name = "ROLE", help_heading = "Where secrets go")]
     pub(super) pgservice: Vec<RoleName>,
+    /// Serve its certificate for SSH in an ssh-agent of this run: SSH_AUTH_SOCK. The private key stays here.
+    #[arg(long = "ssh", value_name = "ROLE", help_heading = "Where secrets go")]
+    pub(super) ssh: Vec<RoleName>,
     /// Send HTTP requests on with credentials that the command never has, by the rules in this file.
     #[arg(long, value_name = "RULES", help_heading = "Where secrets go")]
     pub(super) proxy: Option<PathBuf>,
@@ -85,6 +88,9 @@ pub(crate) struct Exec {
     /// The user that the command runs as, who then cannot read this user's key files.
     #[arg(long, value_name = "USER", help_heading = "While it runs")]
     pub(super) user: Option<String>,
+    /// Keep the command, and what it starts, from reading files with keys (Landlock).
+    #[arg(long, help_heading = "While it runs")]
+    pub(super) landlock: bool,
     /// Cover secrets that were delivered in what the command prints. Its output is then no terminal.
     #[arg(long, help_heading = "While it runs")]
     pub(super) mask: bool,
