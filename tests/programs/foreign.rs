@@ -11,7 +11,7 @@ use super::{program, said};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Holds other tests off while something is fetched.
-fn alone() -> fs::File {
+pub fn alone() -> fs::File {
     let target = Path::new(ROOT).join("target");
     fs::create_dir_all(&target).expect("a folder of ours");
     let lock = fs::File::create(target.join("foreign.lock")).expect("a file of ours");
@@ -27,14 +27,16 @@ static PYTHON: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
     let venv = root.join("target/python");
     let own = venv.join("bin/python");
     let python = std::env::var_os("NOCKVAULT_PYTHON").map_or_else(|| own.clone(), PathBuf::from);
-    let imports = "import grpc, grpc_tools, google.protobuf, cryptography, jwt, rfc8785";
+    let imports = "import grpc, grpc_tools, google.protobuf, cryptography, jwt, rfc8785, flit_core, mypy";
     let complete = Command::new(&python).args(["-c", imports]).output().is_ok_and(|output| output.status.success());
     if !complete {
         said(Command::new("python3").args(["-m", "venv"]).arg(&venv)).ok();
         // Not `bin/pip`, whose first line still names the folder that the environment was copied from.
         let mut pip = Command::new(&own);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        for file in ["examples/python/requirements.txt", "tests/verifiers/requirements.txt"] {
+        for file in
+            ["examples/python/requirements.txt", "tests/verifiers/requirements.txt", "tests/sdk/requirements.txt"]
+        {
             pip.arg("-r").arg(root.join(file));
         }
         said(&mut pip).ok();
@@ -73,6 +75,11 @@ static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
     }
     modules
 });
+
+/// The Python itself.
+pub fn interpreter() -> &'static Path {
+    &PYTHON.0
+}
 
 /// Python in `folder`, which finds the example's agent and the generated stubs.
 pub fn python(folder: &Path) -> Command {

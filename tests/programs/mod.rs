@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub mod foreign;
+pub mod sdk;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

@@ -10,7 +10,7 @@ import grpc.aio
 
 from .channel import METHOD, TIMEOUT, failure, options, trusted
 from .core import Around, Core, Credential, SessionCore, Steps, lease_of
-from .faults import Fault
+from .faults import Fault, Local
 from .keys import Key
 from .memory import State
 from .places import Card, target
@@ -60,6 +60,8 @@ class AsyncVault:
             reply = await self._channel.unary_unary(METHOD + call.method)(call.body, timeout=TIMEOUT)
         except grpc.RpcError as error:
             return failure(error)
+        except grpc.aio.UsageError as why:
+            raise Local(f"the connection was closed here: {why}") from None
         return answer(reply)
 
     async def _run(self, steps: Steps[T]) -> T:

@@ -58,6 +58,8 @@ class Vault:
                 reply = self._channel.unary_unary(METHOD + call.method)(call.body, timeout=TIMEOUT)
             except grpc.RpcError as error:
                 return failure(error)
+            except ValueError as why:
+                raise Local(f"the connection was closed here: {why}") from None
             return answer(reply)
 
         return carry
