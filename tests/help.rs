@@ -1,7 +1,7 @@
 //! What the programs say of themselves is pinned: `--help` of each command stands under `tests/help/`. A change of it is
 //! a change of the interface. `NOCKVAULT_REGENERATE=1 cargo test --test help` writes the files anew.
 
-#![cfg(all(feature = "daemon", feature = "client"))]
+#![cfg(all(feature = "daemon", feature = "launcher"))]
 #![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
 
 use std::collections::BTreeMap;
@@ -13,6 +13,13 @@ use std::process::Command;
 const PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("vaultd", env!("CARGO_BIN_EXE_vaultd"), &["", "check-config", "dev"]),
     ("vault-verify", env!("CARGO_BIN_EXE_vault-verify"), &[""]),
+    (
+        "vault-agent",
+        env!("CARGO_BIN_EXE_vault-agent"),
+        &[
+            "", "exec", "get", "release", "list", "git", "docker", "aws", "kube", "pgpass", "api-key", "provide", "proxy",
+        ],
+    ),
     (
         "vaultctl",
         env!("CARGO_BIN_EXE_vaultctl"),

@@ -8,6 +8,7 @@
 //! | [`formats`] | who writes an agent or a verifier in another language: every byte that is signed, sealed, chained or stored |
 //! | [`crash_order`] | who touches a multi-step write: what a crash leaves at each step, and what recovery does |
 //! | [`operations`] | who runs a vault: keys, backup, restore, clock, disk, alarms |
+//! | [`launcher`] | who runs an agent: how its program gets credentials and no key, and what happens when |
 //! | [`tools`] | who gives an agent's tools their credentials: the lines for git, docker, AWS, Kubernetes and others |
 //!
 //! # Words
@@ -42,6 +43,7 @@
 pub mod architecture;
 pub mod crash_order;
 pub mod formats;
+pub mod launcher;
 pub mod operations;
 pub mod threats;
 pub mod tools;
