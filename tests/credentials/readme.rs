@@ -87,6 +87,20 @@ async fn the_walk_of_an_auditor_goes_as_the_readme_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_of_an_agents_program_goes_as_the_readme_says() {
+    let walk = Walk::new();
+    let before = "echo hunter2-and-more | vaultctl secret put orders-db -
+        vaultctl role create orders-read --engine kv --set secret=orders-db
+        vaultctl grant kit orders-read --ttl 15m --max-ttl 1h";
+    assert_eq!(walk.shell(before).code, 0);
+    let words = walk.goes("A program and what it may have", &[]);
+    for wanted in ["16\n", "17\n", "Permission denied", "[redacted]******"] {
+        assert!(words.contains(wanted), "no {wanted:?} in:\n{words}");
+    }
+    assert!(!words.contains("hunter2"), "{words}");
+}
+
 /// A vault with the agent kit, as "Try it" leaves it.
 struct Walk {
     stage: Stage,
