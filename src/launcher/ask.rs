@@ -106,7 +106,8 @@ impl Given {
         Ok(Given { role, kind, lease, exp: held.exp(), renewable, secret })
     }
 
-    /// The bytes of one member, or of the one that stands for the whole. A stored value that is no text is decoded.
+    /// The bytes of one member, or of the one that stands for the whole. A stored value that is no text is decoded; where
+    /// it is a JSON object, its members count too.
     ///
     /// # Errors
     /// [`Fault::Local`] where there is no such text, with the names of those that there are.
@@ -116,13 +117,23 @@ impl Given {
             None => &USUAL,
         };
         let Some((name, text)) = names.iter().find_map(|name| Some((*name, self.secret.expose(name)?))) else {
-            return Err(self.lacks(member.unwrap_or("value")));
+            let within = member.zip(self.stored()?).and_then(|(name, stored)| exposed(&stored, name));
+            let within = within.ok_or_else(|| self.lacks(member.unwrap_or("value")))?;
+            return Ok(Zeroizing::new(within.as_bytes().to_vec()));
         };
         if name == "value" && self.secret.expose("encoding") == Some("base64url") {
             let bytes = base64url::decode(text).ok_or_else(|| Fault::local("the value is not in its encoding"))?;
             return Ok(Zeroizing::new(bytes));
         }
         Ok(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+
+    /// The stored value, where it is a JSON object.
+    fn stored(&self) -> Result<Option<Material>, Fault> {
+        match self.secret.expose("value") {
+            Some(_) => Ok(Material::read(SecretBytes::new(self.bytes(Some("value"))?.to_vec()))),
+            None => Ok(None),
+        }
     }
 
     /// The same, where it is a text that fits on one line: no control character is in it. What a tool reads by lines
@@ -141,10 +152,7 @@ impl Given {
     /// # Errors
     /// [`Fault::Local`] where there is one with a control character in it.
     pub fn field(&self, names: &[&str]) -> Result<Option<Zeroizing<String>>, Fault> {
-        let stored = match self.secret.expose("value") {
-            Some(_) => Material::read(SecretBytes::new(self.bytes(Some("value"))?.to_vec())),
-            None => None,
-        };
+        let stored = self.stored()?;
         for name in names {
             for within in std::iter::once(&self.secret).chain(&stored) {
                 if let Some(text) = exposed(within, name) {
@@ -303,6 +311,9 @@ pub(super) mod tests {
         assert_eq!(field("user").as_deref(), Some("ada"));
         assert_eq!(field("port").as_deref(), Some("5432"));
         assert_eq!(field("none"), None);
+        assert_eq!(stored.line(Some("user")).unwrap().as_str(), "ada");
+        assert_eq!(stored.line(Some("name")).unwrap().as_str(), "outer");
+        assert!(stored.line(Some("none")).unwrap_err().to_string().contains("no text none"));
         let login = given(&serde_json::json!({"type": "postgres", "port": 5433, "username": "nv_1"}));
         assert_eq!(login.field(&["port"]).unwrap().unwrap().as_str(), "5433");
         assert!(login.needed(&["password"]).unwrap_err().to_string().contains("no text password"));

@@ -3,9 +3,9 @@
 //!
 //! # Where the answer comes from
 //!
-//! Below a launcher (`vault-agent exec`), `NOCKVAULT_AGENT_SOCKET` names its socket, and every command on this page asks
-//! there: it needs neither card nor key, one lease serves all who ask, the launcher renews it, and gives it back at its
-//! end. That is the way for agents.
+//! Below a launcher (`vault-agent exec --ask git-push --ask model-key -- CMD`), `NOCKVAULT_AGENT_SOCKET` names its socket,
+//! and every command on this page asks there: it needs neither card nor key, one lease serves all who ask, the launcher
+//! renews it, and gives it back at its end. That is the way for agents.
 //!
 //! Elsewhere the same commands ask the vault with the agent's own key, as `--vault`, `--agent` and `--key` say, or
 //! `NOCKVAULT_CARD`, `NOCKVAULT_AGENT` and `NOCKVAULT_AGENT_KEY`. Each call then makes a lease of its own, which nobody
@@ -133,9 +133,9 @@
 //!
 //! # NockGuard's `nockcc:` references
 //!
-//! A launcher can serve the address that they call, on a free port of 127.0.0.1, and hand it to its child in
-//! `NOCKCC_BASE_URL` and `NOCKGUARD_VAULT_AGENT_TOKEN`. `nockcc:NAME` is then the role `NAME`, or what a name stands for
-//! that was given to the launcher. The token is a bearer token, the only one in this house, since NockGuard has no other
+//! `vault-agent exec --nockcc GITHUB_TOKEN=git-push -- nockguard ..` serves the address that they call, on a free port of
+//! 127.0.0.1, and hands it to its child in `NOCKCC_BASE_URL` and `NOCKGUARD_VAULT_AGENT_TOKEN`. `nockcc:GITHUB_TOKEN` is then
+//! the value of that role; a role that the launcher asks for goes by its own name too. The token is a bearer token, the only one in this house, since NockGuard has no other
 //! way; it lives as long as the child, and whoever can read the child's environment can use it so long. A `Host` that is
 //! not this machine's own name with this port, a body, another method, or a missing token is answered with 403.
 //!
@@ -145,7 +145,7 @@
 //! launcher's and the child's gets nothing. That keeps other users out, and nobody of the same user: whatever runs as that
 //! user and finds the path may ask for the roles that the launcher was started with.
 //!
-//! In tight mode whoever asks shows a token of 32 random bytes too. The child inherits it in an open memory file, whose
+//! In tight mode (`--tight`) whoever asks shows a token of 32 random bytes too. The child inherits it in an open memory file, whose
 //! number is in `NOCKVAULT_AGENT_TOKEN_FD`, and so does what the child starts, unless it closes files: Python's
 //! `subprocess` does (`pass_fds` hands them on). The file can be read any number of times, by `/proc/self/fd/N`. A process
 //! of the same user that may trace the child can take the token out of it; another user for the child (`--user`), or the

@@ -120,3 +120,35 @@ async fn another_user_gets_nothing_and_the_childs_user_what_it_needs() {
     drop(given);
     assert!(!left.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_may_speak_to_the_socket_itself() {
+    let stage = Stage::with("orders-read", b"hunter2");
+    let (_wallet, serving) = stage.launcher(&["orders-read"], Some(Arc::new(Token::new(&OsEntropy))));
+    let script = r#"
+import json, os, socket
+with open("/proc/self/fd/" + os.environ["NOCKVAULT_AGENT_TOKEN_FD"]) as file:
+    token = file.read()
+def ask(**question):
+    with socket.socket(socket.AF_UNIX) as launcher:
+        launcher.connect(os.environ["NOCKVAULT_AGENT_SOCKET"])
+        launcher.sendall(json.dumps({"v": 1, **question}).encode() + b"\n")
+        return json.loads(launcher.makefile().readline())
+print(ask(do="get", role="orders-read")["error"]["code"])
+print(ask(do="get", role="orders-read", token=token, params={}, ttl=60, purpose="a look")["ok"]["secret"]["value"])
+print(ask(do="get", role="orders-read", token=token, ttl=999999999, fresh=True)["error"])
+print(ask(do="list", token="x" * 70000)["error"]["code"])
+print(ask(do="release", role="orders-read", token=token))
+"#;
+    let file = serving.token().unwrap().file().unwrap();
+    let (name, path) = serving.variable();
+    let mut python = stage.bare("python3");
+    let told = said(python.args(["-c", script]).env(name, path).env(TOKEN_FD, handed_on(&file))).ok();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(
+        (lines[0], lines[1], lines[3], lines[4]),
+        ("no_token", "hunter2", "too_large", "{'ok': {'released': 1}}")
+    );
+    assert!(lines[2].contains("'ttl_exceeds_grant'") && lines[2].contains("'limit': 3600"), "{told}");
+    assert!(lines[2].contains("'proven': True"), "{told}");
+}

@@ -127,6 +127,9 @@ impl Asked {
     }
 }
 
+/// What a password is called in a secret of several members.
+const PASSWORDS: &[&str] = &["password", "token", "secret"];
+
 /// A user name, and whether the secret itself names it.
 pub(super) struct User {
     pub(super) text: Zeroizing<String>,
@@ -143,9 +146,13 @@ pub(super) fn login(
     let own = given.field(&["username", "user"])?;
     let named = own.is_some();
     let password = match member {
-        Some(member) => given.needed(&[member])?,
-        None if named => given.needed(&["password", "token", "secret"])?,
-        None => given.line(None)?,
+        Some(member) => given.line(Some(member))?,
+        None => match given.field(PASSWORDS)? {
+            Some(password) => password,
+            // A name without a password is no login.
+            None if named => given.needed(PASSWORDS)?,
+            None => given.line(None)?,
+        },
     };
     let text = match (own, place.user()) {
         (Some(own), None) => own,
@@ -197,6 +204,9 @@ mod tests {
         let own = answer("protocol=https\nhost=git.example\nusername=kit\n", &stored, &Form::default());
         assert!(own.starts_with("username=kit\npassword=pw\n"));
         assert_eq!(answer("protocol=https\nhost=git.example\nusername=ada\n", &stored, &Form::default()), "");
+        let nameless = json!({"type": "kv", "encoding": "utf8", "value": r#"{"token":"t"}"#});
+        let told = answer("protocol=https\nhost=git.example\n", &nameless, &Form::default());
+        assert!(told.starts_with("username=x-access-token\npassword=t\n"), "{told}");
         let other = Form { member: Some("other".into()), bearer: false };
         assert!(answer("protocol=https\nhost=git.example\n", &stored, &other).contains("password=o\n"));
     }
