@@ -92,6 +92,7 @@ pub fn permit(
     if grant.agent != *asked.agent || grant.role != *asked.role || role.name != grant.role {
         return Err(Denial::new(Reason::NoGrant).internal("a grant of another agent or role was presented"));
     }
+    role.alive()?;
     let terms = &grant.terms;
     if terms.until.is_some_and(|until| until <= now) {
         return Err(Denial::new(Reason::GrantExpired).limit(terms.until.unwrap_or_default().0));

@@ -94,6 +94,10 @@ reasons! {
     NoncesFull = "nonces_full", Limit, "this key has used as many nonces as the window may hold; wait";
     /// The agent was frozen.
     AgentFrozen = "agent_frozen", State, "this agent is frozen; ask an operator";
+    /// Everything was frozen.
+    VaultFrozen = "vault_frozen", State, "the vault is frozen and carries out no request of any agent; ask an operator";
+    /// The role was frozen.
+    RoleFrozen = "role_frozen", State, "this role is frozen; ask an operator";
     /// No such session of this agent.
     SessionUnknown = "session_unknown", State, "no such session; the first hello or issue opens it";
     /// The session was closed, was revoked or ran out.

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::denial::{Denial, Reason};
 use crate::id::{AgentName, RoleName};
 use crate::statement::grant::{Rate, Terms};
 use crate::time::Timestamp;
@@ -18,6 +19,18 @@ pub struct Role {
     pub config: Map<String, Value>,
     /// When it was made.
     pub since: Timestamp,
+    /// Nothing of it is issued or prolonged while this is set.
+    pub frozen: bool,
+}
+
+impl Role {
+    /// Whether it may be had at all.
+    ///
+    /// # Errors
+    /// [`Reason::RoleFrozen`].
+    pub fn alive(&self) -> Result<(), Denial> {
+        if self.frozen { Err(Reason::RoleFrozen.into()) } else { Ok(()) }
+    }
 }
 
 /// One agent may have one role.

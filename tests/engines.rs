@@ -71,7 +71,7 @@ fn leave(engine: &str, config: Value) -> Permit {
         req: Digest::of(b"the request"),
     };
     let grant = Grant { agent: agent.clone(), role: role.clone(), terms, seq: 1, since: NOW };
-    let role = Role { name: role.clone(), engine: engine.into(), config: object(config), since: NOW };
+    let role = Role { name: role.clone(), engine: engine.into(), config: object(config), since: NOW, frozen: false };
     permit(&asked, Some(&grant), Some(&role), Uses::default(), &LeaseId::new(NOW.0, [1; 10]), NOW).unwrap()
 }
 

@@ -291,6 +291,8 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (Stale, "tests/replay.rs"),
     (NoncesFull, "limits"),
     (AgentFrozen, "tests/leases.rs"),
+    (VaultFrozen, "tests/leases.rs"),
+    (RoleFrozen, "tests/leases.rs"),
     (SessionUnknown, "limits"),
     (SessionLimit, "limits"),
     (Restored, "no restore yet"),

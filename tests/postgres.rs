@@ -96,7 +96,8 @@ impl Lease {
         };
         let grant = Grant { agent: agent.clone(), role: role.clone(), terms, seq: 1, since: now };
         let config = config.as_object().unwrap().clone();
-        let role = Role { name: role.clone(), engine: "postgres".into(), config: config.clone(), since: now };
+        let role =
+            Role { name: role.clone(), engine: "postgres".into(), config: config.clone(), since: now, frozen: false };
         let entropy: &dyn Entropy = &OsEntropy;
         let lease = LeaseId::new(now.0, entropy.bytes());
         let permit = permit(&asked, Some(&grant), Some(&role), Uses::default(), &lease, now).unwrap();

@@ -16,6 +16,8 @@ mod chain;
 mod checkpoints;
 #[path = "tamper/daemons.rs"]
 mod daemons;
+#[path = "tamper/freezes.rs"]
+mod freezes;
 #[path = "tamper/given.rs"]
 mod given;
 #[path = "tamper/operators.rs"]
@@ -42,6 +44,7 @@ use nockvault::id::ChainName;
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::card::{Card, Genesis};
 use nockvault::statement::clock::ClockReset;
+use nockvault::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use nockvault::time::Seconds;
 use programs::{foreign, program, said};
 use serde_json::{Value, json};
@@ -196,6 +199,7 @@ fn both_find_every_bad_file_bad_at_the_same_entry() {
         operators::OPERATORS,
         checkpoints::CHECKPOINTS,
         daemons::DAEMONS,
+        freezes::FREEZES,
     ];
     let mut count = 0;
     for (name, _, make) in all.into_iter().flatten().copied::<Case>() {
@@ -367,6 +371,23 @@ async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
     kit.get(&vault, "orders").await;
     vault.order(AgentFreeze { agent: kit.name.clone() }).await;
     vault.order(AgentThaw { agent: kit.name.clone() }).await;
+    let role: nockvault::id::RoleName = "orders".parse().unwrap();
+    let reason = nockvault::statement::issue::Purpose::default();
+    for (before, behind) in [("before-1", "behind-1"), ("before-2", "behind-2")] {
+        kit.new_session(before);
+        kit.get(&vault, "orders").await;
+        vault.order(VaultFreeze { reason: reason.clone() }).await;
+        vault.clock.advance(Seconds(7200));
+        vault.refuses(&kit.issue("orders")).await;
+        vault.order(VaultThaw {}).await;
+        kit.new_session(behind);
+        kit.get(&vault, "orders").await;
+        vault.order(RoleFreeze { reason: reason.clone(), role: role.clone() }).await;
+        vault.clock.advance(Seconds(7200));
+        vault.order(RoleThaw { role: role.clone() }).await;
+    }
+    kit.new_session("then");
+    kit.get(&vault, "orders").await;
     let right = vault.clock_now();
     vault.clock.set(right.plus(Seconds(86_400 * 365)));
     vault.vault().tend_once().await;
@@ -387,5 +408,7 @@ async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
     let (mut desk, operators) = (Desk::new(), vault.lines(&ChainName::operators()).await);
     let chain = file(&vault.lines(&ChainName::from(&kit.name)).await);
     desk.add("a chain of emergencies", &chain, &pins, Some(&operators));
+    let chain = file(&vault.lines(&ChainName::vault()).await);
+    desk.add("_vault in emergencies", &chain, &pins, Some(&operators));
     assert_eq!(desk.agree(), 0, "it is called tampered with");
 }

@@ -21,6 +21,8 @@ mod cli;
 mod daemons;
 #[path = "tamper/files.rs"]
 mod files;
+#[path = "tamper/freezes.rs"]
+mod freezes;
 #[path = "tamper/given.rs"]
 mod given;
 #[path = "tamper/operators.rs"]
@@ -42,6 +44,7 @@ use cases::{Bad, Case, receipt, sealed};
 use chain::CHAIN;
 use checkpoints::CHECKPOINTS;
 use daemons::{DAEMONS, Told};
+use freezes::FREEZES;
 use given::GIVEN;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::entry;
@@ -166,7 +169,7 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, PARTS]
+    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, FREEZES, PARTS]
         .into_iter()
         .flatten()
         .copied::<Case>()

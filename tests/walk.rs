@@ -165,7 +165,7 @@ fn leave(config: Value) -> Permit {
         req: Digest::of(b"the request"),
     };
     let grant = Grant { agent: agent.clone(), role: role.clone(), terms, seq: 1, since: now };
-    let role = Role { name: role.clone(), engine: "redis".into(), config: object(config), since: now };
+    let role = Role { name: role.clone(), engine: "redis".into(), config: object(config), since: now, frozen: false };
     let entropy: &dyn Entropy = &OsEntropy;
     let lease = LeaseId::new(now.0, entropy.bytes());
     permit(&asked, Some(&grant), Some(&role), Uses::default(), &lease, now).unwrap()

@@ -6,6 +6,7 @@ Exit 0: intact; 2: tampered, with the entry and how; 1: it could not be told.
 
 import argparse
 import base64
+import bisect
 import functools
 import hashlib
 import ipaddress
@@ -29,6 +30,8 @@ EXACT = 1 << 53
 AGENT, OPERATOR, LINE, OPERATORS_LINE = (8 << 10, 8), (64 << 10, 8), (32 << 10, 16), (128 << 10, 16)
 # What is left to be done beyond the trail when a lease ends, by how its credential is revoked.
 OUTCOME = {"none": "none", "listed": "listed", "backend": "pending"}
+# The longest skew that a vault can be set to, in milliseconds.
+LONGEST_SKEW = 3_600_000
 LEFT_BY = {"postgres": "backend", "ssh": "listed", "x509": "listed"}
 
 
@@ -346,6 +349,8 @@ KINDS = {
         "recover": record(interrupted=number, quarantined=list_of(chain_name), since=number),
         "stop": record(),
         "epoch": record(),
+        "freeze": record(by=by),
+        "thaw": record(by=by),
         "swept": record(handle=text, outcome=text, role=role_name),
         "refused": record(counts=map_of(number), minute=number),
     },
@@ -486,6 +491,38 @@ def accepted(found, ts):
 # --- _operators
 
 
+class Freezes:
+    """When everything was frozen, or a role. What stands in an agent's chain with a later time than a freeze came after
+    it; what came after a thaw is not earlier than that by more than the longest skew. A reset begins time anew."""
+
+    def __init__(self):
+        # Spans by role, or None for everything: the entry of the freeze, when it was, and when the thaw was.
+        self.resets, self.spans, self.newest = [], {}, (0, 0)
+
+    def carried(self, seq, ts, typ, body):
+        self.newest = now = (len(self.resets), ts)
+        what = body.get("role") if typ.startswith("role_") and isinstance(body, dict) else None
+        if typ.startswith("role_") and not text(what):
+            return
+        if typ == "clock_reset":
+            self.resets.append(seq)
+        elif typ in ("vault_freeze", "role_freeze"):
+            spans = self.spans.setdefault(what, [])
+            if not spans or spans[-1][2]:
+                spans.append([seq, now, None])
+        elif typ in ("vault_thaw", "role_thaw") and self.spans.get(what) and not self.spans[what][-1][2]:
+            self.spans[what][-1][2] = now
+
+    def forbids(self, since, ts, role):
+        now = (bisect.bisect_right(self.resets, since), ts)
+        for what in (None, role) if role else (None,):
+            for seq, begin, thaw in self.spans.get(what, []):
+                until, end = thaw or self.newest
+                if begin < now and (now[0] < until or now[0] == until and ts + LONGEST_SKEW < end):
+                    return seq
+        return None
+
+
 class Operators:
     """The commands of operators, to hold an agent's chain against."""
 
@@ -493,6 +530,7 @@ class Operators:
         self.aud, self.operator = aud, body["operator"]
         self.keys = Keys(("operator", self.operator), aud, body["register"], ts)
         self.given, self.known, self.left, self.size = {}, set(), {}, 1
+        self.freezes = Freezes()
 
     def judge(self, entry, leaf, _leaves, _around):
         body = entry["body"]
@@ -515,6 +553,8 @@ class Operators:
         denied = "denied" in body["result"]
         if said["typ"] == "nockvault/role_create" and not denied and isinstance(said["body"], dict):
             self.left.setdefault(said["body"].get("role"), LEFT_BY.get(said["body"].get("engine")))
+        if not denied:
+            self.freezes.carried(entry["seq"], entry["ts"], said["typ"].removeprefix("nockvault/"), said["body"])
         self.size = entry["seq"] + 1
         self.given[entry["seq"]] = (leaf, said["typ"].removeprefix("nockvault/"), said["body"], denied)
 
@@ -525,6 +565,10 @@ class Operators:
         leaf, typ, body, denied = self.given.get(cause["seq"], (None, None, None, True))
         if leaf is None or b64(leaf) != cause["leaf"] or denied or not fits_it(typ, body):
             raise Tampered("by", f"it rests on entry {cause['seq']} of _operators, which holds no such command")
+
+    def on_the_vault(self):
+        """The commands on everything that should have left something in `_vault`."""
+        return [seq for seq, (_, typ, _, denied) in self.given.items() if typ in ("vault_freeze", "vault_thaw") and not denied]
 
     def reset_the_clock(self, cause, aud):
         self.rests(cause, aud, lambda typ, _body: typ == "clock_reset")
@@ -567,6 +611,10 @@ def fits(typ, body, agent, effect, detail):
             return body.get("lease") == detail
         case "agent_freeze", ("frozen" | "revoked"):
             return own
+        case "vault_freeze", "revoked":
+            return True
+        case "role_freeze", "revoked":
+            return body.get("role") == detail["role"]
         case "agent_thaw", "thawed":
             return own
         case "clock_reset", ("revoked" | "session_ended"):
@@ -585,6 +633,7 @@ class Agent:
         self.keys = Keys(("agent", self.agent), aud, body["register"], ts, pins.agent_keys)
         self.known, self.claims, self.spent = set(), [], set()
         self.grants, self.sessions, self.sids = {}, {}, set()
+        self.since = body["by"]["seq"]
         self.leases, self.named, self.at_backend, self.frozen = {}, set(), set(), False
         self.caused(body["by"], "genesis", "registered", body["register"])
 
@@ -625,8 +674,15 @@ class Agent:
             raise Tampered("frozen", "the agent was frozen, and yet its request was carried out")
         return said, hashed
 
+    def allowed(self, ts, role):
+        """Nothing is given while everything is frozen, or the role."""
+        freeze = self.operators and self.operators.freezes.forbids(self.since, ts, role)
+        if freeze is not None:
+            raise Tampered("frozen", f"by entry {freeze} of _operators nothing of the kind might be given any more")
+
     def on_session(self, body, entry, leaves):
         said, _ = self.obeyed(body["request"], "nockvault/hello", entry, leaves)
+        self.allowed(entry["ts"], None)
         self.open(said)
 
     def on_issue(self, body, entry, leaves):
@@ -641,6 +697,7 @@ class Agent:
         left = self.operators and self.operators.left.get(given["role"])
         if left and left != given["revocation"]:
             raise Tampered("header", "what was issued says something else of its revocation than its engine leaves")
+        self.allowed(ts, given["role"])
         self.open(said)
         if given["iat"] > ts or given["exp"] <= given["iat"]:
             raise Tampered("header", "what was issued is of the future, or lives backwards")
@@ -680,6 +737,7 @@ class Agent:
         self.is_open(said["sid"])
         if said["lease"] != body["lease"]:
             raise Tampered("request_members", "the agent asked to renew another lease")
+        self.allowed(entry["ts"], self.leases.get(body["lease"], {}).get("role"))
         lease, ts = self.live(body["lease"]), entry["ts"]
         if lease["sid"] != said["sid"]:
             raise Tampered("session", "the lease is of another session")
@@ -841,7 +899,8 @@ class Agent:
 class Vault:
     """`_vault`: daemons begin and end, and turn their audit keys, in an order in which that can happen."""
 
-    def __init__(self, _body, _aud, _ts, _pins):
+    def __init__(self, _body, aud, _ts, pins):
+        self.aud, self.operators, self.frozen, self.newest, self.obeyed = aud, pins.operators, False, -1, set()
         # A daemon that writes down its limits also writes down that the one before was broken off.
         self.runs, self.tells, self.owed, self.broken_off = None, False, False, None
 
@@ -870,6 +929,22 @@ class Vault:
                     raise Tampered("order", "nothing was broken off here, or the newest entry was of a later time")
             if kind != "config":
                 self.broken_off = None
+        elif kind in ("freeze", "thaw"):
+            self.ordered(body["by"], kind)
+
+    def ordered(self, cause, kind):
+        """Everything was frozen, or thawed."""
+        if cause["chain"] != "_operators":
+            raise Tampered("by", f"it rests on an entry of {cause['chain']}, where no operator's command stands")
+        if self.operators:
+            self.operators.rests(cause, self.aud, lambda typ, _body: typ == "vault_" + kind)
+        if cause["seq"] <= self.newest:
+            raise Tampered("by", "a freeze or thaw before it rests on the same or a later entry of _operators")
+        self.newest = cause["seq"]
+        self.obeyed.add(cause["seq"])
+        if kind == "thaw" and not self.frozen:
+            raise Tampered("order", "it thaws what is not frozen")
+        self.frozen = kind == "freeze"
 
 
 TRAILS = {"agent": Agent, "_operators": Operators, "_vault": Vault}
@@ -1152,6 +1227,8 @@ class Chain:
         if cause["chain"] != "_operators" or cause["seq"] <= self.reset:
             raise Tampered("by", "it rests on no entry of _operators, or on one that had reset this chain's clock before")
         self.reset = cause["seq"]
+        if isinstance(self.trail, Agent):
+            self.trail.since = cause["seq"]
         if isinstance(self.trail, Operators):
             if cause["seq"] >= seq:
                 raise Tampered("by", "it rests on an entry that does not stand before it")
@@ -1274,6 +1351,10 @@ def told(path, chain, verdict, pins):
         print("  - that nothing follows: a bare file cannot show that its end was cut off; give --checkpoint, --head or --receipt")
     if chain.unended:
         print("  - that the last line was written to its end: its LF is missing")
+    if isinstance(chain.trail, Vault) and pins.operators:
+        idle = [seq for seq in pins.operators.on_the_vault() if seq not in chain.trail.obeyed]
+        if idle:
+            print(f"  - THAT THE VAULT OBEYED the commands in the entries {idle} of _operators")
     if isinstance(chain.trail, Agent):
         if not pins.operators:
             print("  - that operators gave the commands named here: give --operators")

@@ -372,6 +372,16 @@ bodies! {
             /// The role at whose backend it was found.
             role: RoleName,
         }
+        /// No request of any agent is carried out until it is thawed.
+        VaultFreeze = "freeze" {
+            /// The command.
+            by: By,
+        }
+        /// Agents may act again.
+        VaultThaw = "thaw" {
+            /// The command.
+            by: By,
+        }
         /// Requests that were refused before they could belong to anybody.
         Refused = "refused" {
             /// How many, by the reason's code.

@@ -23,6 +23,7 @@ use crate::statement::card::Card;
 use crate::statement::clock::ClockReset;
 use crate::statement::command::Command;
 use crate::statement::directory::{self, Directory, DirectoryRead};
+use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
@@ -77,6 +78,10 @@ orders! {
     AgentKeyEnd => end_agent_key(EndAgentKeyRequest)
     AgentFreeze => freeze_agent(FreezeAgentRequest)
     AgentThaw => thaw_agent(ThawAgentRequest)
+    VaultFreeze => freeze_vault(FreezeVaultRequest)
+    VaultThaw => thaw_vault(ThawVaultRequest)
+    RoleFreeze => freeze_role(FreezeRoleRequest)
+    RoleThaw => thaw_role(ThawRoleRequest)
     RoleCreate => create_role(CreateRoleRequest)
     RoleCheck => check_role(CheckRoleRequest)
     RoleRotate => rotate_role(RotateRoleRequest)

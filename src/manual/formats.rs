@@ -153,6 +153,10 @@
 //! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key, and then every lease is revoked too; `suspect_from` or null | yes |
 //! | `nockvault/agent_freeze` | `agent`: none of its requests is carried out, and every lease is revoked | yes |
 //! | `nockvault/agent_thaw` | `agent` | yes |
+//! | `nockvault/vault_freeze` | `reason`, a text: no request of any agent is carried out, and every lease is revoked | yes |
+//! | `nockvault/vault_thaw` | none | yes |
+//! | `nockvault/role_freeze` | `reason`, `role`: nothing of it is issued or prolonged, and every lease of it is revoked | yes |
+//! | `nockvault/role_thaw` | `role` | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
 //! | `nockvault/role_rotate` | `role` | yes |
 //! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
@@ -363,7 +367,7 @@
 //! | `_vault` | `refused` | counts by reason, the minute |
 //! | `_vault` | `config` | `limits` by name, as `[limits]` and `[checkpoints]` have them; at a start where they differ from those that stood last |
 //! | `_vault` | `recover` | after the `start` that follows a daemon without `stop`: `interrupted` (how many intents), `quarantined` (chains), `since` (the newest `ts` there was) |
-//! | `_vault` | *`freeze`* | of everything, with `by` |
+//! | `_vault` | `freeze`, `thaw` | of everything, with `by`: between the two, no request of any agent is obeyed |
 //! | `_vault` | *`restore`* | |
 //!
 //! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided
@@ -373,6 +377,11 @@
 //! for `backend`. What is `pending` ends with one `undone` or one `forget`, and so does what a `release`, a `close` or
 //! a `deny` with a lease leaves at a backend. A chain that ends before that is intact; the verifier counts what is
 //! still open.
+//!
+//! A freeze of everything stands in `_vault`, because it is about no agent alone; that of a role is its command in
+//! `_operators`, where the role was made. A session is not frozen but ended (`lease_revoke` of its scope, `session_end`): it
+//! belongs to one process, whose seal is in that process's memory alone, and its name is never used again, so that there is
+//! nothing to thaw. Its agent opens another, unless it is frozen itself.
 //!
 //! A request stands in exactly one entry. What else it causes, and what an operator's command does in an agent's chain,
 //! carries `by` = `{"chain","leaf","seq"}` of the entry that holds it, and not a copy.
@@ -398,7 +407,7 @@
 //! - `nbf <= ts < exp` of the certificate;
 //! - `by` is found in `_operators`, when that chain is given, and names a command that was carried out and means this
 //!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, a `grant_revoke` of its role,
-//!   an `agent_key_end` or an `agent_freeze` of this agent.
+//!   an `agent_key_end` or an `agent_freeze` of this agent, a `role_freeze` of its role, a `vault_freeze`.
 //!
 //! - a `checkpoint` is not behind another, its line carries the audit key's `cert`, its note is signed by a key that the
 //!   identity certified as `checkpoint` and that is good at `ts`, and origin, size (= `seq`), root and `tree` are those of
@@ -406,6 +415,14 @@
 //! - a `clock_reset` rests on a `nockvault/clock_reset` of an operator, a later one than the reset before it; nowhere else
 //!   does `ts` fall, and a key that was ended stays ended;
 //! - an audit key from which another had taken over in this chain when the clock was put back signs nothing after that;
+//! - with `_operators`, nothing is issued or prolonged, and no session opened, while everything or that role was frozen.
+//!   Positions in two chains do not compare, so times are: the command of a freeze stands under a `ts` not below that of
+//!   the newest entry of any chain, and an issuance stands at most the skew behind it. What is later than the freeze, and
+//!   earlier than the thaw by more than an hour, the longest skew that can be set, came between. What is nearer to the
+//!   thaw is not judged, nor what comes after the last command that the file has, nor, where the clock was reset, a part
+//!   of a chain of which it is not known in which time it begins;
+//! - in `_vault`, `freeze` and `thaw` rest on commands that say so, each later than the one before; nothing is thawed that
+//!   is not frozen;
 //! - in `_vault`: `start` and `epoch` come under another audit key than the entry before; `stop`, `epoch`, `config` and
 //!   `recover` stand where a daemon runs; `recover` stands between a `start` without a `stop` before it and the next entry
 //!   that is no `config`, its `since` not before the newest entry then, and it must stand there once a `config` stood

@@ -34,6 +34,21 @@
 //! for it in the background. An agent whose chain was not read yet is refused as `stale`, which takes no longer than the
 //! skew unless it has millions of entries of that time.
 //!
+//! # Emergencies
+//!
+//! One command stops what must stop; it is durable and revokes what lives, the first part at once, the rest within seconds:
+//!
+//! | what | command | back again |
+//! |---|---|---|
+//! | an agent | `vaultctl freeze kit` | `vaultctl thaw kit` |
+//! | a session of it | `vaultctl freeze --session kit/SID` | never: the agent opens another |
+//! | a role, for everybody | `vaultctl freeze --role ROLE --reason "..."` | `vaultctl thaw --role ROLE` |
+//! | everything | `vaultctl freeze --everything --reason "..."` | `vaultctl thaw --everything` |
+//!
+//! While everything is frozen, agents get `vault_frozen` for whatever they ask, and each such request is entered as refused;
+//! operators go on, and backends are tried until they have taken every credential away. `vaultctl status` says whether
+//! everything is frozen, `vaultctl role list` which roles are. What was revoked stays so after a thaw.
+//!
 //! # Checkpoints
 //!
 //! `[checkpoints]` says when the vault signs what a chain is: after `every_entries`, or `every_s` after the first entry

@@ -11,8 +11,9 @@ use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
     EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse,
-    ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse,
-    ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
+    FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse,
+    ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest,
+    ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
     ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest,
     ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
     ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
@@ -20,7 +21,8 @@ use crate::wire::v1::{
     RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
     RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
     ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
-    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse,
+    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse,
+    ThawVaultRequest, ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -84,6 +86,10 @@ operators!({
     end_agent_key(EndAgentKeyRequest) -> EndAgentKeyResponse = AgentKeyEnd;
     freeze_agent(FreezeAgentRequest) -> FreezeAgentResponse = AgentFreeze;
     thaw_agent(ThawAgentRequest) -> ThawAgentResponse = AgentThaw;
+    freeze_vault(FreezeVaultRequest) -> FreezeVaultResponse = VaultFreeze;
+    thaw_vault(ThawVaultRequest) -> ThawVaultResponse = VaultThaw;
+    freeze_role(FreezeRoleRequest) -> FreezeRoleResponse = RoleFreeze;
+    thaw_role(ThawRoleRequest) -> ThawRoleResponse = RoleThaw;
     create_role(CreateRoleRequest) -> CreateRoleResponse = RoleCreate;
     check_role(CheckRoleRequest) -> CheckRoleResponse = RoleCheck;
     rotate_role(RotateRoleRequest) -> RotateRoleResponse = RoleRotate;

@@ -41,6 +41,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::AddressNotGranted
         | Reason::TtlExceedsGrant
         | Reason::AgentFrozen
+        | Reason::VaultFrozen
+        | Reason::RoleFrozen
         | Reason::NotPermitted => Code::PermissionDenied,
         Reason::ClockSkew
         | Reason::Stale

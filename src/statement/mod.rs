@@ -13,6 +13,7 @@ pub mod cert;
 pub mod clock;
 pub mod command;
 pub mod directory;
+pub mod freeze;
 pub mod grant;
 pub mod issue;
 pub mod key;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, ca, cert, clock, directory, grant, issue, key, lease, register, reply, role, rotate_key,
-    secret, session, status,
+    Body, agent, audit_read, ca, cert, clock, directory, freeze, grant, issue, key, lease, register, reply, role,
+    rotate_key, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -90,6 +90,10 @@ pub fn all() -> Map<String, Value> {
         command::<agent::AgentKeyEnd>(),
         command::<agent::AgentFreeze>(),
         command::<agent::AgentThaw>(),
+        command::<freeze::VaultFreeze>(),
+        command::<freeze::VaultThaw>(),
+        command::<freeze::RoleFreeze>(),
+        command::<freeze::RoleThaw>(),
         command::<role::RoleCreate>(),
         command::<role::RoleCheck>(),
         command::<role::RoleRotate>(),
@@ -151,6 +155,10 @@ pub fn accepted() -> Vec<&'static str> {
         agent::AgentKeyEnd::TYP,
         agent::AgentFreeze::TYP,
         agent::AgentThaw::TYP,
+        freeze::VaultFreeze::TYP,
+        freeze::VaultThaw::TYP,
+        freeze::RoleFreeze::TYP,
+        freeze::RoleThaw::TYP,
         role::RoleCreate::TYP,
         role::RoleCheck::TYP,
         role::RoleRotate::TYP,

@@ -39,6 +39,7 @@ use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
 use crate::statement::clock::ClockReset;
 use crate::statement::command::{Command, Page};
+use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
 use crate::statement::key::KeyRotate;
@@ -156,6 +157,8 @@ pub struct Situation {
     pub replayed: bool,
     /// Whether `seen` is a prefix of the agent's chain.
     pub history: bool,
+    /// Whether everything is frozen.
+    pub frozen: bool,
 }
 
 /// What a [`Situation`] is asked for.
@@ -271,6 +274,14 @@ pub enum Order<'a> {
     FreezeAgent(&'a Authenticated<Command<AgentFreeze>>),
     /// Thaws an agent.
     ThawAgent(&'a Authenticated<Command<AgentThaw>>),
+    /// Freezes everything and revokes every lease: a part at once, the rest by [`Store::end_due`].
+    FreezeVault(&'a Authenticated<Command<VaultFreeze>>),
+    /// Thaws what was frozen with everything.
+    ThawVault(&'a Authenticated<Command<VaultThaw>>),
+    /// Freezes a role and revokes its leases: a part at once, the rest by [`Store::end_due`].
+    FreezeRole(&'a Authenticated<Command<RoleFreeze>>),
+    /// Thaws a role.
+    ThawRole(&'a Authenticated<Command<RoleThaw>>),
     /// Makes a role, whose configuration its engine has checked.
     CreateRole(&'a Authenticated<Command<RoleCreate>>),
     /// Stores a new version of a secret; the value came sealed and was opened by the caller.
@@ -396,6 +407,8 @@ pub struct Census {
     pub entries: u64,
     /// Chains that do not verify and are set aside.
     pub quarantined: Vec<ChainName>,
+    /// Whether everything is frozen.
+    pub frozen: bool,
 }
 
 /// What came due.

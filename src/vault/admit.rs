@@ -45,10 +45,15 @@ impl<B: Body> Asking<B> {
         self.authenticated.req()
     }
 
+    /// Step 9, as to the agent: it may act, and so may agents at all.
+    pub(super) fn alive(&self) -> Result<(), Denial> {
+        if self.situation.frozen { Err(Reason::VaultFrozen.into()) } else { self.situation.agent.alive() }
+    }
+
     /// Steps 9 to 11: agent and session alive, the seal acceptable and the session's own, `seen` a prefix of the chain.
     pub(super) fn bind(&self, seal: Option<&Seal>, vault: &Vault) -> Result<SessionBound, Denial> {
         let now = self.authenticated.at();
-        self.situation.agent.alive()?;
+        self.alive()?;
         seal.map(authn::seal_acceptable).transpose()?;
         let bound = authn::bind(self.situation.session.as_ref(), seal, now, vault.limits.rules.session_idle)?;
         if self.situation.history { Ok(bound) } else { Err(Reason::HistoryMismatch.into()) }

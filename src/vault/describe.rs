@@ -61,6 +61,7 @@ impl Vault {
             "name": self.name,
             "node": self.limits.node,
             "now": self.clock.now(),
+            "frozen": census.frozen,
             "quarantined": census.quarantined,
             "revoking": census.revoking,
             "roles": census.roles,

@@ -51,6 +51,7 @@ impl Vault {
             return Ok(None);
         };
         let role = self.store.role(&lease.role).await.map_err(Failure::denial)?.ok_or(Reason::NoGrant)?;
+        role.alive()?;
         let grant = asking.situation.agent.grants.iter().find(|grant| grant.role == lease.role);
         let expires = authz::prolong(&lease, grant, peer, renew.ttl, asking.authenticated.at())?;
         let engine = self.engines.of_kind(&role.engine)?;

@@ -74,7 +74,13 @@ fn key(key: &HeldKey) -> Value {
 
 /// A role.
 pub(super) fn role(role: &Role) -> Object {
-    object(json!({ "config": role.config, "engine": role.engine, "role": role.name, "since": role.since }))
+    object(json!({
+        "config": role.config,
+        "engine": role.engine,
+        "frozen": role.frozen,
+        "role": role.name,
+        "since": role.since,
+    }))
 }
 
 /// A version of a stored secret.

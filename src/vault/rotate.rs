@@ -23,7 +23,7 @@ impl Vault {
     }
 
     async fn decide_rotate(&self, asking: &Asking<RotateKey>) -> Result<(Receipt, Reply), Denial> {
-        asking.situation.agent.alive()?;
+        asking.alive()?;
         if !asking.situation.history {
             return Err(Reason::HistoryMismatch.into());
         }

@@ -200,6 +200,6 @@ pub(crate) fn leave(config: Value, life: Seconds, now: Timestamp) -> Permit {
     };
     let lease = LeaseId::new(now.0, (&OsEntropy as &dyn Entropy).bytes());
     let grant = Grant { agent: agent.clone(), role: role.clone(), terms, seq: 1, since: now };
-    let role = Role { name: role.clone(), engine: "x509".into(), config: object(config), since: now };
+    let role = Role { name: role.clone(), engine: "x509".into(), config: object(config), since: now, frozen: false };
     permit(&asked, Some(&grant), Some(&role), Uses::default(), &lease, now).unwrap()
 }

@@ -13,7 +13,7 @@ use super::requests::{Asked, Place, Requests};
 use super::spill::Once;
 use crate::audit::entry::{self, Body, By, Entry};
 use crate::crypto::envelope::Embedded;
-use crate::id::{AgentName, Aud, LeaseId, handle};
+use crate::id::{AgentName, Aud, LeaseId, RoleName, handle};
 use crate::statement::issue::Issue;
 use crate::statement::lease::{Release, Renew};
 use crate::statement::register::Holder;
@@ -33,6 +33,8 @@ pub(super) struct AgentTrail {
     sessions: Sessions,
     leases: Leases,
     frozen: bool,
+    /// The entry of `_operators` by which the chain began, or by which its clock was reset; see [`Commands::forbids`].
+    since: Option<u64>,
     /// Commands that had their effect: by their entry and its kind, since one command may have effects of several kinds.
     spent: Once<16>,
     commands: Option<Arc<Commands>>,
@@ -74,6 +76,7 @@ impl AgentTrail {
         let holder = Holder::Agent(genesis.agent.clone());
         let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, pinned(pins))?;
         let mut trail = AgentTrail::of(&genesis.agent, aud, keys, pins, held, 0);
+        trail.since = Some(genesis.by.seq);
         trail.caused(&genesis.by, "genesis", 0, &Effect::Registered(&genesis.register))?;
         Ok(trail)
     }
@@ -95,6 +98,7 @@ impl AgentTrail {
             sessions: Sessions::new(first > 0, held),
             leases: Leases::new(first > 0, held),
             frozen: false,
+            since: None,
             spent: Once::holding(held),
             commands: pins.operators.clone(),
             obeyed: BTreeSet::new(),
@@ -109,6 +113,7 @@ impl AgentTrail {
         match &entry.body {
             Body::Session(session) => {
                 let asked: Asked<Hello> = self.obeyed(&session.request, place)?;
+                self.allowed(ts, None)?;
                 self.sessions.open(&asked.common.sid, &asked.body.seal, place.seq)
             }
             Body::Issue(issue) => self.issue(issue, place),
@@ -123,6 +128,7 @@ impl AgentTrail {
                 if asked.body.lease != renew.lease {
                     return Err(Fault::RequestMembers.found("the agent asked to renew another lease"));
                 }
+                self.allowed(ts, self.leases.role_of(&renew.lease))?;
                 self.leases.renew(renew, &asked.common.sid, asked.body.ttl, ts, &mut self.grants)
             }
             Body::Release(release) => self.release(release, place),
@@ -195,6 +201,16 @@ impl AgentTrail {
         }
     }
 
+    /// Nothing is given while everything is frozen, or the role.
+    fn allowed(&self, ts: Timestamp, role: Option<&RoleName>) -> Result<(), Finding> {
+        match self.commands.as_ref().and_then(|commands| commands.forbids(self.since, ts, role)) {
+            None => Ok(()),
+            Some(freeze) => Err(Fault::Frozen.found(format!(
+                "it is of {ts}, when by entry {freeze} of _operators nothing of the kind might be given any more"
+            ))),
+        }
+    }
+
     fn issue(&mut self, issue: &entry::Issue, place: Place<'_>) -> Result<(), Finding> {
         let asked: Asked<Issue> = self.obeyed(&issue.request, place)?;
         let (hdr, common) = (&issue.hdr, &asked.common);
@@ -215,6 +231,7 @@ impl AgentTrail {
         }
         self.named_as_it_is(&hdr.lease, &issue.handle)?;
         self.leaves_what_its_engine_leaves(hdr)?;
+        self.allowed(place.ts, Some(&hdr.role))?;
         self.sessions.open(&common.sid, &asked.body.seal, place.seq)?;
         self.leases.issue(issue, &asked.body, place, &mut self.grants)
     }
@@ -345,7 +362,8 @@ impl AgentTrail {
     }
 
     /// The clock was put back.
-    pub(super) fn clock_reset(&mut self) {
+    pub(super) fn clock_reset(&mut self, by: &By) {
+        self.since = Some(by.seq);
         self.keys.clock_reset();
     }
 

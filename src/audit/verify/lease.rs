@@ -380,6 +380,11 @@ impl Leases {
         self.live.get(id).map_or(self.part, |lease| lease.req == req)
     }
 
+    /// The role of a lease that lives and is known.
+    pub(super) fn role_of(&self, id: &LeaseId) -> Option<&RoleName> {
+        self.live.get(id).map(|lease| &lease.role)
+    }
+
     /// How many live, and how many of them should have ended before `ts`.
     pub(super) fn census(&self, ts: Timestamp) -> (usize, usize) {
         (self.live.len(), self.live.values().filter(|lease| lease.exp <= ts).count())

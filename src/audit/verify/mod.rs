@@ -16,6 +16,7 @@ mod agent;
 mod ahead;
 mod checkpoints;
 mod end;
+mod freezes;
 mod hands;
 mod held;
 mod keys;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::ahead::{Guess, Opened};
+use super::freezes::Freezes;
 use super::keys::{Key, KeyHistory, Pinned};
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::Place;
@@ -19,6 +20,7 @@ use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName,
 use crate::statement::Body as _;
 use crate::statement::VERSION;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
+use crate::statement::freeze::{RoleFreeze, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use crate::statement::register::Holder;
@@ -31,7 +33,7 @@ const LEFT_BY: [(&str, Revocation); 3] =
     [("postgres", Revocation::Backend), ("ssh", Revocation::Listed), ("x509", Revocation::Listed)];
 
 /// Commands that leave something in an agent's chain; of others only the leaf is kept.
-const WITH_EFFECTS: [&str; 9] = [
+const WITH_EFFECTS: [&str; 12] = [
     AgentRegister::TYP,
     AgentKeyEnd::TYP,
     GrantCreate::TYP,
@@ -40,10 +42,13 @@ const WITH_EFFECTS: [&str; 9] = [
     LeaseForget::TYP,
     AgentFreeze::TYP,
     AgentThaw::TYP,
+    VaultFreeze::TYP,
+    VaultThaw::TYP,
+    RoleFreeze::TYP,
     CLOCK_RESET,
 ];
 
-const CLOCK_RESET: &str = "nockvault/clock_reset";
+pub(super) const CLOCK_RESET: &str = "nockvault/clock_reset";
 
 /// How many bytes of commands are kept at most.
 const MOST: usize = 1 << 30;
@@ -74,6 +79,7 @@ pub struct Commands {
     given: BTreeMap<u64, Given>,
     /// What each role's engine leaves to be done.
     left: HashMap<String, Option<Revocation>>,
+    freezes: Freezes,
     bytes: usize,
 }
 
@@ -92,11 +98,16 @@ pub(super) enum Effect<'a> {
 
 impl Commands {
     pub(super) fn none(aud: &Aud) -> Commands {
-        Commands { aud: aud.clone(), first: 0, size: 0, given: BTreeMap::new(), left: HashMap::new(), bytes: 0 }
+        let (given, left, freezes) = (BTreeMap::new(), HashMap::new(), Freezes::default());
+        Commands { aud: aud.clone(), first: 0, size: 0, given, left, freezes, bytes: 0 }
     }
 
-    fn take(&mut self, seq: u64, leaf: Digest, typ: &str, body: &Value, denied: bool) -> Result<(), Finding> {
+    fn take(&mut self, place: Place<'_>, leaf: Digest, typ: &str, body: &Value, denied: bool) -> Result<(), Finding> {
+        let seq = place.seq;
         self.size = seq + 1;
+        if !denied {
+            self.freezes.carried(seq, place.ts, typ, body);
+        }
         if typ == RoleCreate::TYP && !denied {
             let named = |member: &str| body.get(member).and_then(Value::as_str).unwrap_or_default();
             let engine = LEFT_BY.iter().find(|(known, _)| *known == named("engine"));
@@ -130,6 +141,27 @@ impl Commands {
             })
         };
         self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
+    }
+
+    /// The entries with commands that were carried out and leave an entry in `_vault`.
+    pub(super) fn about_the_vault(&self) -> impl Iterator<Item = u64> {
+        let about = |given: &Given| {
+            let typ = given.said.as_ref().map(|said| said.typ);
+            !given.denied && matches!(typ, Some(VaultFreeze::TYP | VaultThaw::TYP))
+        };
+        self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
+    }
+
+    /// The entry with a freeze, of everything or of this role, while which nothing may have been issued at `ts`; see
+    /// [`Freezes::forbids`].
+    pub(super) fn forbids(&self, since: Option<u64>, ts: Timestamp, role: Option<&RoleName>) -> Option<u64> {
+        self.freezes.forbids(since, ts, role)
+    }
+
+    /// Whether the entry that `by` names holds a command that froze everything, or thawed it.
+    pub(super) fn froze_or_thawed(&self, by: &By, aud: &Aud, froze: bool) -> Result<(), Finding> {
+        let typ = if froze { VaultFreeze::TYP } else { VaultThaw::TYP };
+        self.rests(by, aud, |said| said.typ == typ)
     }
 
     /// What a role's engine leaves to be done when a credential of it ends; nothing is known of engines that are not ours.
@@ -213,6 +245,8 @@ impl Said {
             (AgentFreeze::TYP, Effect::Frozen | Effect::Revoked(..)) => {
                 self.read().map(|body: AgentFreeze| body.agent == *agent)
             }
+            (VaultFreeze::TYP, Effect::Revoked(..)) => Some(true),
+            (RoleFreeze::TYP, Effect::Revoked(_, role, _)) => self.read().map(|body: RoleFreeze| body.role == **role),
             (AgentThaw::TYP, Effect::Thawed) => self.read().map(|body: AgentThaw| body.agent == *agent),
             _ => None,
         };
@@ -287,7 +321,7 @@ impl OperatorsTrail {
         if !self.known.insert(*opened.digest.as_bytes(), place.seq)? {
             return Err(twice());
         }
-        self.commands.take(place.seq, leaf, &statement.typ, &statement.body, command.denial().is_some())
+        self.commands.take(place, leaf, &statement.typ, &statement.body, command.denial().is_some())
     }
 
     /// The first entry with a command that stands in an earlier one, where only the end could show it.

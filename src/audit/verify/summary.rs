@@ -83,11 +83,16 @@ impl Verifier<'_> {
                 let operator = trail.operator().map_or("the operator", |operator| operator.as_str());
                 said.extend(keys.iter().filter_map(|key| signed(operator, key)));
             }
-            Some(Trail::Vault(trail)) => said.push(format!(
-                "{} began in an order that can be, {} of them after one that did not end in order",
-                some(trail.starts, "daemon", "daemons"),
-                trail.broken
-            )),
+            Some(Trail::Vault(trail)) => {
+                said.push(format!(
+                    "{} began in an order that can be, {} of them after one that did not end in order",
+                    some(trail.starts, "daemon", "daemons"),
+                    trail.broken
+                ));
+                if trail.is_frozen() {
+                    said.push("everything is frozen at the end of the file".into());
+                }
+            }
             None => {}
         }
         self.kept(&mut said);
@@ -233,9 +238,20 @@ impl Verifier<'_> {
                 said.extend(keys.iter().filter_map(doubted));
             }
             Some(Trail::Operators(trail)) if trail.unchecked() > 0 => said.push(unknown_keys(trail.unchecked())),
+            Some(Trail::Vault(trail)) => said.extend(self.idle(&trail.without_effect(), "everything")),
             _ => {}
         }
         said
+    }
+
+    /// Commands about something on which nothing rests.
+    fn idle(&self, idle: &[u64], about: &str) -> Option<String> {
+        (!idle.is_empty() && !self.is_part()).then(|| {
+            format!(
+                "THAT THE VAULT OBEYED the commands in the entries {idle:?} of _operators: they are about {about}, and \
+                 nothing here rests on them; unless this file is older than they are, they were passed over"
+            )
+        })
     }
 
     fn unproved_of(&self, trail: &AgentTrail, keys: &[KeySeen], said: &mut Vec<String>) {
@@ -255,13 +271,7 @@ impl Verifier<'_> {
                 "that operators gave the commands named here: give --operators with the file of _operators".into(),
             );
         }
-        let idle = trail.without_effect();
-        if !idle.is_empty() && !self.is_part() {
-            said.push(format!(
-                "THAT THE VAULT OBEYED the commands in the entries {idle:?} of _operators: they are about this agent, and \
-                 nothing here rests on them; unless this file is older than they are, they were passed over"
-            ));
-        }
+        said.extend(self.idle(&trail.without_effect(), "this agent"));
         if self.pins.agent_keys.is_empty() {
             said.push(
                 "that the agent's first key is the agent's: an operator registered it; pin the agent's keys with \

@@ -1,7 +1,12 @@
 //! `_vault`: daemons begin and end, and turn their audit keys, in an order in which that can happen.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::operators::{Commands, names_operators};
 use super::report::{Fault, Finding};
-use crate::audit::entry::{self, Body};
+use crate::audit::entry::{self, Body, By};
+use crate::id::Aud;
 use crate::time::Timestamp;
 
 /// How the last entries leave the daemon.
@@ -13,6 +18,15 @@ enum Daemon {
     Unknown,
     Runs,
     Ended,
+}
+
+/// Whether everything is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freeze {
+    Thawed,
+    Frozen,
+    /// What stands before is not known.
+    Unknown,
 }
 
 /// All that `_vault` has told so far.
@@ -27,13 +41,33 @@ pub(super) struct VaultTrail {
     owed: bool,
     pub(super) starts: u64,
     pub(super) broken: u64,
+    freeze: Freeze,
+    aud: Aud,
+    commands: Option<Arc<Commands>>,
+    /// The entry of `_operators` that the newest freeze or thaw rests on.
+    newest: Option<u64>,
+    /// Those of the commands that had an effect here.
+    obeyed: BTreeSet<u64>,
 }
 
 impl VaultTrail {
     /// Behind the genesis, or, `known` not, behind an entry before which nothing is known.
-    pub(super) fn begin(known: bool) -> VaultTrail {
-        let daemon = if known { Daemon::Founded } else { Daemon::Unknown };
-        VaultTrail { daemon, tells: false, broken_off: None, owed: false, starts: 0, broken: 0 }
+    pub(super) fn begin(known: bool, aud: &Aud, commands: Option<Arc<Commands>>) -> VaultTrail {
+        let (daemon, freeze) =
+            if known { (Daemon::Founded, Freeze::Thawed) } else { (Daemon::Unknown, Freeze::Unknown) };
+        VaultTrail {
+            daemon,
+            tells: false,
+            broken_off: None,
+            owed: false,
+            starts: 0,
+            broken: 0,
+            freeze,
+            aud: aud.clone(),
+            commands,
+            newest: None,
+            obeyed: BTreeSet::new(),
+        }
     }
 
     /// Judges an entry; `new_key` says that another audit key signed it than the entry before, which was of `before`.
@@ -75,8 +109,44 @@ impl VaultTrail {
                 }
                 Ok(())
             }
+            Body::VaultFreeze(freeze) => self.ordered(&freeze.by, true),
+            Body::VaultThaw(thaw) => self.ordered(&thaw.by, false),
             _ => Ok(()),
         }
+    }
+
+    /// Everything was frozen, or thawed.
+    fn ordered(&mut self, by: &By, freeze: bool) -> Result<(), Finding> {
+        names_operators(by)?;
+        if let Some(commands) = &self.commands {
+            commands.froze_or_thawed(by, &self.aud, freeze)?;
+        }
+        if self.newest.is_some_and(|newest| by.seq <= newest) {
+            return Err(Fault::By.found(format!(
+                "it rests on entry {} of _operators, and a freeze or thaw before it on the same or a later one",
+                by.seq
+            )));
+        }
+        self.newest = Some(by.seq);
+        if self.commands.is_some() {
+            self.obeyed.insert(by.seq);
+        }
+        if !freeze && self.freeze == Freeze::Thawed {
+            return Err(Fault::Order.found("it thaws what is not frozen"));
+        }
+        self.freeze = if freeze { Freeze::Frozen } else { Freeze::Thawed };
+        Ok(())
+    }
+
+    /// Whether the last entries leave everything frozen.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.freeze == Freeze::Frozen
+    }
+
+    /// Commands on everything, by their entries in `_operators`, on which nothing here rests.
+    pub(super) fn without_effect(&self) -> Vec<u64> {
+        let Some(commands) = &self.commands else { return Vec::new() };
+        commands.about_the_vault().filter(|seq| !self.obeyed.contains(seq)).collect()
     }
 
     fn recover(&mut self, recover: &entry::Recover) -> Result<(), Finding> {

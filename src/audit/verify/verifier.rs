@@ -344,7 +344,7 @@ impl<'a> Verifier<'a> {
         }
         self.reset = Some(by.seq);
         if let Some(Trail::Agent(trail)) = &mut self.trail {
-            trail.clock_reset();
+            trail.clock_reset(by);
         }
         match (&self.trail, &self.pins.operators, &self.keys) {
             (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, seq),
@@ -383,7 +383,7 @@ impl<'a> Verifier<'a> {
             Body::OperatorsGenesis(genesis) => {
                 Trail::Operators(Box::new(OperatorsTrail::begin(genesis, &aud, ts, self.held)?))
             }
-            _ => Trail::Vault(VaultTrail::begin(true)),
+            _ => Trail::Vault(VaultTrail::begin(true, &aud, self.pins.operators.clone())),
         })
     }
 
@@ -396,7 +396,7 @@ impl<'a> Verifier<'a> {
                 let keys = KeyHistory::resume(None, aud, &self.pins.holder_keys, pinned);
                 Trail::Operators(Box::new(OperatorsTrail::resume(keys, first, aud, self.held)))
             }
-            None => Trail::Vault(VaultTrail::begin(false)),
+            None => Trail::Vault(VaultTrail::begin(false, aud, self.pins.operators.clone())),
         }
     }
 

@@ -133,6 +133,7 @@ fn found_vault(tx: &mut Tx<'_>, shared: &Shared) -> Result<EntryRef, Stop> {
         floor: Timestamp::ZERO,
         config: None,
         reset: None,
+        frozen: false,
     };
     let mut vault = tx.begin(&ChainName::vault(), Facts::Vault(facts.clone()))?;
     let genesis = entry::VaultGenesis {

@@ -59,7 +59,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -
     key.accepted(at)?;
     let floor = tx.floor()?;
     authn::window(common.iat, tx.now, tx.shared.rules.skew, floor)?;
-    held.agent()?.agent.alive()?;
+    requests::alive(tx, &held)?;
     tx.clock_is_good(&held)?;
     let intent =
         leases::intent(tx.conn, &tx.shared.ring, &minted.hdr.lease)?.filter(|(lease, _)| lease.req == asking.req);

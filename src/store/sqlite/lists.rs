@@ -241,7 +241,11 @@ pub(super) fn stored_lines(
 
 pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
     let count = |sql: &str| at.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, u64>(0));
+    // Of a chain that is set aside nothing is known, and nothing is issued either.
+    let vault = at.look(&ChainName::vault()).ok().flatten();
+    let frozen = vault.is_some_and(|held| held.vault().is_ok_and(|facts| facts.frozen));
     Ok(Census {
+        frozen,
         agents: count("SELECT COUNT(*) FROM agents")?,
         roles: count("SELECT COUNT(*) FROM roles")?,
         grants: count("SELECT COUNT(*) FROM grants")?,

@@ -21,6 +21,7 @@ mod checkpoints;
 mod due;
 mod files;
 mod founding;
+mod freezes;
 mod intents;
 mod leases;
 mod listed;

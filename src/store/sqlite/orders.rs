@@ -13,7 +13,7 @@ use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{leases, recall, resets, secrets, takebacks, token_keys, undo};
+use super::{freezes, leases, recall, resets, secrets, takebacks, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
@@ -53,6 +53,10 @@ enum Effect {
     EndAgentKey(AgentKeyEnd),
     FreezeAgent(AgentFreeze),
     ThawAgent(AgentThaw),
+    FreezeVault,
+    ThawVault,
+    FreezeRole(RoleName),
+    ThawRole(RoleName),
     CreateRole(RoleCreate),
     PutSecret(SecretPut, Arc<SecretBytes>),
     Follow(Follow),
@@ -96,6 +100,10 @@ impl Wish {
             Order::EndAgentKey(command) => wish(command, Effect::EndAgentKey),
             Order::FreezeAgent(command) => wish(command, Effect::FreezeAgent),
             Order::ThawAgent(command) => wish(command, Effect::ThawAgent),
+            Order::FreezeVault(command) => wish(command, |_| Effect::FreezeVault),
+            Order::ThawVault(command) => wish(command, |_| Effect::ThawVault),
+            Order::FreezeRole(command) => wish(command, |body| Effect::FreezeRole(body.role)),
+            Order::ThawRole(command) => wish(command, |body| Effect::ThawRole(body.role)),
             Order::CreateRole(command) => wish(command, Effect::CreateRole),
             Order::PutSecret(command, value) => {
                 let value = Arc::new(SecretBytes::from(value.expose().clone()));
@@ -130,6 +138,8 @@ impl Wish {
             self.effect,
             Effect::EndAgentKey(_)
                 | Effect::FreezeAgent(_)
+                | Effect::FreezeVault
+                | Effect::FreezeRole(_)
                 | Effect::RevokeGrant(_)
                 | Effect::RevokeLeases(_)
                 | Effect::ForgetLease(_)
@@ -204,6 +214,10 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::EndAgentKey(body) => end_key(tx, wish, body),
         Effect::FreezeAgent(body) => freeze(tx, wish, &body.agent),
         Effect::ThawAgent(body) => thaw(tx, wish, &body.agent),
+        Effect::FreezeVault => freezes::freeze_all(tx, wish),
+        Effect::ThawVault => freezes::thaw_all(tx, wish),
+        Effect::FreezeRole(role) => freezes::freeze_role(tx, wish, role),
+        Effect::ThawRole(role) => freezes::thaw_role(tx, wish, role),
         Effect::CreateRole(body) => create_role(tx, wish, body),
         Effect::PutSecret(put, value) => secrets::put(tx, wish, put, value),
         Effect::Follow(next) => secrets::follow(tx, wish, next),
@@ -224,14 +238,32 @@ pub(super) fn command(
     wish: &Wish,
     result: &Value,
 ) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
-    let result = result.as_object().cloned().unwrap_or_default();
+    let (carried, result) = carried(wish, result);
     let mut operators = tx.hold(&ChainName::operators())?;
-    let entry = tx.append(&mut operators, entry::Command::carried(wish.embedded.clone(), result.clone()))?;
+    let entry = tx.append(&mut operators, carried)?;
     tx.keep(operators);
     Ok((entry, result, tx::by(entry)))
 }
 
-fn not_found(what: &str) -> Stop {
+/// The same, no earlier than the newest entry of any chain.
+pub(super) fn command_latest(
+    tx: &mut Tx<'_>,
+    wish: &Wish,
+    result: &Value,
+) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
+    let (carried, result) = carried(wish, result);
+    let mut operators = tx.hold(&ChainName::operators())?;
+    let entry = tx.append_latest(&mut operators, carried)?;
+    tx.keep(operators);
+    Ok((entry, result, tx::by(entry)))
+}
+
+fn carried(wish: &Wish, result: &Value) -> (entry::Command, Map<String, Value>) {
+    let result = result.as_object().cloned().unwrap_or_default();
+    (entry::Command::carried(wish.embedded.clone(), result.clone()), result)
+}
+
+pub(super) fn not_found(what: &str) -> Stop {
     Denial::new(Reason::NotFound).detail(what).into()
 }
 
@@ -369,7 +401,13 @@ fn create_role(tx: &mut Tx<'_>, wish: &Wish, body: &RoleCreate) -> Effected {
     let mut operators = tx.hold(&ChainName::operators())?;
     let since = operators.chain.head.ts;
     operators.chain.deciding = Some(entry.seq);
-    let role = Role { name: body.role.clone(), engine: body.engine.clone(), config: body.config.clone(), since };
+    let role = Role {
+        name: body.role.clone(),
+        engine: body.engine.clone(),
+        config: body.config.clone(),
+        since,
+        frozen: false,
+    };
     tx.add_role(&mut operators, role)?;
     tx.keep(operators);
     Ok((entry, result))
@@ -416,7 +454,7 @@ fn revoke_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantRevoke) -> Effected {
 }
 
 /// What one transaction takes back; the rest is left for later ones.
-const AT_ONCE: u64 = 100;
+pub(super) const AT_ONCE: u64 = 100;
 
 fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
     match scope {

@@ -71,6 +71,7 @@ pub(super) fn situation(at: Instant<'_>, asked: &Asked) -> Result<Situation, Sto
         uses: grant.and_then(|grant| facts.uses.get(&grant.seq)).copied().unwrap_or_default(),
         replayed: nonce_known(at, &asked.kid, &asked.nonce)?,
         history: held.chain.has(at.conn, asked.seen)?,
+        frozen: at.hold(&ChainName::vault())?.vault()?.frozen,
     })
 }
 

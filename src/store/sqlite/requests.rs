@@ -86,9 +86,17 @@ fn admit(
     Ok((held, key))
 }
 
+/// Whether the agent of this chain may act, and agents at all.
+pub(super) fn alive(tx: &mut Tx<'_>, held: &Held) -> Result<(), Stop> {
+    if tx.hold(&ChainName::vault())?.vault()?.frozen {
+        return Err(Reason::VaultFrozen.into());
+    }
+    Ok(held.agent()?.agent.alive()?)
+}
+
 pub(super) fn admit_alive(tx: &mut Tx<'_>, common: &Common) -> Result<(Held, HeldKey), Stop> {
     let (held, key) = admit(tx, &common.agent, &common.kid, &common.nonce, common.iat)?;
-    held.agent()?.agent.alive()?;
+    alive(tx, &held)?;
     Ok((held, key))
 }
 
@@ -270,6 +278,7 @@ pub(super) fn renew(
     if lease.sid != asking.common.sid {
         return Err(Denial::new(Reason::LeaseUnknown).detail("the lease belongs to another session").into());
     }
+    tx.role(&lease.role)?.map_or(Ok(()), |role| role.alive())?;
     let agent = &held.agent()?.agent;
     let grant = agent.grants.iter().find(|grant| grant.role == lease.role);
     let allowed = authz::prolong(&lease, grant, peer, asking.body.ttl, at)?;

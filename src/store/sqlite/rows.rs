@@ -113,6 +113,8 @@ pub(super) struct VaultFacts {
     pub(super) config: Option<u64>,
     /// The newest reset of the clock.
     pub(super) reset: Option<Reset>,
+    /// Whether everything is frozen, which a row of its own says.
+    pub(super) frozen: bool,
 }
 
 impl VaultFacts {
@@ -216,6 +218,11 @@ pub(super) fn holder(holder: &Holder) -> (&'static str, &str) {
 pub(super) fn role(chain: ChainId, role: &Role, config: &str) -> Covered {
     let packed = Packed::default().number(chain as u64).text(&role.engine).text(config).number(role.since.0);
     Covered::new("roles", role.name.as_str(), packed)
+}
+
+/// The row that says that a role is frozen, or everything, where it names none.
+pub(super) fn freeze(chain: ChainId, role: &str, seq: u64) -> Covered {
+    Covered::new("freezes", format!("{chain}/{role}"), Packed::default().number(seq))
 }
 
 /// What a row says of a key for tokens.
@@ -338,11 +345,23 @@ impl<'a> Reading<'a> {
                     None => return Ok(None),
                 },
             };
-            let facts = VaultFacts { name, aud, epochs, floor, config, reset };
+            let facts = VaultFacts { name, aud, epochs, floor, config, reset, frozen: false };
             let covered = vault(chain, &facts, version);
             Ok(Some((facts, covered)))
         };
-        Ok(self.rows("vault", sql, chain, read)?.pop())
+        let facts = self.rows("vault", sql, chain, read)?.pop();
+        let frozen = version >= 6 && self.freezes(chain)?.iter().any(String::is_empty);
+        Ok(facts.map(|facts| VaultFacts { frozen, ..facts }))
+    }
+
+    /// What is frozen: the names of roles, an empty one for everything.
+    pub(super) fn freezes(&mut self, chain: ChainId) -> rusqlite::Result<Vec<String>> {
+        let sql = "SELECT mac, role, seq FROM freezes WHERE chain = ?1";
+        self.rows("freezes", sql, chain, |row| {
+            let (role, seq): (String, u64) = (row.get(1)?, row.get(2)?);
+            let covered = freeze(chain, &role, seq);
+            Ok(Some((role, covered)))
+        })
     }
 
     pub(super) fn agent(&mut self, chain: ChainId) -> rusqlite::Result<Option<(AgentName, Timestamp, bool)>> {
@@ -396,7 +415,7 @@ impl<'a> Reading<'a> {
         let sql = "SELECT mac, name, engine, config, since FROM roles WHERE chain = ?1";
         self.rows("roles", sql, chain, |row| {
             let (Some(name), Some(config)) = (parsed::<RoleName>(row, 1)?, json(row, 3)?) else { return Ok(None) };
-            let value = Role { name, engine: row.get(2)?, config, since: time(row, 4)? };
+            let value = Role { name, engine: row.get(2)?, config, since: time(row, 4)?, frozen: false };
             let covered = role(chain, &value, row.get_ref(3)?.as_str()?);
             Ok(Some((value, covered)))
         })

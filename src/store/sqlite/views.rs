@@ -274,7 +274,9 @@ fn operators(deciding: &mut Reading<'_>, chain: &Chain) -> rusqlite::Result<Oper
         }
     }
     let roles = deciding.roles(chain.id)?;
-    facts.roles = roles.into_iter().map(|role| (role.name.clone(), Arc::new(role))).collect();
+    let frozen = deciding.freezes(chain.id)?;
+    let with_freeze = |role: Role| Role { frozen: frozen.iter().any(|name| *name == role.name.as_str()), ..role };
+    facts.roles = roles.into_iter().map(|role| (role.name.clone(), Arc::new(with_freeze(role)))).collect();
     facts.newest = deciding.newest(chain.id)?;
     facts.token_keys = deciding.token_keys(chain.id)?.into_iter().map(|key| (key.epoch, key)).collect();
     Ok(facts)

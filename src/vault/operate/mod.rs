@@ -19,6 +19,7 @@ use crate::denial::{Denial, Reason};
 use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::command::Command;
+use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::register::{Holder, Register};
@@ -44,6 +45,14 @@ pub enum Call {
     AgentFreeze,
     /// `nockvault/agent_thaw`
     AgentThaw,
+    /// `nockvault/vault_freeze`
+    VaultFreeze,
+    /// `nockvault/vault_thaw`
+    VaultThaw,
+    /// `nockvault/role_freeze`
+    RoleFreeze,
+    /// `nockvault/role_thaw`
+    RoleThaw,
     /// `nockvault/role_create`
     RoleCreate,
     /// `nockvault/role_check`
@@ -117,6 +126,10 @@ impl Vault {
             Call::AgentKeyEnd => self.order::<AgentKeyEnd>(envelope, |command| Order::EndAgentKey(command)).await,
             Call::AgentFreeze => self.order::<AgentFreeze>(envelope, |command| Order::FreezeAgent(command)).await,
             Call::AgentThaw => self.order::<AgentThaw>(envelope, |command| Order::ThawAgent(command)).await,
+            Call::VaultFreeze => self.order::<VaultFreeze>(envelope, |command| Order::FreezeVault(command)).await,
+            Call::VaultThaw => self.order::<VaultThaw>(envelope, |command| Order::ThawVault(command)).await,
+            Call::RoleFreeze => self.order::<RoleFreeze>(envelope, |command| Order::FreezeRole(command)).await,
+            Call::RoleThaw => self.order::<RoleThaw>(envelope, |command| Order::ThawRole(command)).await,
             Call::RoleCreate => self.role_create(envelope).await,
             Call::RoleCheck => self.role_check(envelope).await,
             Call::RoleRotate => self.role_rotate(envelope).await,

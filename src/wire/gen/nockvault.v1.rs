@@ -1052,6 +1052,62 @@ pub struct ThawAgentResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/vault_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeVaultRequest {
+    /// The statement `nockvault/vault_freeze`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/vault_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeVaultResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/vault_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawVaultRequest {
+    /// The statement `nockvault/vault_thaw`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/vault_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawVaultResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/role_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeRoleRequest {
+    /// The statement `nockvault/role_freeze`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/role_freeze`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeRoleResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/role_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawRoleRequest {
+    /// The statement `nockvault/role_thaw`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/role_thaw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawRoleResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/role_create`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRoleRequest {
@@ -1741,6 +1797,116 @@ pub mod operator_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ThawAgent"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Freezes everything: until it is thawed no request of any agent is carried out, and every lease is revoked.
+        /// Statement: `nockvault/vault_freeze`.
+        pub async fn freeze_vault(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeVaultResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/FreezeVault",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "FreezeVault"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets agents act again.
+        /// Statement: `nockvault/vault_thaw`.
+        ///
+        /// Refused: NOT_FOUND, where not everything is frozen.
+        pub async fn thaw_vault(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ThawVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawVaultResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ThawVault",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ThawVault"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Freezes a role: until it is thawed nothing of it is issued or prolonged, and every lease of it is revoked.
+        /// Statement: `nockvault/role_freeze`.
+        ///
+        /// Refused: NOT_FOUND.
+        pub async fn freeze_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeRoleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/FreezeRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "FreezeRole"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a frozen role be issued again.
+        /// Statement: `nockvault/role_thaw`.
+        ///
+        /// Refused: NOT_FOUND, also where it is not frozen.
+        pub async fn thaw_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ThawRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawRoleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ThawRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ThawRole"));
             self.inner.unary(req, path, codec).await
         }
         /// Creates a role: what kind of credential, from which engine.
@@ -2601,6 +2767,48 @@ pub mod operator_service_server {
             tonic::Response<super::ThawAgentResponse>,
             tonic::Status,
         >;
+        /// Freezes everything: until it is thawed no request of any agent is carried out, and every lease is revoked.
+        /// Statement: `nockvault/vault_freeze`.
+        async fn freeze_vault(
+            &self,
+            request: tonic::Request<super::FreezeVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeVaultResponse>,
+            tonic::Status,
+        >;
+        /// Lets agents act again.
+        /// Statement: `nockvault/vault_thaw`.
+        ///
+        /// Refused: NOT_FOUND, where not everything is frozen.
+        async fn thaw_vault(
+            &self,
+            request: tonic::Request<super::ThawVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawVaultResponse>,
+            tonic::Status,
+        >;
+        /// Freezes a role: until it is thawed nothing of it is issued or prolonged, and every lease of it is revoked.
+        /// Statement: `nockvault/role_freeze`.
+        ///
+        /// Refused: NOT_FOUND.
+        async fn freeze_role(
+            &self,
+            request: tonic::Request<super::FreezeRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FreezeRoleResponse>,
+            tonic::Status,
+        >;
+        /// Lets a frozen role be issued again.
+        /// Statement: `nockvault/role_thaw`.
+        ///
+        /// Refused: NOT_FOUND, also where it is not frozen.
+        async fn thaw_role(
+            &self,
+            request: tonic::Request<super::ThawRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ThawRoleResponse>,
+            tonic::Status,
+        >;
         /// Creates a role: what kind of credential, from which engine.
         /// Statement: `nockvault/role_create`.
         ///
@@ -3278,6 +3486,186 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ThawAgentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/FreezeVault" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeVaultSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::FreezeVaultRequest>
+                    for FreezeVaultSvc<T> {
+                        type Response = super::FreezeVaultResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeVaultRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::freeze_vault(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeVaultSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ThawVault" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawVaultSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ThawVaultRequest>
+                    for ThawVaultSvc<T> {
+                        type Response = super::ThawVaultResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ThawVaultRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::thaw_vault(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawVaultSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/FreezeRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeRoleSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::FreezeRoleRequest>
+                    for FreezeRoleSvc<T> {
+                        type Response = super::FreezeRoleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::freeze_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeRoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ThawRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawRoleSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ThawRoleRequest>
+                    for ThawRoleSvc<T> {
+                        type Response = super::ThawRoleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ThawRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::thaw_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawRoleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
