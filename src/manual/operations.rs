@@ -47,7 +47,7 @@
 //!
 //! While everything is frozen, agents get `vault_frozen` for whatever they ask, and each such request is entered as refused;
 //! operators go on, and backends are tried until they have taken every credential away. `vaultctl status` says whether
-//! everything is frozen, `vaultctl role list` which roles are. What was revoked stays so after a thaw.
+//! everything is frozen, `vaultctl role show` whether a role is. What was revoked stays so after a thaw.
 //!
 //! # Checkpoints
 //!
