@@ -41,8 +41,7 @@ impl Mask {
         let mut part = vec![0; PART];
         let mut needles = self.now();
         let mut redactor = needles.clone().map(Redactor::new);
-        loop {
-            let Ok(read) = from.read(&mut part).await else { break };
+        while let Ok(read) = from.read(&mut part).await {
             let mut out = Vec::new();
             let now = self.now();
             if !same(now.as_ref(), needles.as_ref()) || read == 0 {

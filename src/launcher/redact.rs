@@ -274,7 +274,10 @@ impl Needles {
 
 /// The secrets that were put into requests: what came of an earlier one may come back later, and through another rule.
 #[derive(Debug)]
-pub(super) struct Known(Mutex<(VecDeque<Vec<Arc<Needle>>>, Arc<Needles>)>);
+pub(super) struct Known(Mutex<Remembered>);
+
+/// The writings of each secret, in the order in which they came, and all of them for looking.
+type Remembered = (VecDeque<Vec<Arc<Needle>>>, Arc<Needles>);
 
 impl Default for Known {
     fn default() -> Known {

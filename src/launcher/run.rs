@@ -114,7 +114,7 @@ impl Run<'_> {
             let want = self.wants[role].clone();
             tokio::spawn(keep(self.wallet.clone(), want, held.clone(), listener.clone()));
         }
-        Watch { run: self, placed, child, output, held, ending: None, again: false }.to_the_end(signals, news).await
+        Watch { run: self, placed, child, output, held, ending: None, again: false }.until_it_ends(signals, news).await
     }
 
     /// The first credentials, waited for as long as patience lasts.
@@ -179,7 +179,7 @@ struct Watch<'r, 'a> {
 }
 
 impl Watch<'_, '_> {
-    async fn to_the_end(
+    async fn until_it_ends(
         mut self,
         mut signals: mpsc::Receiver<Signal>,
         mut news: mpsc::Receiver<Kept>,

@@ -301,7 +301,7 @@ impl Line {
             // What the upstream gives for the secret may be as good as the secret.
             headers.remove(header::SET_COOKIE);
         }
-        let location = headers.get(header::LOCATION).and_then(|to| self.from_base(to, base?));
+        let location = headers.get(header::LOCATION).and_then(|to| self.told_from(to, base?));
         if let Some(location) = location {
             headers.insert(header::LOCATION, location);
         }
@@ -320,7 +320,7 @@ impl Line {
     }
 
     /// A redirect within the host, as one who uses the base URL has to follow it.
-    fn from_base(&self, location: &HeaderValue, base: &str) -> Option<HeaderValue> {
+    fn told_from(&self, location: &HeaderValue, base: &str) -> Option<HeaderValue> {
         let text = location.to_str().ok()?;
         let origin = format!("https://{}", self.rule.authority());
         let path = text.strip_prefix(origin.as_str()).unwrap_or(text);
