@@ -1,7 +1,7 @@
 //! An agent's key in OpenSSH's own ssh-agent: enrolled through it, and each request signed by it, at a real vault. The
 //! private key is in no file and in no process of ours.
 
-#![cfg(all(feature = "daemon", feature = "client"))]
+#![cfg(all(feature = "daemon", feature = "launcher"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -151,6 +151,33 @@ fn a_key_changes_from_a_file_to_an_ssh_agent() {
     let kver =
         vault.vaultctl(&["audit", "show", "kit", "--kind", "issue", "--field", "body.request.payload.kver"]).ok();
     assert!(kver.ends_with("2\n"), "{kver}");
+}
+
+/// `vault-agent exec` as `ada`, whose key this ssh-agent has.
+fn exec(vault: &Vault, held: &Held, options: &[&str], script: &str) -> Said {
+    let mut command = program(env!("CARGO_BIN_EXE_vault-agent"), vault.path());
+    command.env("SSH_AUTH_SOCK", held.socket()).args(["exec", "--agent", "ada", "--role", "orders-read"]);
+    said(command.args(options).args(["--", "sh", "-c", script]))
+}
+
+#[test]
+fn a_launcher_asks_with_a_key_in_an_ssh_agent_and_keeps_its_child_from_it() {
+    let held = Held::start(None);
+    let vault = enrolled(&held, &[]);
+    let script = "echo $ORDERS_READ; echo ${SSH_AUTH_SOCK-none}";
+    for options in [&[][..], &["--key", "ssh-agent:ada's key"], &["--key", "ssh-agent:"]] {
+        let ran = exec(&vault, &held, options, script);
+        assert_eq!(ran.out, "hunter2\nnone\n", "{options:?}: {ran:?}");
+        assert!(ran.err.contains("can have the ssh-agent at"), "the same user could look for it: {ran:?}");
+    }
+    let none = exec(&vault, &held, &["--key", "ssh-agent:another"], script);
+    assert!(none.out.is_empty() && none.err.contains("it has no key \"another\""), "{none:?}");
+    assert_eq!(none.code, 125);
+    // Where the key is in a file, an ssh-agent is the child's as before.
+    let mut command = program(env!("CARGO_BIN_EXE_vault-agent"), vault.path());
+    command.env("SSH_AUTH_SOCK", held.socket()).args(["exec", "--agent", "kit", "--role", "orders-read"]);
+    let kit = said(command.args(["--", "ssh-add", "-l"])).ok();
+    assert!(kit.contains("ada's key"), "{kit}");
 }
 
 /// What [`find_in_ssh_agent`] finds with the variables of this ssh-agent and the files of this folder.

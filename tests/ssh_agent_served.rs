@@ -18,13 +18,13 @@ mod programs;
 #[path = "ssh/server.rs"]
 mod server;
 
-use held::ssh_add;
+use held::{Held, ssh_add};
 use nockvault::client::keyfile::{Places, find_agent};
 use nockvault::client::{Surroundings, place};
 use nockvault::launcher::sshagent::{Serving, serve};
 use nockvault::launcher::wallet::{Owner, Silent, Wallet};
 use nockvault::launcher::want::{Roles, Want};
-use programs::Vault;
+use programs::{Vault, program};
 use server::{Sshd, user};
 use tempfile::TempDir;
 
@@ -227,6 +227,31 @@ async fn a_host_to_which_it_is_forwarded_logs_in_nowhere() {
     assert_eq!(out(&hop), "255", "{}", err(&hop));
     assert!(err(&hop).contains("ED25519-CERT"), "it was forwarded: {}", err(&hop));
     assert_eq!(bench.serials().len(), 1);
+}
+
+/// As people type it: the agent's key is in an ssh-agent, the certificate in the launcher's, and no key in any file.
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_logs_in_with_ssh_and_the_childs_ssh_agent_goes_with_it() {
+    let bench = Bench::with(&[("hosts", &[])], "10m");
+    let held = Held::start(None);
+    held.add("ed25519", "ada", &[]);
+    let mut keygen = program(env!("CARGO_BIN_EXE_vaultctl"), bench.vault.path());
+    keygen.args(["keygen", "--agent", "ada", "--from-ssh-agent"]).env("SSH_AUTH_SOCK", held.socket());
+    programs::said(&mut keygen).ok();
+    bench.vault.vaultctl(&["agent", "register", "ada.register"]).ok();
+    bench.vault.vaultctl(&["grant", "ada", "hosts", "--ttl", "10m"]).ok();
+
+    let mut ssh = bench.host.agent_client(Path::new("SSH_AUTH_SOCK"));
+    ssh.arg(format!("{}@127.0.0.1", user())).arg("echo in");
+    let mut exec = program(env!("CARGO_BIN_EXE_vault-agent"), bench.vault.path());
+    exec.env("SSH_AUTH_SOCK", held.socket()).args(["exec", "--agent", "ada", "--ssh", "hosts", "--", "sh", "-c"]);
+    exec.arg("echo $SSH_AUTH_SOCK >&2; exec \"$@\"").arg("sh").arg(ssh.get_program()).args(ssh.get_args());
+    let login = output(exec).await;
+    bench.is_in(&login);
+    let socket = err(&login).lines().find(|line| line.ends_with("/ssh-agent")).unwrap().to_owned();
+    assert!(!Path::new(&socket).exists() && socket != held.socket().to_str().unwrap(), "{socket}");
+    let leases = bench.vault.vaultctl(&["lease", "list", "--agent", "ada", "-o", "jsonl"]).ok();
+    assert!(!leases.contains("\"live\""), "{leases}");
 }
 
 /// What comes back for these bytes: the type of the answer, or nothing where it hangs up.

@@ -105,7 +105,8 @@ fn calm(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
-async fn run(Cli { who, command }: Cli) -> anyhow::Result<ExitCode> {
+async fn run(Cli { mut who, command }: Cli) -> anyhow::Result<ExitCode> {
+    who.look_up().await;
     match command {
         Command::Confined(confined) => Ok(confined.run()),
         Command::Exec(exec) => Ok(exec.run(&who).await),
