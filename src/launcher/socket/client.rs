@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::form::{Answer, Credential, Holdings, Listed, Question, Released, Shown, What};
+use super::line::{Came, line};
 use super::{ANSWER_MAX, SOCKET};
 use crate::client::fault::Fault;
 use crate::id::RoleName;
@@ -95,21 +96,10 @@ impl Client {
         let mut stream = UnixStream::connect(&self.path).await.map_err(at)?;
         // A launcher that has refused already does not read on; its words are what counts.
         let sent = stream.write_all(question).await;
-        let mut line = Zeroizing::new(Vec::with_capacity(ANSWER_MAX + 1));
-        while !line.ends_with(b"\n") {
-            if line.len() > ANSWER_MAX {
-                return Err(unreadable());
-            }
-            match stream.read_buf(&mut *line).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(_) if line.is_empty() && sent.is_err() => break,
-                Err(why) => return Err(at(why)),
-            }
-        }
-        match sent {
-            Err(why) if line.is_empty() => Err(at(why)),
-            _ => Ok(line),
+        match (line(&mut stream, ANSWER_MAX).await, sent) {
+            (Ok(Came::Line(line)), _) => Ok(line),
+            (Ok(Came::Broken(false)) | Err(_), Err(why)) | (Err(why), Ok(())) => Err(at(why)),
+            _ => Err(unreadable()),
         }
     }
 }

@@ -13,12 +13,13 @@
 //! `list`; each may carry `token`. A refusal is `{"error":{"code","message"}}`, with `limit`, `now` and `proven` where the
 //! vault refused. Questions have at most 64 KiB, connections and waits are bounded.
 //!
-//! - `form`: the messages
+//! - `form`, `line`: the messages, and reading one
 //! - `server`: the launcher's side
 //! - `client`: the tools' side
 
 mod client;
 mod form;
+mod line;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{Uid, chown};
 use rustix::process::geteuid;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::form::{self, Listed, Question, What, Wrong};
+use super::line::{Came, line};
 use super::{Options, QUESTION_MAX, SOCKET};
 use crate::client::fault::Fault;
 use crate::launcher::ask::Given;
@@ -194,20 +195,10 @@ async fn find(wallet: Wallet, mut question: Question) -> Result<Zeroizing<Vec<u8
 
 /// The line that is asked, without its end.
 async fn question(stream: &mut UnixStream) -> Result<Zeroizing<Vec<u8>>, Wrong> {
-    // Whole from the start: a buffer that grows would leave a copy of the token behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(QUESTION_MAX + 1));
-    loop {
-        let read = stream.read_buf(&mut *line).await;
-        let read = read.map_err(|_| Wrong::new("bad_request", "the question broke off"))?;
-        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            line.truncate(end);
-            return Ok(line);
-        }
-        if line.len() > QUESTION_MAX {
-            return Err(Wrong::new("too_large", format!("a question has at most {QUESTION_MAX} bytes")));
-        }
-        if read == 0 {
-            return Err(Wrong::new("bad_request", "a question ends with a line feed"));
-        }
+    match line(stream, QUESTION_MAX).await {
+        Ok(Came::Line(line)) => Ok(line),
+        Ok(Came::TooMuch) => Err(Wrong::new("too_large", format!("a question has at most {QUESTION_MAX} bytes"))),
+        Ok(Came::Broken(_)) => Err(Wrong::new("bad_request", "a question ends with a line feed")),
+        Err(_) => Err(Wrong::new("bad_request", "the question broke off")),
     }
 }
