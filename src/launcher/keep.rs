@@ -85,24 +85,15 @@ pub fn passes(fault: &Fault) -> bool {
 
 /// Keeps what is held for `want` until the listener goes away.
 pub async fn keep(wallet: Wallet, want: Want, held: Arc<Held>, listener: mpsc::Sender<Kept>) {
-    let entropy = wallet.owner().around.entropy.clone();
     let mut keeper = Keeper { since: held.hdr.iat, wallet, want, held, listener, failing: false, ended: false };
-    loop {
-        keeper.sleep_until_due(&*entropy).await;
-        if keeper.listener.is_closed() {
-            return;
-        }
-        let mut pause = Pause::default();
-        while let Err(fault) = keeper.prolong().await {
-            if keeper.tell(fault).await.is_none() {
-                return;
-            }
-            tokio::time::sleep(pause.next(&*entropy)).await;
-        }
-        if keeper.failing && keeper.well().await.is_none() {
-            return;
-        }
-    }
+    // It ends where nobody listens any more.
+    while keeper.once().await.is_some() {}
+}
+
+/// What came of asking for more life.
+enum More {
+    Renewed(Timestamp),
+    Replaced(Arc<Held>),
 }
 
 struct Keeper {
@@ -117,6 +108,27 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Sleeps until more life is due, and asks until it is there. `None` where nobody listens any more.
+    async fn once(&mut self) -> Option<()> {
+        let entropy = self.wallet.owner().around.entropy.clone();
+        self.sleep_until_due(&*entropy).await;
+        let mut pause = Pause::default();
+        loop {
+            if self.listener.is_closed() {
+                return None;
+            }
+            match self.asked().await? {
+                Ok(more) => return self.well(more).await,
+                Err(fault) => self.failing(fault).await?,
+            }
+            let pause = pause.next(&*entropy);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.listener.closed() => return None,
+            }
+        }
+    }
+
     /// Sleeps until two thirds of the life are over, in naps.
     async fn sleep_until_due(&self, entropy: &dyn Entropy) {
         let life = Duration::from_millis(self.held.exp().0.saturating_sub(self.since.0));
@@ -132,44 +144,67 @@ impl Keeper {
         }
     }
 
+    /// Asks for more life. A vault that says nothing for longer than the credential lives holds up no word of its end.
+    async fn asked(&mut self) -> Option<Result<More, Fault>> {
+        let left = self.held.exp().0.saturating_sub(self.wallet.now().await.0);
+        let end = tokio::time::sleep(Duration::from_millis(left));
+        tokio::pin!(end);
+        let mut ended = self.ended;
+        let more = {
+            let asking = self.more();
+            tokio::pin!(asking);
+            loop {
+                tokio::select! {
+                    more = &mut asking => break more,
+                    () = &mut end, if !ended => {
+                        ended = true;
+                        self.listener.send(Kept::Ended(self.want.clone())).await.ok()?;
+                    }
+                    () = self.listener.closed() => return None,
+                }
+            }
+        };
+        self.ended = ended;
+        Some(more)
+    }
+
     /// Renews, or takes another.
-    async fn prolong(&mut self) -> Result<(), Fault> {
+    async fn more(&self) -> Result<More, Fault> {
         let now = self.wallet.now().await;
         if self.held.hdr.renewable && self.held.exp() > now {
             let before = self.held.exp();
             match self.wallet.renew(&self.want, &self.held).await {
                 // The grant's bound is near where little was gained: the next one is taken while this one still lives.
                 Ok(exp) if exp.0.saturating_sub(now.0) > before.0.saturating_sub(self.since.0) / 2 => {
-                    self.since = now;
-                    return Ok(());
+                    return Ok(More::Renewed(now));
                 }
                 Ok(_) => {}
                 Err(fault) if passes(&fault) => return Err(fault),
                 Err(_) => {}
             }
         }
-        self.held = self.wallet.fresh(&self.want).await?;
-        (self.since, self.ended) = (self.held.hdr.iat, false);
-        let _ = self.listener.send(Kept::Replaced(self.want.clone())).await;
-        Ok(())
+        self.wallet.fresh(&self.want).await.map(More::Replaced)
     }
 
-    /// Tells of a failure once, and of the end once. `None` where nobody listens any more.
-    async fn tell(&mut self, fault: Fault) -> Option<()> {
-        if !self.failing {
-            self.failing = true;
-            self.listener.send(Kept::Failing(self.want.clone(), fault, self.held.exp())).await.ok()?;
+    async fn well(&mut self, more: More) -> Option<()> {
+        let failed = std::mem::take(&mut self.failing);
+        match more {
+            More::Renewed(now) => self.since = now,
+            More::Replaced(held) => {
+                (self.since, self.held, self.ended) = (held.hdr.iat, held, false);
+                self.listener.send(Kept::Replaced(self.want.clone())).await.ok()?;
+            }
         }
-        if !self.ended && self.held.exp() <= self.wallet.now().await {
-            self.ended = true;
-            self.listener.send(Kept::Ended(self.want.clone())).await.ok()?;
-        }
-        (!self.listener.is_closed()).then_some(())
+        if failed { self.listener.send(Kept::Well(self.want.clone())).await.ok() } else { Some(()) }
     }
 
-    async fn well(&mut self) -> Option<()> {
-        self.failing = false;
-        self.listener.send(Kept::Well(self.want.clone())).await.ok()
+    /// Tells of a failure once, until all is well.
+    async fn failing(&mut self, fault: Fault) -> Option<()> {
+        if self.failing {
+            return Some(());
+        }
+        self.failing = true;
+        self.listener.send(Kept::Failing(self.want.clone(), fault, self.held.exp())).await.ok()
     }
 }
 

@@ -113,3 +113,24 @@ fn another_vault_in_its_place_is_not_believed() {
     let refused = said(exec(&vault).args(["--role", "orders-read", "--", "echo", "ran"]));
     assert!(refused.code == 125 && refused.err.contains("another vault answers"), "{refused:?}");
 }
+
+#[test]
+fn a_network_that_is_cut_for_longer_than_a_lease_holds_nothing_up() {
+    let vault = short_lived("3s", "3s");
+    let mut launched = Launched::start(&vault, &["--file", "F=orders-read", "--ask", "orders-read"], "exec sleep 120");
+    launched.wait_for_child();
+    let daemon = rustix::process::Pid::from_raw(i32::try_from(vault.id()).unwrap()).unwrap();
+    // Nothing is refused and nothing answers: as when packets are dropped.
+    rustix::process::kill_process(daemon, Signal::STOP).unwrap();
+    wait_until("the end was said", || launched.words().contains("has ended, and there is no other yet"));
+    rustix::process::kill_process(daemon, Signal::CONT).unwrap();
+    wait_until("another was issued", || kinds(&vault).iter().filter(|kind| *kind == "issue").count() >= 2);
+    let start = Instant::now();
+    rustix::process::kill_process(daemon, Signal::STOP).unwrap();
+    launched.signal(Signal::TERM);
+    launched.end();
+    let took = start.elapsed();
+    rustix::process::kill_process(daemon, Signal::CONT).unwrap();
+    assert!(took.as_secs() < 20, "{took:?}");
+    assert!(launched.words().contains("the session could not be ended"), "{}", launched.words());
+}
