@@ -61,6 +61,12 @@ impl Folder {
         Ok(Folder { path, account, _lock: lock })
     }
 
+    /// Whether a path is that of such a folder, by its name.
+    #[must_use]
+    pub fn is_one(path: &Path) -> bool {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(NAME))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

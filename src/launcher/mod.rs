@@ -15,6 +15,7 @@
 //! - [`proxy`]: requests that go out with a secret that the child never has
 //! - [`sshagent`]: an ssh-agent that has the certificates which the vault issues
 //! - [`confine`]: keeping the child away from files with keys
+//! - [`mcp`]: a server of the Model Context Protocol, which puts credentials where programs find them
 //! - [`orphans`]: the sessions of launchers that were killed, ended by the next one
 //! - [`socket`], [`token`]: where the child's tools ask, and what they show in tight mode
 //! - [`ask`]: from whom a tool gets its credential: the launcher's socket, or the agent's own key
@@ -29,6 +30,7 @@ pub mod folder;
 pub mod keep;
 pub mod key;
 pub mod mask;
+pub mod mcp;
 pub mod nockguard;
 pub mod orphans;
 pub mod proxy;

@@ -539,7 +539,8 @@
 //!
 //! # 9. NockGuard's trails
 //!
-//! Another program's format, which `vault-verify --format nockguard` reads and nothing here writes. A row is what Go's
+//! Another program's format, which `vault-verify --format nockguard` reads, and `vault-agent --nockguard-trail` writes
+//! into the trail of its own agent. A row is what Go's
 //! `encoding/json` makes of a struct: compact, the members `ts`, `agent`, `tool`, `decision`, `reason`, `nock_id`, `pr`,
 //! `review_id`, `parent_audit_seq`, `session_id`, `key_id`, `sig` in this order, all but the first four left out where
 //! empty or 0, and `<`, `>`, `&`, U+2028 and U+2029 as escapes.
@@ -554,3 +555,11 @@
 //! without a signature, a `key_id` of another key, a trail without its checkpoint or with fewer rows than it counts. More
 //! rows than it counts are reported as unanchored. Bytes that are no UTF-8, which Go writes as `\ufffd`, are accepted as
 //! they were signed; NockGuard's own verifier writes such a row anew and does not recognise it.
+//!
+//! The launcher's rows, signed with the agent's key, `ts` in UTC, `session_id` from `NOCKLOCK_SESSION_ID`:
+//!
+//! | `tool` | `decision` | `reason` |
+//! |---|---|---|
+//! | `nockvault:issue:ROLE`, `nockvault:renew:ROLE`, `nockvault:release:ROLE` | `allow` | `lease ID`, as in the vault's chain |
+//! | `nockvault:request:ROLE` | `deny` | the code of the refusal |
+//! | `nockvault:trail` | `state-write` | `cut N bytes of a row that broke off` |

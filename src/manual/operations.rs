@@ -451,6 +451,21 @@
 //! request, and a request in a trail is no row. What one key for both costs: it is in two programs' hands, and whoever
 //! takes it signs as both; NockGuard has no rotation, so after `vaultctl agent end-key` the trail needs a new key too.
 //!
+//! `vault-agent exec --nockguard-trail` (and `mcp`) appends a row for each request to the agent's own trail,
+//! `~/.nockguard/logs/AGENT.audit.jsonl` or the file that is named, as NockGuard's proxy does for tool calls; so
+//! `nockguard verify --agent kit` covers credentials too. Both may write at once: each holds the file's lock while it does.
+//! It is all or nothing: a credential whose row cannot be written is given back and not used. Rows are signed with the
+//! key itself, so a key in an ssh-agent cannot write them, and that is said at the start.
+//!
+//! | the trail | what the launcher does |
+//! |---|---|
+//! | does not verify under the agent's key: edited, cut, without its `.hwm`, another key's | does not start; while it runs, issues nothing more |
+//! | ends in a row that broke off, lacks a last LF, has rows beyond `.hwm` (a crash) | mends it; a row says how much was cut |
+//! | was moved aside with its `.hwm` | begins a new one |
+//! | was moved aside without its `.hwm`, or the agent's key was replaced | refuses: move both aside |
+//! | is a link, another user's, or can be written by others | refuses |
+//! | is locked by another for more than 5 s | refuses that request |
+//!
 //! # Other stacks
 //!
 //! Over a unix socket some gRPC stacks send the socket's path as the name of the host, which HTTP/2 does not take; set

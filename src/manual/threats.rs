@@ -19,6 +19,7 @@
 //! | a reader of the wire or of a log | captured requests and replies | a secret, a second issuance | replies are sealed to a key in the session's memory; a request names its vault, its session, its nonce and its minute |
 //! | a proxy that terminates TLS | requests and replies, and may change them | the same, or a wider request | nothing unsigned widens what is allowed; the signed bytes are verified as received |
 //! | a compromised agent | its key and its session | more than its grants, another's leases, a quiet trail | its own live grants; leases are looked up under their owner; its requests stand in its chain with its signature |
+//! | a model, or who writes into its conversation | the tools of `vault-agent mcp` | a value in the conversation, other roles | answers cannot hold a value; the roles that the server was started with. What the model may run as the same user it can also read: the proxy, or another user, ends that |
 //! | another agent | its own key | to fill or confuse a neighbour's chain | only requests that the neighbour's key signed reach its chain |
 //! | who can write the database | the file | a key, a grant, a revived lease | rows that decide carry a code under a key that the file does not hold, and agree with the chain |
 //! | who can read the database | the file, the log of writes, a backup | secrets | records are encrypted to their place; minted secrets are never stored |

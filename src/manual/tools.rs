@@ -131,7 +131,48 @@
 //! An id is a name that `--id` gives to `ROLE` or `ROLE:MEMBER`; where none is given, `ROLE` or `ROLE:MEMBER` itself, of
 //! those that `--role` names, or of all. One id that cannot be had has an error of its own.
 //!
-//! # NockGuard's `nockcc:` references
+//! # MCP: a model that asks for itself
+//!
+//! `vault-agent mcp` is a server of the Model Context Protocol on standard input and output. It holds the agent's key and
+//! one session, and it offers three tools: `list_credentials`, `request_credential`, `release_credential`.
+//!
+//! ```text
+//! claude mcp add nockvault -- vault-agent mcp --agent kit --role orders-read       # Claude Code
+//!
+//! [mcp_servers.nockvault]                                                          # Codex, ~/.codex/config.toml
+//! command = "vault-agent"
+//! args = ["mcp", "--agent", "kit", "--role", "orders-read"]
+//!
+//! {"mcpServers": {"nockvault": {                                                   # others: .mcp.json and the like
+//!   "command": "vault-agent", "args": ["mcp", "--agent", "kit", "--role", "orders-read"]}}}
+//! ```
+//!
+//! A client that hands on only some of its environment leaves `HOME` out at times; name `--vault` and `--key` then. Do
+//! not put the key itself into the client's configuration.
+//!
+//! The model names a role and a purpose, which stands in the trail, and where the credential is to be put:
+//!
+//! | `deliver` | where it is | what the model is told |
+//! |---|---|---|
+//! | `file` | files of mode 0600 in a private folder in memory: the value; for PostgreSQL a service file; for SSH and TLS key and certificate | their paths, and the command line that uses them |
+//! | `env` | a variable of one command at a time | a prefix, `vault-agent run --socket PATH --env NAME=ROLE -- COMMAND` |
+//! | `proxy` | in requests alone, by the rules of `--proxy FILE` | a file of variables that lead to the proxy |
+//!
+//! What is held is prolonged, and its files follow. It goes with `release_credential`, when the client closes the pipe,
+//! and on SIGTERM and SIGINT; a server that was killed leaves its session to the next start of the same agent.
+//!
+//! No answer holds a value: answers are put together from names, times, paths and refusals by a type that takes nothing
+//! else, and a test has every kind of credential delivered in every way and looks for it, in eight writings, in each byte
+//! that went to the client. A conversation is kept, sent to others and read by whoever tunes on it; what never was in it
+//! need not be taken out. But files and variables are in reach of whatever the model may run as the same user: a command
+//! that prints a file brings it into the conversation after all. What must not come there is for the proxy: a role that
+//! the rules of `--proxy` name and `--role` does not is had in requests alone, neither by a tool nor from the socket. Or
+//! let the client run commands as another user.
+//!
+//! What goes wrong is an answer that the model reads (`isError`), not an error of the protocol. Where a grant is missing
+//! it says who can give it, with the command: `vaultctl grant kit orders-read --ttl 15m`.
+//!
+//! //! # NockGuard's `nockcc:` references
 //!
 //! `vault-agent exec --nockcc GITHUB_TOKEN=git-push -- nockguard ..` serves the address that they call, on a free port of
 //! 127.0.0.1, and hands it to its child in `NOCKCC_BASE_URL` and `NOCKGUARD_VAULT_AGENT_TOKEN`. `nockcc:GITHUB_TOKEN` is then

@@ -54,6 +54,20 @@ static PYTHON: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
     (python, stubs)
 });
 
+/// The same Python, with the SDK of the Model Context Protocol.
+static MCP: LazyLock<PathBuf> = LazyLock::new(|| {
+    let python = PYTHON.0.clone();
+    let _alone = alone();
+    let has = || Command::new(&python).args(["-c", "import mcp"]).output().is_ok_and(|output| output.status.success());
+    if !has() {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+        said(pip.arg(Path::new(ROOT).join("tests/mcp/requirements.txt"))).ok();
+        assert!(has(), "{} does not hold mcp; run .ci/deps", python.display());
+    }
+    python
+});
+
 /// Where Node finds `jose`: `target/node`.
 static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
     let _alone = alone();
@@ -88,6 +102,11 @@ pub fn python(folder: &Path) -> Command {
     let path = std::env::join_paths([stubs.as_path(), &Path::new(ROOT).join("examples/python")]);
     command.env("PYTHONPATH", path.expect("no path of ours holds a colon")).env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// Python in `folder`, which finds the SDK of the Model Context Protocol.
+pub fn mcp(folder: &Path) -> Command {
+    program(&*MCP, folder)
 }
 
 /// Node in `folder`, which finds `jose`. Where the system's own is too old for that, the tests have one of theirs.

@@ -21,9 +21,11 @@ mod exec;
 mod get;
 mod git;
 mod kube;
+mod mcp;
 mod pgpass;
 mod provide;
 mod proxy;
+mod run;
 mod source;
 mod who;
 
@@ -50,6 +52,8 @@ struct Cli {
 enum Command {
     Exec(Box<exec::Exec>),
     Confined(confined::Confined),
+    Run(run::Run),
+    Mcp(mcp::Mcp),
     Get(get::Get),
     Release(get::Release),
     List(get::List),
@@ -86,7 +90,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(why) => return failed(&why.into()),
     };
-    match runtime.block_on(run(cli)) {
+    let ended = runtime.block_on(run(cli));
+    // A thread that still waits for standard input is not waited for.
+    runtime.shutdown_background();
+    match ended {
         Ok(code) => code,
         Err(why) => failed(&why),
     }
@@ -110,6 +117,8 @@ async fn run(Cli { mut who, command }: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Confined(confined) => Ok(confined.run()),
         Command::Exec(exec) => Ok(exec.run(&who).await),
+        Command::Run(run) => Ok(run.run().await),
+        Command::Mcp(mcp) => mcp.run(&who).await,
         Command::Get(get) => get.run(&who).await,
         Command::Release(release) => release.run().await,
         Command::List(list) => list.run().await,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use nockvault::launcher::proxy::{Rules, serve};
+use nockvault::launcher::proxy::{Rules, Serving, serve};
 use nockvault::launcher::wallet::{Silent, Wallet};
 use nockvault::launcher::want::Roles;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,13 +37,7 @@ impl Proxy {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let words = Arc::new(|words: &str| say!("{}", calm(words)));
         let serving = serve(wallet.clone(), rules, self.port, &|name| std::env::var_os(name), words).await?;
-        let mut out = Vec::new();
-        for (name, value) in serving.variables() {
-            out.extend_from_slice(format!("export {name}=").as_bytes());
-            out.extend_from_slice(&quoted(value));
-            out.push(b'\n');
-        }
-        std::io::stdout().write_all(&out).and_then(|()| std::io::stdout().flush())?;
+        std::io::stdout().write_all(&exports(&serving)).and_then(|()| std::io::stdout().flush())?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -52,6 +46,17 @@ impl Proxy {
         wallet.close().await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The variables that lead to it, as a shell reads them.
+pub(crate) fn exports(serving: &Serving) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in serving.variables() {
+        out.extend_from_slice(format!("export {name}=").as_bytes());
+        out.extend_from_slice(&quoted(value));
+        out.push(b'\n');
+    }
+    out
 }
 
 /// As a shell reads it back.

@@ -181,6 +181,11 @@ impl Rules {
         if reader.faults.is_empty() { Ok(Rules { rules, passthrough }) } else { Err(reader.fault()) }
     }
 
+    /// What the rules ask for.
+    pub fn wants(&self) -> impl Iterator<Item = &Want> {
+        self.rules.iter().map(|rule| &rule.want)
+    }
+
     /// The roles that the rules ask for.
     #[must_use]
     pub fn roles(&self) -> BTreeSet<RoleName> {

@@ -30,13 +30,13 @@ mod beside;
 mod near;
 mod options;
 
-pub(crate) use options::Exec;
+pub(crate) use options::{Exec, param};
 
 use beside::Beside;
 use near::Near;
 
 /// The exit code of a launcher that failed itself.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 
 /// Says it on standard error.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl Exec {
 }
 
 /// The agent's own NockGuard trail, with every request in it.
-fn trail(owner: &Owner, file: Option<PathBuf>) -> Result<Trail, Fault> {
+pub(crate) fn trail(owner: &Owner, file: Option<PathBuf>) -> Result<Trail, Fault> {
     let agent = &owner.identity.name;
     let path = file.or_else(|| usual_place(agent)).ok_or_else(|| {
         Fault::local("NockGuard keeps its trails in the home folder, and HOME names none; say --nockguard-trail=FILE")
@@ -187,7 +187,7 @@ fn environment(
 }
 
 /// Ends what launchers that were killed have left. A vault that is away says so soon enough.
-async fn end_orphans(wallet: &Wallet) {
+pub(crate) async fn end_orphans(wallet: &Wallet) {
     match wallet.end_orphans().await {
         Ok(ended) => {
             for (sid, leases) in ended {

@@ -106,7 +106,7 @@ pub(crate) struct Exec {
     pub(super) command: Vec<OsString>,
 }
 
-fn param(text: &str) -> Result<(RoleName, String, Value), String> {
+pub(crate) fn param(text: &str) -> Result<(RoleName, String, Value), String> {
     let bad = || format!("{text:?} is not ROLE:NAME=VALUE");
     let (role, rest) = text.split_once(':').ok_or_else(bad)?;
     let (name, value) = rest.split_once('=').ok_or_else(bad)?;
