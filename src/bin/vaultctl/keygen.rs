@@ -72,7 +72,7 @@ pub(crate) struct Keygen {
 /// Whence the key is.
 enum Source {
     /// Made here, to be written.
-    New { signer: Held, key: SigningKey },
+    New { signer: Box<Held>, key: Box<SigningKey> },
     /// In a place where it stays.
     There { signer: Box<dyn Signer>, place: String },
 }
@@ -80,7 +80,7 @@ enum Source {
 impl Source {
     fn signer(&self) -> &dyn Signer {
         match self {
-            Source::New { signer, .. } => signer,
+            Source::New { signer, .. } => &**signer,
             Source::There { signer, .. } => &**signer,
         }
     }
@@ -137,8 +137,8 @@ impl Keygen {
                 place: format!("ssh-agent:{}", listed.fingerprint()),
             });
         }
-        let key = SigningKey::generate(entropy);
-        Ok(Source::New { signer: Held::new(SigningKey::from_seed(&key.seed())), key })
+        let key = Box::new(SigningKey::generate(entropy));
+        Ok(Source::New { signer: Box::new(Held::new(SigningKey::from_seed(&key.seed()))), key })
     }
 
     /// The agent, under its name here.
