@@ -34,6 +34,7 @@ const NODE: Client = ("node", |folder| {
     command.arg(format!("{ROOT}/tests/sdk/ask.mjs"));
     command
 });
+const GO: Client = ("go", sdk::go);
 
 /// What it says when it is told to do this, a value a line.
 fn tell((name, client): Client, folder: &Path, arguments: &[&str]) -> Vec<Value> {
@@ -69,12 +70,24 @@ fn the_typescript_client_holds_the_request_vectors() {
     assert!(held.parse::<u32>().unwrap() > 100, "{held} subtests are too few");
 }
 
+#[test]
+fn the_go_client_holds_the_request_vectors() {
+    let mut go = sdk::go_test();
+    go.env("NOCKVAULT_REQUEST_VECTORS", format!("{ROOT}/tests/vectors/requests"));
+    let said = said(go.args(["-count=1", "-v", "."])).ok();
+    let held = said.lines().filter(|line| line.trim_start().starts_with("--- PASS")).count();
+    assert!(held > 100, "{held} tests are too few: {said}");
+}
+
 /// An agent's life, up to what the chain says of it.
 fn lives(client: Client) {
     let vault = Vault::start();
     vault.with_kit("hunter2 \u{1f511}");
-    let short = &client.0[..2];
-    let sid = if short == "no" { "js-" } else { "py-" };
+    let sid = match client.0 {
+        "python" => "py-",
+        "node" => "js-",
+        _ => "go-",
+    };
     let wanted = [
         json!(["hunter2 \u{1f511}", "hunter2 \u{1f511}", "kv", sid]),
         json!([true]),
@@ -124,12 +137,17 @@ fn an_agent_in_typescript_lives_its_life() {
     lives(NODE);
 }
 
+#[test]
+fn an_agent_in_go_lives_its_life() {
+    lives(GO);
+}
+
 /// What is asked for at once, and what is left of it at the end of a session.
 #[test]
 fn sessions_end_and_many_requests_share_one() {
     let vault = Vault::start();
     vault.with_kit("hunter2");
-    for client in [PYTHON, NODE] {
+    for client in [PYTHON, NODE, GO] {
         let told = tell(client, vault.path(), &["named"]);
         assert_eq!(told, [json!(["hunter2"]), json!(["session_ended", null, true])], "{}", client.0);
         let told = tell(client, vault.path(), &["together"]);
@@ -177,7 +195,7 @@ fn other_vaults_open_keys_and_strangers_are_told_apart() {
         json!(["Local", null]),
         json!(["unauthenticated", null, false]),
     ];
-    for client in [PYTHON, NODE] {
+    for client in [PYTHON, NODE, GO] {
         let arguments: Vec<&str> = ["strangers"].into_iter().chain(cards.iter().map(String::as_str)).collect();
         assert_eq!(tell(client, vault.path(), &arguments), wanted, "{}", client.0);
     }
@@ -195,7 +213,7 @@ fn answer(question: &Value) -> String {
 
 #[test]
 fn under_a_launcher_no_key_is_needed() {
-    for client in [PYTHON, NODE] {
+    for client in [PYTHON, NODE, GO] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let listener = UnixListener::bind(&path).unwrap();

@@ -95,3 +95,52 @@ pub fn node(folder: &Path) -> Command {
     command.env("NOCKVAULT_SDK", &*NODE);
     command
 }
+
+/// Where Debian keeps the sources of `golang.org/x`.
+const GO_SOURCES: &str = "/usr/share/gocode/src/golang.org/x";
+
+/// The Go client as go builds it, without the network: what it stands on comes from the system's packages, or from the
+/// module proxy where there are none.
+static GO: LazyLock<PathBuf> = LazyLock::new(|| {
+    let _alone = foreign::alone();
+    let built = Path::new(ROOT).join("target/sdk-go");
+    let changed = copied("examples/go", &built.join("sources"));
+    let ask = fs::read(Path::new(ROOT).join("tests/sdk/ask.go")).expect("a file of ours");
+    let (module, program) = (built.join("module"), built.join("module/ask/main.go"));
+    if changed || fs::read(&program).ok().as_ref() != Some(&ask) || !built.join("ask").is_file() {
+        copied("examples/go", &module);
+        fs::create_dir_all(module.join("ask")).expect("a folder of ours");
+        fs::write(&program, ask).expect("a file of ours");
+        for name in ["crypto", "net", "sys", "text", "term"] {
+            let sources = format!("{GO_SOURCES}/{name}");
+            if Path::new(&sources).is_dir() {
+                let replace = format!("-replace=golang.org/x/{name}={sources}");
+                said(go_in(&built, &module).args(["mod", "edit", &replace])).ok();
+            }
+        }
+        said(go_in(&built, &module).args(["vet", "./..."])).ok();
+        said(go_in(&built, &module).args(["build", "-o", "../ask", "./ask"])).ok();
+    }
+    built
+});
+
+fn go_in(built: &Path, module: &Path) -> Command {
+    let mut command = program("go", module);
+    command.env("GOCACHE", built.join("cache")).env("GOPATH", built.join("path")).env("GOFLAGS", "-mod=mod");
+    if Path::new(GO_SOURCES).is_dir() {
+        command.env("GOPROXY", "off");
+    }
+    command
+}
+
+/// Go, in the module of the client.
+pub fn go_test() -> Command {
+    let mut command = go_in(&GO, &GO.join("module"));
+    command.arg("test");
+    command
+}
+
+/// The program out of `tests/sdk/ask.go`, in `folder`.
+pub fn go(folder: &Path) -> Command {
+    program(GO.join("ask"), folder)
+}
