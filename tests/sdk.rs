@@ -2,7 +2,7 @@
 //! with a real vault: session, credential, renewal, release, refusals, a replay, a wrong clock, the next key, and vaults
 //! that are not the right one. What they were given stands in the chain, and `vault-verify` agrees.
 
-#![cfg(all(feature = "daemon", feature = "client"))]
+#![cfg(all(feature = "daemon", feature = "launcher"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -240,5 +240,26 @@ fn under_a_launcher_no_key_is_needed() {
             "v": 1, "do": "get", "role": "orders-read", "params": {"table": "orders"}, "ttl": 60, "purpose": "test",
         });
         assert_eq!(asked.join().unwrap()[0], first, "{}", client.0);
+    }
+}
+
+/// The same below the real one, in tight mode: the token comes over an inherited file.
+#[test]
+fn the_real_launcher_answers_all_of_them() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    let key = fs::read_to_string(vault.path().join("kit.ed25519")).unwrap();
+    for client in [PYTHON, NODE, GO] {
+        let child = client.1(vault.path());
+        let mut exec = program(env!("CARGO_BIN_EXE_vault-agent"), vault.path());
+        exec.args(["exec", "--agent", "kit", "--vault", "vault/prod.card", "--ask", "orders-read", "--tight", "--"]);
+        exec.arg(child.get_program()).args(child.get_args()).arg("launched");
+        for (name, value) in child.get_envs() {
+            exec.env(name, value.unwrap_or_default());
+        }
+        let said = said(exec.env("NOCKVAULT_AGENT_KIT_ED25519_KEY", key.trim()));
+        assert_eq!(said.code, 0, "{}: {said:?}", client.0);
+        let told: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(told, [json!(["hunter2", true]), json!(["Local", null])], "{}: {said:?}", client.0);
     }
 }

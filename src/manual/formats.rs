@@ -8,6 +8,9 @@
 //!   2^53.
 //! - `H` is SHA-256. `||` joins bytes. `JCS` is RFC 8785. `0x00` in a formula is one byte.
 //!
+//! A client in a new language is right when it runs `tests/vectors/requests/`: every statement of agents as the bytes that
+//! are signed, and conversations with what must come of each answer.
+//!
 //! # 1. The signed envelope
 //!
 //! ```text

@@ -231,6 +231,17 @@ func launcher(ctx context.Context) {
 	fault(err)
 }
 
+// launched runs below the real launcher, which has the key that this process has not.
+func launched(ctx context.Context) {
+	one, err := nockvault.FromAgent(ctx, "orders-read", nockvault.Ask{})
+	must(err)
+	other, err := nockvault.FromAgent(ctx, "orders-read", nockvault.Ask{})
+	must(err)
+	say(one.Secret.Value(), one.Lease == other.Lease)
+	_, err = nockvault.FromAgent(ctx, "other", nockvault.Ask{})
+	fault(err)
+}
+
 func main() {
 	ctx := context.Background()
 	switch os.Args[1] {
@@ -244,5 +255,7 @@ func main() {
 		strangers(ctx, os.Args[2:])
 	case "launcher":
 		launcher(ctx)
+	case "launched":
+		launched(ctx)
 	}
 }

@@ -116,5 +116,12 @@ async function launcher() {
   await fault(() => nockvault.fromAgent("broken"));
 }
 
+/** Below the real launcher, which has the key that this process has not. */
+async function launched() {
+  const [one, other] = await Promise.all([nockvault.fromAgent("orders-read"), nockvault.fromAgent("orders-read")]);
+  say(one.secret.value, one.lease === other.lease);
+  await fault(() => nockvault.fromAgent("other"));
+}
+
 const [act, ...cards] = process.argv.slice(2);
-await { life, named, together, strangers, launcher }[act](cards);
+await { life, named, together, strangers, launcher, launched }[act](cards);

@@ -109,6 +109,13 @@ def launcher():
     fault(lambda: nockvault.from_agent("broken"))
 
 
+def launched():
+    """Below the real launcher, which has the key that this process has not."""
+    say(nockvault.from_agent("orders-read").value, nockvault.from_agent("orders-read").lease
+        == asyncio.run(nockvault.from_agent_async("orders-read")).lease)
+    fault(lambda: nockvault.from_agent("other"))
+
+
 match sys.argv[1]:
     case "life":
         life()
@@ -120,3 +127,5 @@ match sys.argv[1]:
         strangers()
     case "launcher":
         launcher()
+    case "launched":
+        launched()
