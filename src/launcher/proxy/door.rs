@@ -27,7 +27,7 @@ use super::authority::Authority;
 use super::exchange::{Allowed, HEADS, Line};
 use super::no::{Answer, No};
 use super::path::Plain;
-use super::reach::Reach;
+use super::reach::{Reach, Unreached};
 use super::rules::authority;
 use super::{Words, tunnel};
 use crate::launcher::redact::Known;
@@ -43,7 +43,7 @@ const HEADERS: usize = 128;
 /// Everything that requests are judged by and carried with.
 pub(super) struct Door {
     pub(super) lines: Vec<Arc<Line>>,
-    pub(super) passthrough: Vec<(String, u16)>,
+    pub(super) passthrough: Vec<Reach>,
     pub(super) authority: Option<Authority>,
     pub(super) wallet: Wallet,
     pub(super) known: Known,
@@ -225,15 +225,15 @@ impl Door {
             });
             return Ok(established());
         }
-        if !self.passthrough.contains(&(host.clone(), *port)) {
-            return Err(No::denied(format!(
+        let passed = self.passthrough.iter().find(|to| to.host == *host && to.port == *port);
+        let reach = passed.ok_or_else(|| {
+            No::denied(format!(
                 "no rule with connect = true names {host}:{port}, and passthrough does not either; add it to one of them"
-            )));
-        }
-        let reach = Reach { host: host.clone(), port: *port, allow_private: false };
+            ))
+        })?;
         let upstream = reach.connect().await.map_err(|why| match why {
-            super::reach::Unreached::Forbidden(why) => No::forbidden_address(why),
-            super::reach::Unreached::Away(why) => No::upstream(why),
+            Unreached::Forbidden(why) => No::forbidden_address(why),
+            Unreached::Away(why) => No::upstream(why),
         })?;
         let upgrade = hyper::upgrade::on(&mut request);
         let door = Arc::clone(self);

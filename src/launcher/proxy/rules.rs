@@ -17,6 +17,7 @@ use toml::Spanned;
 
 use super::path::{Pattern, Plain};
 use super::put::{Put, Template};
+use super::reach::Reach;
 use crate::client::fault::Fault;
 use crate::id::RoleName;
 use crate::launcher::want::Want;
@@ -27,8 +28,8 @@ use crate::time::Seconds;
 #[derive(Debug)]
 pub struct Rules {
     pub(super) rules: Vec<Rule>,
-    /// Hosts and ports to which a tunnel goes untouched.
-    pub(super) passthrough: Vec<(String, u16)>,
+    /// Where a tunnel goes untouched.
+    pub(super) passthrough: Vec<Reach>,
 }
 
 /// One rule, checked.
@@ -78,6 +79,9 @@ pub(super) fn authority(host: &str, port: u16) -> String {
 struct File {
     #[serde(default)]
     passthrough: Vec<Spanned<String>>,
+    /// The same, where the name may lead to a private network.
+    #[serde(default)]
+    passthrough_private: Vec<Spanned<String>>,
     #[serde(default)]
     rule: Vec<Raw>,
 }
@@ -166,14 +170,16 @@ impl Rules {
             reader.fault()
         })?;
         let rules: Vec<_> = file.rule.into_iter().filter_map(|raw| reader.rule(raw)).collect();
-        let passthrough: Vec<_> = file.passthrough.iter().filter_map(|entry| reader.passthrough(entry)).collect();
-        for (host, port) in &passthrough {
-            if rules.iter().any(|rule| rule.host == *host && rule.port == *port && rule.connect) {
-                reader.wrong(
-                    0,
-                    format!("passthrough names {host}, and so does a rule with connect = true; leave one out"),
-                );
+        let lists = [(&file.passthrough, false), (&file.passthrough_private, true)];
+        let entries = lists.iter().flat_map(|(list, private)| list.iter().map(move |entry| (entry, *private)));
+        let mut passthrough = Vec::new();
+        for (entry, private) in entries {
+            let Some(to) = reader.passthrough(entry, private) else { continue };
+            if rules.iter().any(|rule| rule.host == to.host && rule.port == to.port && rule.connect) {
+                let what = "is named by a rule with connect = true, which ends its TLS; leave one out";
+                reader.wrong(entry.span().start, format!("passthrough: {:?} {what}", entry.get_ref()));
             }
+            passthrough.push(to);
         }
         if rules.is_empty() && reader.faults.is_empty() {
             reader.wrong(0, "there is no rule; write [[rule]]");
@@ -326,7 +332,7 @@ impl Reader<'_> {
         None
     }
 
-    fn passthrough(&mut self, entry: &Spanned<String>) -> Option<(String, u16)> {
+    fn passthrough(&mut self, entry: &Spanned<String>, allow_private: bool) -> Option<Reach> {
         self.read("passthrough", entry, |text| {
             let (name, port) = match text.rsplit_once(':') {
                 Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
@@ -334,7 +340,8 @@ impl Reader<'_> {
                 }
                 _ => (text, 443),
             };
-            Ok::<_, String>((host(name.trim_start_matches('[').trim_end_matches(']'))?, port))
+            let host = host(name.trim_start_matches('[').trim_end_matches(']'))?;
+            Ok::<_, String>(Reach { host, port, allow_private })
         })
     }
 }
@@ -410,4 +417,107 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+passthrough = ["pypi.org", "files.example:8443", "[2001:db8::1]:443"]
+passthrough_private = ["git.corp.example"]
+
+[[rule]]
+name = "openai"
+role = "openai-key"
+host = "api.openai.com"
+methods = ["GET", "POST"]
+paths = ["/v1/models", "/v1/chat/*"]
+value = "Bearer {}"
+variable = "OPENAI_BASE_URL"
+base = "/v1"
+placeholders = ["OPENAI_API_KEY"]
+
+[[rule]]
+name = "git"
+role = "git"
+params = { scope = "read" }
+ttl = "10m"
+host = "git.example"
+port = 8443
+methods = ["GET"]
+paths = ["/*"]
+basic = { username = "{username}", password = "{password}" }
+connect = true
+"#;
+
+    fn read(text: &str) -> Result<Rules, String> {
+        Rules::of(Path::new("folder/rules.toml"), text).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn a_file_is_read() {
+        let rules = read(GOOD).unwrap();
+        let names: Vec<_> = rules.rules.iter().map(|rule| (rule.name.as_str(), rule.authority())).collect();
+        assert_eq!(names, [("openai", "api.openai.com".to_owned()), ("git", "git.example:8443".to_owned())]);
+        assert_eq!(rules.roles().len(), 2);
+        assert!(rules.tunnels() && rules.ended().eq(["git.example"]));
+        let passed: Vec<_> = rules.passthrough.iter().map(|to| (to.host.as_str(), to.port, to.allow_private)).collect();
+        assert_eq!(passed[..2], [("pypi.org", 443, false), ("files.example", 8443, false)]);
+        assert_eq!(passed[2..], [("2001:db8::1", 443, false), ("git.corp.example", 443, true)]);
+        let git = &rules.rules[1];
+        assert_eq!((git.want.ttl, git.want.params["scope"].as_str()), (Seconds(600), Some("read")));
+        assert_eq!(git.header, header::AUTHORIZATION);
+        let path = |text| Plain::read(text).unwrap();
+        assert!(git.allows(&Method::GET, &path("/a")) && !git.allows(&Method::POST, &path("/a")));
+    }
+
+    #[test]
+    fn each_fault_says_where_it_is_and_what_to_write() {
+        for (from, to, says) in [
+            ("name = \"openai\"", "name = \"Open AI\"", "6: name: \"Open AI\" is no name; write 1 to 64 of a-z"),
+            ("name = \"git\"", "name = \"openai\"", "17: name: \"openai\" is another rule's name already"),
+            ("role = \"git\"", "role = \"a b\"", "18: role: "),
+            ("host = \"git.example\"", "host = \"*.example\"", "21: host: \"*.example\" is no host"),
+            ("host = \"git.example\"", "host = \"https://git.example\"", "21: host: "),
+            ("host = \"git.example\"", "host = \"1.2.3.4.5\"", "21: host: "),
+            ("port = 8443", "port = 0", "22: port: it is 1 to 65535"),
+            ("port = 8443", "port = 70000", "22: "),
+            (
+                "methods = [\"GET\"]",
+                "methods = [\"get\"]",
+                "23: methods: \"get\" is not allowed; write methods in capitals",
+            ),
+            ("methods = [\"GET\"]", "methods = [\"CONNECT\"]", "23: methods: "),
+            ("methods = [\"GET\"]", "methods = []", "23: methods: the list is empty"),
+            ("paths = [\"/*\"]", "paths = [\"/a/../*\"]", "24: paths: "),
+            ("paths = [\"/*\"]", "paths = [\"/*/a\"]", "24: paths: a star stands at the end alone"),
+            ("password = \"{password}\"", "password = \"open\"", "25: basic: \"open\" holds no place for the secret"),
+            ("value = \"Bearer {}\"", "value = \"Bearer {\"", "11: value: a { without its }"),
+            ("value = \"Bearer {}\"\n", "", "6: what is put into the header?"),
+            ("value = \"Bearer {}\"", "header = \"host\"\nvalue = \"{}\"", "11: header: host says how a message"),
+            ("connect = true", "", "17: the child would not find it"),
+            ("connect = true", "conect = true", "26: unknown field `conect`"),
+            ("base = \"/v1\"", "base = \"/v1/\"", "13: base: "),
+            ("variable = \"OPENAI_BASE_URL\"", "variable = \"OPENAI-URL\"", "12: variable: "),
+            (
+                "placeholders = [\"OPENAI_API_KEY\"]",
+                "placeholders = [\"OPENAI_BASE_URL\"]",
+                "14: placeholders: OPENAI_BASE_URL is given",
+            ),
+            ("ttl = \"10m\"", "ttl = \"soon\"", "20: ttl: "),
+            ("ttl = \"10m\"", "ca = \"none.pem\"", "20: ca: folder/none.pem"),
+            ("\"pypi.org\"", "\"git.example:8443\"", "2: passthrough: \"git.example:8443\" is named by a rule"),
+            ("\"pypi.org\"", "\"pypi.org:x\"", "2: passthrough: \"x\" is no port"),
+            ("role = \"git\"", "role = 7", "18: invalid type"),
+            ("role = \"git\"\n", "", "16: missing field `role`"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let fault = read(&GOOD.replacen(from, to, 1)).unwrap_err();
+            assert!(fault.contains(&format!("folder/rules.toml:{says}")), "{to}: {fault}");
+        }
+        assert!(read("").unwrap_err().contains("there is no rule; write [[rule]]"));
+        let both = read(&GOOD.replace("port = 8443", "port = 0").replace("base = \"/v1\"", "base = \"\"")).unwrap_err();
+        assert_eq!(both.lines().count(), 2, "{both}");
+    }
 }
