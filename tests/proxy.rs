@@ -254,3 +254,36 @@ fn the_authority_speaks_for_the_rules_hosts_alone() {
         assert!(!fs::read_to_string(&proxy.variables[name]).unwrap().contains("PRIVATE"));
     }
 }
+
+#[test]
+fn a_command_behind_the_proxy_gets_the_secret_in_no_other_way() {
+    let stage = Stage::new();
+    stage.put("shared", "another-secret");
+    fs::write(stage.path("rules.toml"), stage.api()).unwrap();
+    let script = "curl -sS -f \"$API_BASE_URL/echo\"; \"$AGENT\" get shared; \"$AGENT\" list; \"$AGENT\" get orders-read; \
+                  \"$AGENT\" release orders-read; \"$AGENT\" list --help > /dev/null; env; cat /proc/$PPID/environ";
+    let agent = env!("CARGO_BIN_EXE_vault-agent");
+    let mut exec = programs::program(agent, stage.vault.path());
+    exec.env("AGENT", agent).args([
+        "--agent",
+        "kit",
+        "exec",
+        "--ask",
+        "shared",
+        "--proxy",
+        "rules.toml",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let said = said(&mut exec);
+    assert_holds_none(&format!("{}{}", said.out, said.err));
+    assert!(said.out.contains("authorization: Bearer [redacted]") && said.out.contains("another-secret"), "{said:?}");
+    assert!(said.err.contains("this launcher does not ask for orders-read"), "{said:?}");
+    assert!(
+        !said.out.lines().any(|line| line.contains("orders-read") && !line.contains("rules")),
+        "it is not listed: {said:?}"
+    );
+    assert!(!said.out.contains("NOCKVAULT_AGENT_KIT_ED25519_KEY"), "{said:?}");
+}

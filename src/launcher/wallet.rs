@@ -6,7 +6,7 @@
 //! line leaves no lease behind that nobody knows of. What the vault ended (a session that was idle, revoked or too old)
 //! is begun anew, once a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -131,7 +131,7 @@ pub struct Owner {
 
 /// One agent's credentials. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Wallet(Arc<Inner>);
+pub struct Wallet(Arc<Inner>, Roles);
 
 #[derive(Debug)]
 struct Inner {
@@ -161,12 +161,16 @@ impl Wallet {
     /// An empty wallet. Nothing is sent before something is asked for.
     #[must_use]
     pub fn new(owner: Owner) -> Wallet {
-        Wallet(Arc::new(Inner {
-            owner,
-            closed: AtomicBool::new(false),
-            open: tokio::sync::Mutex::new(None),
-            places: Mutex::default(),
-        }))
+        let roles = owner.roles.clone();
+        Wallet(
+            Arc::new(Inner {
+                owner,
+                closed: AtomicBool::new(false),
+                open: tokio::sync::Mutex::new(None),
+                places: Mutex::default(),
+            }),
+            roles,
+        )
     }
 
     /// Whose it is.
@@ -178,7 +182,14 @@ impl Wallet {
     /// What may be asked for.
     #[must_use]
     pub fn roles(&self) -> &Roles {
-        &self.0.owner.roles
+        &self.1
+    }
+
+    /// The same wallet for somebody who may ask for less: for these roles, as far as the whole may be asked for them.
+    #[must_use]
+    pub fn only(&self, roles: BTreeSet<RoleName>) -> Wallet {
+        let roles = roles.into_iter().filter(|role| self.1.allows(role)).collect();
+        Wallet(self.0.clone(), Roles::Only(roles))
     }
 
     /// The vault's time, where it was heard, else this machine's.
@@ -226,12 +237,12 @@ impl Wallet {
         Ok(self.place(want)?.held.subscribe())
     }
 
-    /// Everything that is held.
+    /// Everything that is held of the roles that may be asked for.
     #[must_use]
     pub fn held(&self) -> Vec<(Want, Arc<Held>)> {
         let places = self.places();
         let held = |(want, place): (&Want, &Arc<Place>)| Some((want.clone(), place.held.borrow().clone()?));
-        places.iter().filter_map(held).collect()
+        places.iter().filter(|(want, _)| self.1.allows(&want.role)).filter_map(held).collect()
     }
 
     /// Asks for what is held to live on; the grant says for how long.
@@ -253,7 +264,8 @@ impl Wallet {
     pub async fn release(&self, role: &RoleName) -> Result<usize, Fault> {
         let places: Vec<_> = {
             let places = self.places();
-            places.iter().filter(|(want, _)| want.role == *role).map(|(_, place)| place.clone()).collect()
+            let of_role = |want: &Want| want.role == *role && self.1.allows(role);
+            places.iter().filter(|(want, _)| of_role(want)).map(|(_, place)| place.clone()).collect()
         };
         let mut count = 0;
         for place in places {

@@ -29,6 +29,9 @@
 //! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended, whatever it holds; what it leaves behind is dropped, or has an owner that the role names |
 //! | an agent that fills in `params` | free text and keys | to reach SQL, a shell, a certificate's fields, another's name | a schema that knows each member; values out of the role's lists; quoting where the engine, and not the caller, writes |
 //! | a backend that is not to be trusted | what the vault sends it | the vault's password, other agents' logins | it is given verifiers and never a minted password; see below for the vault's own |
+//! | a command behind the proxy | a base URL, the proxy's token, all that comes back | the secret that is put into its requests; another path, host or method with it | the secret is put in after the last thing the command can say; hosts, methods and paths are the rules', and a path of two readings is refused; answers are looked through; see below for what that is worth |
+//! | another process on the launcher's machine, a page in a browser there | the proxy's port | to have the secret put into its requests | a token of 32 random bytes, in the path or as the proxy's password; base URLs under the listener's own name alone |
+//! | who answers for a name | DNS | to have a request with a secret sent to a machine of his, or within the network | the host's certificate; one look-up for each connection, to the address that was looked at; no private address unasked, no link-local one and no cloud's metadata ever |
 //! | a reader of a published list | the list, over HTTP | who there is, and what they hold | serial numbers and times, and no names |
 //!
 //! # What an engine adds
@@ -73,6 +76,28 @@
 //! that it shows there. A server of his own choice that asks for the password in clear text gets it, over `off` and
 //! over a `verify-full` whose authority he brought, and `role check` leaves no entry. Operators can so take any secret
 //! of the use `backend`, one by one, to where it can be read; none of the use `kv` or `ca`.
+//!
+//! # What the proxy keeps from a command, and what not
+//!
+//! The secret is in the launcher's memory and in the request to the host; the launcher's process is closed to others of its
+//! user. The command has neither, whatever it does with the proxy, as long as the host keeps the secret to itself.
+//!
+//! - Looking through answers is a net under hosts that echo what they were sent, in errors, logs and debugging pages. It is
+//!   no wall against a host that helps the command: one that sends the secret reversed, in pieces over several answers, in
+//!   letters of another alphabet, or encrypted, has handed it over. Rules name hosts that are trusted with the secret.
+//! - A path below which a host repeats what was stored there, in parts that the command chooses (pages of some bytes each),
+//!   gives it away in parts. `Range` is not sent on; a host's own parameters are. Allow no such path.
+//! - What the host gives for the secret (a session, a token of its own, a signed link) is the command's when it comes in a
+//!   body. Cookies are held back unless the rule lets them through.
+//! - The command can do with the secret what the rules allow. Queries and bodies are not compared with anything; some
+//!   servers take another method or path out of them. Give the role the least right that does.
+//! - A covered secret shows its length.
+//! - Buffers of the HTTP and TLS libraries are not wiped after use; the launcher leaves no core dump.
+//! - The authority is trusted by the command alone, for the rules' hosts alone, and its key is gone when it starts. Whoever
+//!   can trace the launcher can read what goes through it. Users who want no TLS ended leave `connect` out.
+//! - The proxy is not a fence: what does not ask it, goes past it, without a secret.
+//! - Two lengths, or one that is no number, are refused with 400. `Content-Length` beside `Transfer-Encoding` is read by the
+//!   latter, as RFC 9112 has it, and each request that goes out is written anew: one came in, and one goes out.
 //!
 //! # What a forger of the trail meets
 //!

@@ -172,7 +172,57 @@
 //! What goes wrong is an answer that the model reads (`isError`), not an error of the protocol. Where a grant is missing
 //! it says who can give it, with the command: `vaultctl grant kit orders-read --ttl 15m`.
 //!
-//! //! # NockGuard's `nockcc:` references
+//! # HTTP with a secret that the command never has
+//!
+//! `vault-agent exec --proxy rules.toml -- COMMAND` puts secrets into requests on their way; `vault-agent proxy --rules
+//! rules.toml` does it for programs that no launcher runs, and prints the variables that they need. `deploy/proxy.toml` is a
+//! rules file to begin with. A role that only rules name is given to the command in no other way, also not by the socket.
+//!
+//! | in a `[[rule]]` | |
+//! |---|---|
+//! | `name` | a-z, 0-9 and `-`; part of the base URL, and of what refusals say |
+//! | `role`, `params`, `ttl` | what is asked of the vault |
+//! | `host`, `port` | one host, exactly; 443 where no port is given. It is spoken to by HTTP/1.1 over TLS, and by nothing else |
+//! | `methods`, `paths` | what is allowed there: `"/v1/models"` is this path alone, `"/v1/files/*"` all below it |
+//! | `header`, `value` | where the secret goes, `authorization` where it is left out, and as what: `"Bearer {}"`, where `{}` is the usual member of the secret (value, token, url or password) and `{name}` the one of that name |
+//! | `basic` | in place of `value`: `{ username = "x-access-token", password = "{}" }`, as RFC 7617 has it |
+//! | `variable`, `base` | the variable that gets the base URL, and the path that it ends in |
+//! | `placeholders` | variables that get the word `held-by-vault-agent`, for clients that do not start without a key |
+//! | `connect` | true: the host is reached through `HTTPS_PROXY` too |
+//! | `websocket` | true: a change of protocol to WebSocket is allowed, without its extensions |
+//! | `cookies` | true: `Set-Cookie` comes back. Left out, it does not: a cookie may be as good as the secret |
+//! | `allow_private` | true: the name may lead to this machine or a private network |
+//! | `ca` | PEM of the authority that signs the host's certificate, in place of the system's; beside the rules file |
+//!
+//! Beside the rules: `passthrough = ["host", "host:port"]`, tunnels that go on untouched, as TLS to that very name and to
+//! public addresses; `passthrough_private`, the same where the name may lead to a private network.
+//!
+//! **A base URL** is `http://127.0.0.1:PORT/TOKEN/RULE` with what `base` says. It needs nothing of the client but that
+//! variable, and no TLS is ended. A redirect within the host comes back as one within the base URL. **Through
+//! `HTTPS_PROXY`** the TLS of the hosts of rules with `connect = true` is ended in the launcher, under an authority that it
+//! makes at each start. Its key is gone before the first request, and its certificate speaks for those hosts alone. Clients
+//! find it in `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `GIT_SSL_CAINFO`, together with the system's or
+//! with what these held before, and in `NODE_EXTRA_CA_CERTS` and `DENO_CERT`. Where no rule says `connect = true` there is
+//! no authority. Java, Go on macOS and whoever pins certificates need a base URL. Node follows `HTTPS_PROXY` from 22.21 and
+//! 24 on; `NODE_USE_ENV_PROXY` is set for it.
+//!
+//! Of several rules that allow a request the one of the base URL is used, else the first. What none allows is answered with
+//! 403, says which rule was missing, and stands on the launcher's standard error. Paths that two servers could read in two
+//! ways (`..`, `//`, `%2F`, `%5C`, `%25`, `%00`, bytes that are no UTF-8) are refused whatever the rules say. Answers of the
+//! proxy's own carry `Proxy-Status: vault-agent; error=..` (RFC 9209); 503 says that the vault did not answer, 502 that the
+//! host did not or that the secret does not fit.
+//!
+//! What the child sent in the secret's header is replaced. `Range`, `Accept-Encoding`, `Referer`, `X-HTTP-Method-Override`
+//! and its kin, `X-Original-URL` and `X-Rewrite-URL` are not sent on: the host is asked for whole and plain answers, and one
+//! that is compressed all the same is not passed on. In answers the secret is covered with `[redacted]` and stars, as long as
+//! it was, as itself and as JSON, a URL, HTML, hex or base64 writes it; the last 32 secrets that were put in are. Trailers
+//! and the text behind the status are dropped. A secret shorter than 8 bytes is not put in.
+//!
+//! A 401 of the host makes the next request ask the vault for another credential, at most once a minute; no request is sent
+//! twice. Bounds: 256 connections, heads of 128 KiB and 128 headers, 75 s for a head, 30 s for a credential, 10 s for a
+//! connection, 30 minutes until an answer begins, 10 minutes of silence within one. Bodies have no bound and are not kept.
+//!
+//! # NockGuard's `nockcc:` references
 //!
 //! `vault-agent exec --nockcc GITHUB_TOKEN=git-push -- nockguard ..` serves the address that they call, on a free port of
 //! 127.0.0.1, and hands it to its child in `NOCKCC_BASE_URL` and `NOCKGUARD_VAULT_AGENT_TOKEN`. `nockcc:GITHUB_TOKEN` is then

@@ -323,8 +323,10 @@ fn heads_have_a_size_and_a_time() {
 fn without_a_credential_nothing_goes_out_and_the_child_learns_why() {
     let mut stage = Stage::new();
     stage.put("short", "1234567");
+    stage.put("away", "asked-for-too-late");
     let rules = [
         stage.api(),
+        stage.rule("away", "role = \"away\"\nvariable = \"AWAY\""),
         stage.rule("none", "role = \"never-granted\"\nvariable = \"NONE\""),
         stage.rule("short", "role = \"short\"\nvariable = \"SHORT\""),
         stage.rule("member", "value = \"Bearer {password}\"\nvariable = \"MEMBER\""),
@@ -342,11 +344,11 @@ fn without_a_credential_nothing_goes_out_and_the_child_learns_why() {
     assert!(stage.upstream.seen().is_empty());
     stage.vault.kill();
     let begun = std::time::Instant::now();
-    let said = asked(&proxy, "GET /TOKEN/api/v1/echo", "");
+    let said = asked(&proxy, "GET /TOKEN/away/v1/echo", "");
     assert!(said.starts_with("HTTP/1.1 503") && said.contains("retry-after: 5"), "{said}");
-    assert!(said.contains("no credential of role orders-read") && begun.elapsed() < Duration::from_secs(40), "{said}");
+    assert!(said.contains("no credential of role away") && begun.elapsed() < Duration::from_secs(40), "{said}");
     stage.vault.go_on();
-    assert!(asked(&proxy, "GET /TOKEN/api/v1/echo", "").starts_with("HTTP/1.1 200"));
+    assert!(asked(&proxy, "GET /TOKEN/away/v1/echo", "").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

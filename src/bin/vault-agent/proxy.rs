@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use nockvault::launcher::key;
 use nockvault::launcher::proxy::{Rules, Serving, serve};
 use nockvault::launcher::wallet::{Silent, Wallet};
 use nockvault::launcher::want::Roles;
@@ -31,6 +32,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn run(&self, who: &Who) -> anyhow::Result<ExitCode> {
+        key::hide()?;
         let rules = Rules::read(&self.rules)?;
         let wallet = Wallet::new(who.owner("proxy", Roles::Only(rules.roles()), Arc::new(Silent))?);
         // Before anything is said, so that whoever heard it can end this in order.

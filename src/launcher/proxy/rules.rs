@@ -520,4 +520,11 @@ connect = true
         let both = read(&GOOD.replace("port = 8443", "port = 0").replace("base = \"/v1\"", "base = \"\"")).unwrap_err();
         assert_eq!(both.lines().count(), 2, "{both}");
     }
+
+    #[test]
+    fn the_example_reads() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.toml");
+        let rules = Rules::read(&path).unwrap();
+        assert_eq!((rules.rules.len(), rules.ended().count(), rules.passthrough.len()), (4, 1, 2));
+    }
 }

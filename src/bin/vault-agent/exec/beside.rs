@@ -41,7 +41,9 @@ impl Beside {
     ) -> Result<Beside, Fault> {
         let token = exec.tight.then(|| Arc::new(Token::new(&OsEntropy)));
         let options = Options { dir: None, uid: account.map(|account| account.uid), token: token.clone() };
-        let socket = socket::serve(wallet.clone(), options)?;
+        // What the proxy alone puts into requests, the child's tools are not given when they ask.
+        let asked = wallet.only(wants.keys().cloned().collect());
+        let socket = socket::serve(asked, options)?;
         let token = token.map(|token| token.file()).transpose();
         let token = token.map_err(|why| Fault::Local(format!("no memory file for the token of this run: {why}")))?;
         let names: BTreeMap<_, _> = exec.nockcc.iter().cloned().collect();
