@@ -17,8 +17,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
         "vault-agent",
         env!("CARGO_BIN_EXE_vault-agent"),
         &[
-            "", "exec", "get", "release", "list", "git", "docker", "aws", "kube", "pgpass", "api-key", "provide",
-            "proxy",
+            "", "exec", "run", "mcp", "get", "release", "list", "git", "docker", "aws", "kube", "pgpass", "api-key",
+            "provide", "proxy",
         ],
     ),
     (
