@@ -28,7 +28,7 @@ lint: ## format, clippy (whole, and the bare verifier) and docs, with no warning
 	$(CARGO) clippy --no-default-features --lib --bin vault-verify -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
-bench: ## what an issuance costs, piece by piece, and what live leases cost
+bench: ## what an issuance costs, piece by piece, and what live leases and long chains cost
 	$(CARGO) bench
 
 # What the tests need beside Rust: a C compiler for the bundled SQLite, openssl, Python with gRPC.
