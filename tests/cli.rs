@@ -347,3 +347,34 @@ fn an_agents_compromise_ends_with_one_command() {
     let refused = ask().fails(2);
     assert!(refused.contains("key_retired"), "{refused}");
 }
+
+#[test]
+fn everything_a_role_or_a_session_stops_with_one_command() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    let ask = || {
+        let example = programs::example("request_credential");
+        said(program(example, vault.path()).args(["--agent", "kit", "--role", "orders-read"]))
+    };
+    for (freeze, thaw, refusal) in [
+        (vec!["--everything", "--reason", "keys on a forum"], vec!["--everything"], "vault_frozen"),
+        (vec!["--role", "orders-read"], vec!["--role", "orders-read"], "role_frozen"),
+        (vec!["--agent", "kit"], vec!["kit"], "agent_frozen"),
+    ] {
+        ask().ok();
+        let frozen = vault.vaultctl(&[&["freeze"], freeze.as_slice()].concat()).ok();
+        assert!(frozen.contains("leases"), "{frozen}");
+        assert_eq!(vault.vaultctl(&["lease", "list"]).ok().lines().count(), 1, "only the head of the table");
+        let refused = ask().fails(2);
+        assert!(refused.contains(refusal), "{refused}");
+        vault.vaultctl(&[&["thaw"], thaw.as_slice()].concat()).ok();
+    }
+    ask().ok();
+    let sid = vault.vaultctl(&["lease", "list", "--field", "sid"]).ok();
+    vault.vaultctl(&["freeze", "--session", &format!("kit/{}", sid.trim())]).ok();
+    assert_eq!(vault.vaultctl(&["lease", "list"]).ok().lines().count(), 1);
+    ask().ok();
+    for wrong in [vec!["freeze"], vec!["freeze", "kit", "--everything"], vec!["freeze", "--session", "kit"]] {
+        vault.vaultctl(&wrong).fails(1);
+    }
+}

@@ -134,20 +134,53 @@ pub(crate) async fn register(
     output.one(&done.result)
 }
 
+/// The most items that are held of a list, and the most answers that bring none: whoever answers without an end is no
+/// vault of ours.
+const MOST: usize = 1_000_000;
+const EMPTY: usize = 100;
+
 /// All items of a list, page by page.
 pub(crate) async fn pages(
     ask: impl AsyncFn(Page) -> anyhow::Result<Map<String, Value>>,
 ) -> anyhow::Result<Vec<Map<String, Value>>> {
-    let (mut page, mut all) = (Page::first(), Vec::new());
+    let (mut page, mut all, mut empty) = (Page::first(), Vec::new(), 0);
     loop {
         let mut result = ask(page.clone()).await?;
         let Some(Value::Array(items)) = result.remove("items") else {
             anyhow::bail!("the vault's answer has no items; a newer vaultctl may read it");
         };
+        empty += usize::from(items.is_empty());
         all.extend(items.into_iter().filter_map(|item| item.as_object().cloned()));
+        if all.len() > MOST || empty > EMPTY {
+            anyhow::bail!("the list has no end: it was given up after {} items", all.len());
+        }
         match result.get("next").and_then(Value::as_str) {
             Some(next) if next != page.after => next.clone_into(&mut page.after),
             _ => return Ok(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a vault answers that has always one more page.
+    fn endless(items: &Value) -> impl AsyncFn(Page) -> anyhow::Result<Map<String, Value>> {
+        let items = items.clone();
+        async move |page: Page| {
+            let next = if page.after == "x" { "y" } else { "x" };
+            Ok(json!({ "items": items, "next": next }).as_object().cloned().unwrap_or_default())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_given_up() {
+        for items in [json!([]), Value::Array(vec![json!({}); 5000])] {
+            let given_up = pages(endless(&items)).await;
+            assert!(given_up.is_err_and(|why| why.to_string().contains("no end")));
         }
     }
 }

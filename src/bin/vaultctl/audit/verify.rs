@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use nockvault::audit::directory::{certs, open_at_any_time};
 use nockvault::audit::receipt::Receipt;
@@ -15,6 +15,7 @@ use nockvault::client::operator::Operator;
 use nockvault::id::{ChainName, Kid};
 use nockvault::statement::card::Card;
 use nockvault::statement::cert::KeyRole;
+use nockvault::statement::directory::MAX_BYTES;
 use nockvault::time::{Clock as _, Seconds, SystemClock};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -108,8 +109,17 @@ impl Verify {
     }
 }
 
+/// The most bytes of a file that is held in memory: what a key directory may have, and far more than a receipt has.
+const MOST: u64 = MAX_BYTES as u64;
+
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    let (shown, mut text) = (|| path.display().to_string(), String::new());
+    let file = std::fs::File::open(path).with_context(shown)?;
+    file.take(MOST + 1).read_to_string(&mut text).with_context(shown)?;
+    if text.len() as u64 > MOST {
+        bail!("{}: it has more than {MOST} bytes, which is more than any such file", shown());
+    }
+    Ok(text)
 }
 
 fn tell(report: &Report, output: &Output) -> anyhow::Result<ExitCode> {
