@@ -316,7 +316,9 @@ impl Session {
         let Answered { reply, receipt, request } = self.agent.exchange(&self.sid, &issue).await?;
         self.check(&reply.hdr, ask, &request)?;
         let enc = <[u8; 32]>::try_from(reply.enc.0.as_slice()).map_err(|_| Untrusted::Seal)?;
-        let secret = seal::reply::open(&self.seal, &reply.hdr, &Sealed { enc, ct: reply.ct.0 });
+        // The header as it was signed: a later vault's may have members that are not known here.
+        let (sealed, hdr) = (Sealed { enc, ct: reply.ct.0 }, receipt.payload.get("hdr"));
+        let secret = seal::reply::open_as_signed(&self.seal, &reply.hdr.req, &hdr, &sealed);
         let secret = Material::read(secret.map_err(|_| Untrusted::Seal)?).ok_or(Untrusted::Seal)?;
         Ok(Credential { hdr: reply.hdr, secret, entry: reply.entry, receipt, request })
     }

@@ -4,9 +4,11 @@
 //! secret opens only as the answer to the request that asked for it. The plaintext is framed and padded:
 //! `u32be length || secret || zeros` up to a multiple of 64 bytes, so that its length says little.
 
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::crypto::aead::NotOpened;
+use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{self, SealPublicKey, SealSecretKey, Sealed};
 use crate::denial::{Denial, Reason};
 use crate::entropy::Entropy;
@@ -21,7 +23,7 @@ const BLOCK: usize = 64;
 /// [`Reason::SealKey`] where nothing can be sealed to that key.
 pub fn seal(secret: &SecretBytes, hdr: &Hdr, to: &SealPublicKey, entropy: &dyn Entropy) -> Result<Sealed, Denial> {
     let plaintext = frame(secret.expose());
-    hpke::seal(to, &seal_info(hdr), &[], &plaintext, entropy).map_err(|_| Reason::SealKey.into())
+    hpke::seal(to, &seal_info(&hdr.req, hdr), &[], &plaintext, entropy).map_err(|_| Reason::SealKey.into())
 }
 
 /// Opens what [`seal`] made.
@@ -29,7 +31,20 @@ pub fn seal(secret: &SecretBytes, hdr: &Hdr, to: &SealPublicKey, entropy: &dyn E
 /// # Errors
 /// [`NotOpened`] where key, request, header or bytes do not belong together, or the frame is broken.
 pub fn open(key: &SealSecretKey, hdr: &Hdr, sealed: &Sealed) -> Result<SecretBytes, NotOpened> {
-    let plaintext = hpke::open(key, sealed, &seal_info(hdr), &[])?;
+    open_as_signed(key, &hdr.req, hdr, sealed)
+}
+
+/// The same with the header as the vault signed it, which may have members that a later vault added.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as_signed(
+    key: &SealSecretKey,
+    req: &Digest,
+    hdr: &impl Serialize,
+    sealed: &Sealed,
+) -> Result<SecretBytes, NotOpened> {
+    let plaintext = hpke::open(key, sealed, &seal_info(req, hdr), &[])?;
     unframe(plaintext.expose()).map(|secret| SecretBytes::new(secret.to_vec())).ok_or(NotOpened)
 }
 
@@ -53,6 +68,16 @@ fn unframe(plaintext: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_with_members_of_a_later_vault_opens_as_it_was_signed() {
+        let key = SealSecretKey::generate(&crate::entropy::SeededEntropy::new(3));
+        let (req, hdr) = (Digest::of(b"request"), serde_json::json!({"a_later_member": 1, "role": "orders-read"}));
+        let (info, entropy) = (seal_info(&req, &hdr), crate::entropy::SeededEntropy::new(4));
+        let sealed = hpke::seal(&key.public(), &info, &[], &frame(b"secret"), &entropy).unwrap();
+        assert_eq!(open_as_signed(&key, &req, &hdr, &sealed).unwrap().expose(), b"secret");
+        assert!(open_as_signed(&key, &req, &serde_json::json!({"role": "orders-read"}), &sealed).is_err());
+    }
 
     #[test]
     fn frames_are_whole_blocks_and_lead_back() {

@@ -99,9 +99,9 @@ pub struct Hdr {
 /// The context that a credential is sealed in (HPKE `info`):
 /// `"nockvault-seal-v1" 0x00 || H(PAE of the request) || H(JCS(hdr))`.
 #[must_use]
-pub fn seal_info(hdr: &Hdr) -> Vec<u8> {
+pub fn seal_info(req: &Digest, hdr: &impl Serialize) -> Vec<u8> {
     let header = Digest::of(&crate::crypto::json::canonical(hdr));
-    [b"nockvault-seal-v1\0".as_slice(), hdr.req.as_bytes(), header.as_bytes()].concat()
+    [b"nockvault-seal-v1\0".as_slice(), req.as_bytes(), header.as_bytes()].concat()
 }
 
 macro_rules! replies {

@@ -77,9 +77,15 @@ fn the_proxy_and_the_ssh_agent_are_where_the_childs_variables_say() {
     let like = ["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/roles/ssh-deploy.toml")];
     vault.vaultctl(&[&["role", "create", "deploy", "--engine", "ssh"][..], &like].concat()).ok();
     vault.vaultctl(&["grant", "kit", "deploy", "--ttl", "5m"]).ok();
-    let script = "curl -s -o /dev/null -w '%{http_code}\n' -X DELETE \"$API_BASE_URL/v1/x\"; ssh-add -l";
+    let script = "curl -s -o /dev/null -w '%{http_code}\n' -X DELETE \"$API_BASE_URL/v1/x\"; ssh-add -l
+        for role in orders-read deploy; do vault-agent get $role 2>&1 | grep 'does not ask for'; done";
     let seen = run(&vault, &["--proxy", "rules.toml", "--ssh", "deploy"], script);
     assert!(seen.out.starts_with("403\n") && seen.out.contains("ED25519-CERT"), "{seen:?}");
+    assert_eq!(
+        seen.out.matches("does not ask for").count(),
+        2,
+        "what is used for the child is not given to it: {seen:?}"
+    );
     assert_eq!(leases(&vault), 0);
 }
 

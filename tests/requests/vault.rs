@@ -158,7 +158,7 @@ pub(crate) fn issued(asked: &Asked, hdr: Hdr, secret: &[u8]) -> Issued {
 /// The same around a plaintext that nobody framed.
 pub(crate) fn issued_raw(asked: &Asked, plaintext: &[u8]) -> Issued {
     let (to, hdr) = (seal_key(asked).check().unwrap(), hdr(asked));
-    let info = nockvault::statement::reply::seal_info(&hdr);
+    let info = nockvault::statement::reply::seal_info(&hdr.req, &hdr);
     let sealed = nockvault::crypto::hpke::seal(&to, &info, &[], plaintext, &SeededEntropy::new(9)).unwrap();
     Issued::new(Bytes(sealed.ct), Bytes(sealed.enc.to_vec()), entry(SIZE), hdr)
 }

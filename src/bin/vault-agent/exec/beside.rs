@@ -41,15 +41,16 @@ impl Beside {
     ) -> Result<Beside, Fault> {
         let token = exec.tight.then(|| Arc::new(Token::new(&OsEntropy)));
         let options = Options { dir: None, uid: account.map(|account| account.uid), token: token.clone() };
-        // What the proxy alone puts into requests, the child's tools are not given when they ask.
-        let asked = wallet.only(wants.keys().cloned().collect());
-        let socket = socket::serve(asked, options)?;
+        // What the proxy alone puts into requests, and what only the ssh-agent signs with, the child's tools are not given
+        // when they ask.
+        let asked = wallet.only(exec.asked());
+        let socket = socket::serve(asked.clone(), options)?;
         let token = token.map(|token| token.file()).transpose();
         let token = token.map_err(|why| Fault::Local(format!("no memory file for the token of this run: {why}")))?;
         let names: BTreeMap<_, _> = exec.nockcc.iter().cloned().collect();
         let nockcc = match names.is_empty() {
             true => None,
-            false => Some(nockcc::serve(wallet.clone(), names, &OsEntropy).await?),
+            false => Some(nockcc::serve(asked, names, &OsEntropy).await?),
         };
         let proxy = match rules {
             Some(rules) => {

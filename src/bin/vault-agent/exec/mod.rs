@@ -119,23 +119,27 @@ impl Exec {
         Program { name: name.clone(), arguments: arguments.to_vec(), account }
     }
 
+    /// The roles that the child may hold: what it is given, and what its tools may ask for.
+    fn asked(&self) -> BTreeSet<RoleName> {
+        let slots = self.envs.iter().chain(&self.files).chain(&self.memfds).map(|slot| &slot.role);
+        let files = self.pgpass.iter().chain(&self.pgservice);
+        let nockcc = self.nockcc.iter().map(|(_, wanted)| &wanted.role);
+        self.roles.iter().chain(slots).chain(files).chain(&self.asks).chain(nockcc).cloned().collect()
+    }
+
     /// Each role that is named anywhere, with what is asked for it.
     fn wants(&self) -> Result<BTreeMap<RoleName, Want>, Fault> {
         let program = PathBuf::from(&self.command[0]);
         let program = program.file_name().unwrap_or_default().to_string_lossy();
-        let purpose = self.purpose.clone().unwrap_or_else(|| format!("vault-agent exec {program}"));
+        let purpose = self.purpose.clone().unwrap_or_else(|| {
+            let program: String = program.chars().filter(|c| !c.is_control()).take(50).collect();
+            format!("vault-agent exec {program}")
+        });
         let purpose = nockvault::statement::issue::Purpose::try_from(purpose).map_err(Fault::local)?;
-        let slots = self.envs.iter().chain(&self.files).chain(&self.memfds).map(|slot| &slot.role);
-        let named: BTreeSet<_> = self.roles.iter().chain(slots).chain(&self.pgpass).chain(&self.pgservice).collect();
-        let named: BTreeSet<_> = named
-            .into_iter()
-            .chain(&self.asks)
-            .chain(&self.ssh)
-            .chain(self.nockcc.iter().map(|(_, wanted)| &wanted.role))
-            .collect();
+        let named: BTreeSet<_> = self.asked().into_iter().chain(self.ssh.iter().cloned()).collect();
         let mut wants: BTreeMap<_, _> = named
             .into_iter()
-            .map(|role| (role.clone(), Want { purpose: purpose.clone(), ..Want::role(role.clone()) }))
+            .map(|role| (role.clone(), Want { purpose: purpose.clone(), ..Want::role(role) }))
             .collect();
         let unnamed =
             |role: &RoleName| Fault::Local(format!("{role} is asked for nowhere; name it with --role {role}"));
