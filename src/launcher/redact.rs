@@ -412,7 +412,7 @@ mod tests {
             percent(secret).to_lowercase(),
             percent(secret).replace("%20", "+"),
             units(secret),
-            units(secret).to_lowercase().replace("\\u", "\\u"),
+            units(secret).to_lowercase(),
             html(secret),
             hexed.to_uppercase(),
             hexed,

@@ -61,7 +61,7 @@ impl Stage {
             ("allow_private", "true".to_owned()),
             ("ca", "\"ca.pem\"".to_owned()),
         ] {
-            if !has(key) && !(key == "value" && has("basic")) {
+            if !(has(key) || (key == "value" && has("basic"))) {
                 text += &format!("{key} = {value}\n");
             }
         }

@@ -89,7 +89,7 @@ async fn in_tight_mode_only_the_token_opens() {
             assert!(!answer.contains(&**text));
         }
     }
-    let client = Client::new(serving.path().to_owned(), serving.token().and_then(|token| copy(token)));
+    let client = Client::new(serving.path().to_owned(), serving.token().and_then(copy));
     assert_eq!(client.list().await.unwrap(), []);
     assert_eq!(client.release(&"orders".parse().unwrap()).await.unwrap(), 0);
     let stranger = Client::new(serving.path().to_owned(), None);
