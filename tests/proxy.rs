@@ -148,6 +148,17 @@ fn what_comes_back_holds_the_secret_in_no_writing() {
 }
 
 #[test]
+fn a_secret_is_found_without_the_spaces_around_it_that_are_lost_on_the_way() {
+    let stage = Stage::new();
+    stage.put("spaced", "\tsk-between-spaces-0123 \n");
+    let rule = "role = \"spaced\"\nvalue = \"{}\"\nvariable = \"API_BASE_URL\"";
+    let proxy = stage.proxy(&stage.rule("spaced", rule));
+    let said = stage.curl(&proxy, &["-i", &format!("{}/v1/echo", proxy.base())]).ok();
+    assert!(stage.upstream.last().head.contains("sk-between-spaces-0123"));
+    assert!(said.contains("[redacted]") && !said.contains("between-spaces"), "{said}");
+}
+
+#[test]
 fn a_redirect_is_the_childs_to_follow() {
     let stage = Stage::new();
     let proxy = stage.proxy(&stage.api());

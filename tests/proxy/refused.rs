@@ -270,6 +270,7 @@ fn headers_of_the_connection_end_here() {
     let sent = "Connection: close, authorization, X-Mine, content-length\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\
                 Proxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\nAuthorization: Bearer one\r\n\
                 authorization: Bearer two\r\nX-HTTP-Method-Override: DELETE\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n\
+                X_HTTP_Method_Override: DELETE\r\nX-Forwarded-Uri: /admin\r\nRequest-Range: bytes=0-3\r\n\
                 Accept-Encoding: gzip, br\r\nRange: bytes=0-3\r\nExpect: 100-continue\r\nX-Kept: yes\r\nContent-Length: 5\r\n";
     let said = raw(
         &proxy,
@@ -290,7 +291,10 @@ fn headers_of_the_connection_end_here() {
         "x-http-method-override",
         "x-original-url",
         "x-rewrite-url",
+        "x_http_method_override",
+        "x-forwarded-uri",
         "range",
+        "request-range",
         "expect",
         "referer",
         "connection",
@@ -360,4 +364,26 @@ fn a_credential_that_was_not_taken_is_replaced_once_for_later_requests() {
         assert_eq!(stage.upstream.seen().len(), number, "no body is sent twice");
         assert_eq!(stage.issued(), issued, "after {number}");
     }
+}
+
+#[test]
+fn a_child_that_goes_leaves_no_request_to_the_vault_behind() {
+    let stage = Stage::new();
+    let proxy = stage.proxy(&stage.rule("none", "role = \"never-granted\"\nvariable = \"API_BASE_URL\""));
+    let vault = rustix::process::Pid::from_raw(stage.vault.id().cast_signed()).unwrap();
+    let send = |signal| rustix::process::kill_process(vault, signal).unwrap();
+    send(rustix::process::Signal::STOP);
+    let (port, token) = proxy.at();
+    for _ in 0..40 {
+        let head = format!("GET /{token}/none/v1/echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+        let stream = open(&proxy, &head);
+        std::thread::sleep(Duration::from_millis(20));
+        drop(stream);
+    }
+    send(rustix::process::Signal::CONT);
+    assert!(asked(&proxy, "GET /TOKEN/none/v1/echo", "").contains("no_grant"));
+    std::thread::sleep(Duration::from_secs(2));
+    let kinds = stage.vault.vaultctl(&["audit", "show", "kit", "--field", "kind"]).ok();
+    let refused = kinds.lines().filter(|kind| kind.contains("den") || kind.contains("refus")).count();
+    assert!((1..=4).contains(&refused), "{refused}: {kinds}");
 }

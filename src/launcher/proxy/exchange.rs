@@ -57,13 +57,18 @@ static OF_THE_HOP: [HeaderName; 10] = [
 
 /// What some servers take for another method or path than the one that was compared with the rule, what asks for a part of
 /// an answer or for a coded one, in both of which no secret would be found, and what would tell the upstream of this proxy.
-static NOT_SENT: [HeaderName; 10] = [
+static NOT_SENT: [HeaderName; 15] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-original-method"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-forwarded-method"),
     header::RANGE,
+    HeaderName::from_static("request-range"),
     header::IF_RANGE,
     header::ACCEPT_ENCODING,
     header::SEC_WEBSOCKET_EXTENSIONS,
@@ -75,6 +80,8 @@ pub(super) struct Line {
     pub(super) rule: Rule,
     client: Client<HttpsConnector<Reach>, Incoming>,
     doubt: Mutex<Doubt>,
+    /// Who asks for the credential. The others wait here, and leave nothing behind when they go.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A lease that the upstream did not take.
@@ -126,7 +133,7 @@ impl Line {
             .http1_max_buf_size(HEADS)
             .http1_max_headers(HEADERS)
             .build(https.https_only().enable_http1().wrap_connector(reach));
-        Ok(Line { rule, client, doubt: Mutex::default() })
+        Ok(Line { rule, client, doubt: Mutex::default(), turn: Arc::default() })
     }
 
     /// Sends it with the secret, and gives the answer without.
@@ -178,18 +185,22 @@ impl Line {
     /// The credential that is held; another, once, where the upstream did not take that one.
     async fn credential(self: &Arc<Line>, wallet: &Wallet) -> Result<Arc<Held>, No> {
         let role = &self.rule.want.role;
-        // On its own: a child that goes away in the middle is not to leave a lease behind that nobody knows of.
         let (line, its) = (Arc::clone(self), wallet.clone());
-        let ask = tokio::spawn(async move {
-            let want = &line.rule.want;
-            let held = its.hold(want).await?;
-            if line.is_doubted(&held, its.owner().around.clock.now()) {
-                // Where there is no other, the upstream says no once more, and the child learns of it.
-                return Ok(its.fresh(want).await.unwrap_or(held));
-            }
-            Ok::<_, Fault>(held)
-        });
-        let ask = async { ask.await.unwrap_or_else(|why| Err(Fault::local(why))) };
+        let ask = async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            // On its own: a child that goes away in the middle is not to leave a lease behind that nobody knows of.
+            let asked = tokio::spawn(async move {
+                let _turn = turn;
+                let want = &line.rule.want;
+                let held = its.hold(want).await?;
+                if line.is_doubted(&held, its.owner().around.clock.now()) {
+                    // Where there is no other, the upstream says no once more, and the child learns of it.
+                    return Ok(its.fresh(want).await.unwrap_or(held));
+                }
+                Ok::<_, Fault>(held)
+            });
+            asked.await.unwrap_or_else(|why| Err(Fault::local(why)))
+        };
         match timeout(CREDENTIAL, ask).await {
             Ok(Ok(held)) => Ok(held),
             Ok(Err(fault @ Fault::Refused(_))) => Err(No::denied(format!("no credential of role {role}: {fault}"))),
@@ -228,9 +239,7 @@ impl Line {
         head.extensions.clear();
         let headers = &mut head.headers;
         strip(headers);
-        for name in &NOT_SENT {
-            headers.remove(name);
-        }
+        not_sent(headers, &self.rule.header);
         headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(|_| No::malformed("this is no host"))?);
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if upgrades {
@@ -341,6 +350,20 @@ fn strip(headers: &mut HeaderMap) {
         .filter(|name| *name != header::CONTENT_LENGTH)
         .collect();
     for name in OF_THE_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// Removes what is not sent, and what the child says under the name of the secret, also where an underscore stands for a
+/// hyphen: to many a server (RFC 3875, 4.1.18) both are one name.
+fn not_sent(headers: &mut HeaderMap, secret: &HeaderName) {
+    let hyphens = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let alike = |one: &HeaderName, other: &HeaderName| {
+        one.as_str().bytes().map(hyphens).eq(other.as_str().bytes().map(hyphens))
+    };
+    let told = |name: &&HeaderName| NOT_SENT.iter().chain([secret]).chain(&OF_THE_HOP).any(|not| alike(name, not));
+    let gone: Vec<_> = headers.keys().filter(told).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
 }

@@ -94,7 +94,8 @@ impl Template {
                     // The line end of a file is what people put into vaults without knowing.
                     let secret = secret.trim_end_matches(['\r', '\n']);
                     whole.push_str(secret);
-                    secrets.push(Zeroizing::new(secret.to_owned()));
+                    // What stands around it in spaces is lost on the way, and not looked for in what comes back.
+                    secrets.push(Zeroizing::new(secret.trim().to_owned()));
                 }
             }
         }

@@ -71,7 +71,11 @@ fn place_v6(ip: Ipv6Addr) -> Place {
         [0, 0, 0, 0, 0, 0, 0, 0] => Place::Never("it is unspecified"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Place::Private,
         [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0, 0, ..] => Place::Never("it is an IPv4 address in disguise"),
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => METADATA,
+        // All that Amazon serves there: credentials of machines (254) and of pods (23). Then Google, Oracle, Scaleway.
+        [0xfd00, 0xec2, ..]
+        | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+        | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42] => METADATA,
         // The IPv4 Internet, as a network without it sees it (RFC 6052).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => match place_v4(last.into()) {
             Place::Public => Place::Public,
@@ -81,7 +85,9 @@ fn place_v6(ip: Ipv6Addr) -> Place {
         [0xfe80..=0xfebf, ..] => Place::Never("it is link-local"),
         [0xff00..=0xffff, ..] => Place::Never("it is multicast"),
         [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x2001, 0xdb8, ..] => Place::Private,
-        _ => Place::Public,
+        [0x2000..=0x3fff, ..] => Place::Public,
+        // Nobody has been given an address out of these; some systems read an IPv4 address in them.
+        _ => Place::Never("it is reserved"),
     }
 }
 
@@ -215,7 +221,13 @@ mod tests {
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
             "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "::ffff:0:127.0.0.1",
+            "100::1",
+            "4000::1",
             "100.100.100.200",
             "192.0.0.192",
             "168.63.129.16",
