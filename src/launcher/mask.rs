@@ -28,7 +28,7 @@ impl Mask {
         let secrets = SECRET.iter().filter_map(|member| held.secret.expose(member));
         // A key in several lines is printed line by line as often as whole.
         let secrets = secrets.flat_map(|secret| std::iter::once(secret).chain(secret.lines()));
-        let needles = self.known.with(secrets.filter(|secret| secret.len() >= super::redact::SHORTEST));
+        let needles = self.known.with(secrets.map(str::trim).filter(|secret| secret.len() >= super::redact::SHORTEST));
         *self.needles.lock().unwrap_or_else(PoisonError::into_inner) = Some(needles);
     }
 

@@ -19,7 +19,7 @@ use crate::secret::SecretBytes;
 pub(super) const SHORTEST: usize = 8;
 /// What stands where a secret stood, with stars up to its length.
 const MARK: &[u8] = b"[redacted]";
-/// How many secrets are remembered: those that were put in last.
+/// How many credentials' secrets are remembered: those that were put in last.
 const REMEMBERED: usize = 32;
 
 /// How the letters of a needle are compared.
@@ -276,7 +276,7 @@ impl Needles {
 #[derive(Debug)]
 pub(super) struct Known(Mutex<Remembered>);
 
-/// The writings of each secret, in the order in which they came, and all of them for looking.
+/// The writings of the secrets that came together, in the order in which they were last given, and all of them for looking.
 type Remembered = (VecDeque<Vec<Arc<Needle>>>, Arc<Needles>);
 
 impl Default for Known {
@@ -290,15 +290,18 @@ impl Known {
     pub(super) fn with<'s>(&self, secrets: impl IntoIterator<Item = &'s str>) -> Arc<Needles> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (sets, all) = &mut *known;
-        let mut grown = false;
+        let mut new: Vec<Arc<Needle>> = Vec::new();
         for secret in secrets {
-            let is_it = |set: &Vec<Arc<Needle>>| set[0].text.expose() == secret.as_bytes();
-            if !sets.iter().any(is_it) {
-                sets.push_back(needles(secret).into_iter().map(Arc::new).collect());
-                grown = true;
+            let is_it = |one: &Arc<Needle>| one.letters == Letters::Exact && one.text.expose() == secret.as_bytes();
+            if let Some(place) = sets.iter().position(|set| set.iter().any(is_it)) {
+                let set = sets.remove(place);
+                sets.extend(set);
+            } else if !new.iter().any(is_it) {
+                new.extend(needles(secret).into_iter().map(Arc::new));
             }
         }
-        if grown {
+        if !new.is_empty() {
+            sets.push_back(new);
             while sets.len() > REMEMBERED {
                 sets.pop_front();
             }
@@ -470,6 +473,20 @@ mod tests {
         let all = known.with([]);
         assert!(all.redacted(b"secret-0099 secret-0068").is_some_and(|out| out == b"[redacted]* [redacted]*"));
         assert!(all.redacted(b"secret-0000").is_none());
+    }
+
+    #[test]
+    fn what_is_given_together_or_again_is_remembered_together() {
+        let known = Known::default();
+        let lines: Vec<String> = (0..60).map(|number| format!("line-{number:04}")).collect();
+        known.with(lines.iter().map(String::as_str));
+        let hidden = |line: &String| known.with([]).redacted(line.as_bytes()).is_some();
+        assert!(lines.iter().all(hidden), "a key in many lines");
+        for number in 0..100 {
+            known.with([format!("secret-{number:04}").as_str()]);
+            known.with([lines[7].as_str()]);
+        }
+        assert!(lines.iter().all(hidden), "it was given again and again");
     }
 
     #[test]

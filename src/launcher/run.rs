@@ -248,7 +248,8 @@ impl Watch<'_, '_> {
         let Some(held) = now else { return };
         let before = self.held.insert(want.role.clone(), held.clone());
         if let Some(mask) = &self.run.mask {
-            mask.learn(&held);
+            // All of them: the mask forgets what it has not been told of for long.
+            self.held.values().for_each(|held| mask.learn(held));
         }
         match self.run.deliveries.place(&self.held) {
             Ok(placed) => self.placed = placed,
