@@ -227,6 +227,28 @@ fn a_client_lists_asks_uses_and_gives_back() {
 }
 
 #[test]
+fn the_key_is_not_read_from_where_the_client_speaks_and_no_command_has_it() {
+    let vault = Vault::start();
+    vault.with_kit(SECRET);
+    let arguments = ["mcp", "--agent", "kit", "--key", "-"];
+    let said = programs::fed(program(env!("CARGO_BIN_EXE_vault-agent"), vault.path()).args(arguments), b"{}\n");
+    assert!(said.fails(1).contains("--key - is standard input"));
+
+    let mut client = Client::start(&vault, "legacy", &["--role", "orders-read"]);
+    let given = client
+        .does("request_credential", json!({"role": "orders-read", "purpose": "x", "deliver": "env", "variable": "DB"}));
+    let how = given["how"].as_str().unwrap();
+    let socket = how.split_once("--socket ").unwrap().1.split(' ').next().unwrap();
+    let mut run = program(env!("CARGO_BIN_EXE_vault-agent"), vault.path());
+    let key = "NOCKVAULT_AGENT_KIT_ED25519_KEY";
+    run.env(key, "07".repeat(32)).env("NOCKGUARD_AGENT_KIT_ED25519_KEY", "08".repeat(32)).env("KEPT", "yes");
+    let environment =
+        programs::said(run.args(["run", "--socket", socket, "--env", "DB=orders-read", "--", "env"])).ok();
+    assert!(environment.contains("KEPT=yes") && environment.contains(&format!("DB={SECRET}")), "{environment}");
+    assert!(!environment.contains("ED25519_KEY"), "{environment}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_to_the_model_and_not_to_the_protocol() {
     let vault = Vault::start();
     vault.with_kit(SECRET);
@@ -260,6 +282,11 @@ fn what_cannot_be_done_is_said_to_the_model_and_not_to_the_protocol() {
         let words = client.refuses("request_credential", arguments);
         assert!(words.contains(word), "{words}");
     }
+    let slot = |number: usize| with(json!({"deliver": "env", "variable": format!("V{number}")}));
+    (0..32).for_each(|number| drop(client.does("request_credential", slot(number))));
+    let words = client.refuses("request_credential", slot(32));
+    assert!(words.contains("in 32 places already"), "{words}");
+    client.does("request_credential", slot(31));
     let mut unknown = || client.call("get_secret", json!({}));
     assert_eq!(unknown()["isError"], true);
     // An operator gives the grant, and the model asks again.

@@ -26,16 +26,16 @@ pub fn hide() -> Result<(), Fault> {
 }
 
 /// The variables that a child may have of these, and the names of those that it must not: they hold an agent's key by
-/// their name, or the key that `own` is the public half of, under whatever name.
+/// their name, or, where `own` is known, the key that it is the public half of, under whatever name.
 #[must_use]
 pub fn without_keys(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-    own: &PublicKey,
+    own: Option<&PublicKey>,
 ) -> (Vec<(OsString, OsString)>, Vec<String>) {
     let mut dropped = Vec::new();
     let mut kept = Vec::new();
     for (name, value) in variables {
-        if is_named_as_key(&name) || is_key_of(&value, own) {
+        if is_named_as_key(&name) || own.is_some_and(|own| is_key_of(&value, own)) {
             dropped.push(name.to_string_lossy().into_owned());
         } else {
             kept.push((name, value));
@@ -75,10 +75,12 @@ mod tests {
             ("A_DIGEST", &"08".repeat(32)),
             ("NOCKVAULT_CARD", "prod.card"),
         ];
-        let variables = variables.map(|(name, value)| (name.into(), value.into()));
-        let (kept, dropped) = without_keys(variables, &own);
+        let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let (kept, dropped) = without_keys(variables.clone(), Some(&own));
         let kept: Vec<_> = kept.iter().filter_map(|(name, _)| name.to_str()).collect();
         assert_eq!(kept, ["PATH", "A_DIGEST", "NOCKVAULT_CARD"]);
         assert_eq!(dropped.len(), 5, "{dropped:?}");
+        let (_, dropped) = without_keys(variables, None);
+        assert_eq!(dropped.len(), 4, "by their names alone: {dropped:?}");
     }
 }

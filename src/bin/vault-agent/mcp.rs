@@ -57,6 +57,7 @@ pub(crate) struct Mcp {
 impl Mcp {
     pub(crate) async fn run(self, who: &Who) -> anyhow::Result<ExitCode> {
         key::hide()?;
+        who.not_by_input("carries the protocol here")?;
         let rules = self.proxy.as_deref().map(Rules::read).transpose()?;
         let roles: BTreeSet<RoleName> = self.roles.into_iter().collect();
         let roles = if roles.is_empty() && rules.is_none() { Roles::Any } else { Roles::Only(roles) };

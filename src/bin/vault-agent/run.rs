@@ -12,6 +12,7 @@ use nockvault::client::fault::Fault;
 use nockvault::id::RoleName;
 use nockvault::launcher::child::code_of;
 use nockvault::launcher::delivery::Slot;
+use nockvault::launcher::key;
 use nockvault::launcher::socket::Client;
 use nockvault::launcher::want::Want;
 use nockvault::statement::issue::Purpose;
@@ -63,7 +64,9 @@ impl Run {
         let mut given = BTreeMap::new();
         let (program, arguments) = self.command.split_first().expect("clap demands a command");
         let mut command = Command::new(program);
-        command.args(arguments);
+        // Whose key the launcher holds is not known here; who started this may have it in the environment all the same.
+        let (kept, _) = key::without_keys(std::env::vars_os(), None);
+        command.args(arguments).env_clear().envs(kept);
         for slot in &self.envs {
             if !given.contains_key(&slot.role) {
                 let mut want = Want::role(slot.role.clone());

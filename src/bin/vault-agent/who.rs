@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use nockvault::client::fault::Fault;
-use nockvault::client::keyfile::{Origin, Places, find_in_ssh_agent, locate_agent};
+use nockvault::client::keyfile::{INPUT, Origin, Places, find_in_ssh_agent, locate_agent};
 use nockvault::client::seen::{Memory, usual_dir};
 use nockvault::client::signer::Identity;
 use nockvault::client::{Surroundings, place};
@@ -47,6 +47,17 @@ impl Who {
         self.agent
             .as_ref()
             .ok_or_else(|| Fault::local("whose name is asked in? Say --agent NAME, or set NOCKVAULT_AGENT"))
+    }
+
+    /// That the key does not come from standard input, which has another use.
+    pub(crate) fn not_by_input(&self, used: &str) -> Result<(), Fault> {
+        match self.key.as_deref() == Some(Path::new(INPUT)) {
+            false => Ok(()),
+            true => Err(Fault::Local(format!(
+                "--key - is standard input, which {used}; name a file, or ssh-agent:KEY, or set \
+                 NOCKVAULT_AGENT_<NAME>_ED25519_KEY"
+            ))),
+        }
     }
 
     /// Asks the ssh-agent for the key that `--key` names there, where it names one. What it said is told by who wants to

@@ -19,6 +19,9 @@ use crate::launcher::keep::{Kept, keep};
 use crate::launcher::wallet::{Held, Wallet};
 use crate::launcher::want::Want;
 
+/// In how many places one credential may be. A model that asks in a loop is told so, before every answer is long.
+const PLACES: usize = 32;
+
 /// How a credential is to be put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum How {
@@ -79,6 +82,9 @@ impl Slots {
         let mut kept = self.kept();
         if let Some(place) = kept.get(want).and_then(|keeping| keeping.places.iter().find(|place| place.how == how)) {
             return Ok(place.placed.clone());
+        }
+        if kept.get(want).is_some_and(|keeping| keeping.places.len() >= PLACES) {
+            return Err(Fault::Local(format!("{} is in {PLACES} places already; use one, or release it", want.role)));
         }
         let place = self.place(held, how)?;
         let placed = place.placed.clone();

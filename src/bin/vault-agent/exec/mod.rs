@@ -179,7 +179,7 @@ fn environment(
     own: &nockvault::crypto::signature::PublicKey,
     user: Option<&account::User>,
 ) -> BTreeMap<OsString, OsString> {
-    let (kept, _) = key::without_keys(std::env::vars_os(), own);
+    let (kept, _) = key::without_keys(std::env::vars_os(), Some(own));
     let mut environment: BTreeMap<_, _> = kept.into_iter().collect();
     if let Some(user) = user {
         for (name, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)] {
