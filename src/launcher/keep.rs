@@ -211,7 +211,25 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::fault::Refusal;
     use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn what_passes_by_itself_is_asked_again_and_what_needs_somebody_is_said() {
+        let refused = |code: &str| {
+            let (code, message) = (code.to_owned(), String::new());
+            Fault::Refused(Box::new(Refusal { code, limit: None, now: None, message, proven: false }))
+        };
+        for code in ["sealed", "busy", "engine_unavailable", "audit_unavailable", "outcome_unknown", "rate_limited"] {
+            assert!(passes(&refused(code)), "{code}");
+        }
+        for code in
+            ["no_grant", "agent_frozen", "unauthenticated", "ttl_exceeds_grant", "history_mismatch", "of a later vault"]
+        {
+            assert!(!passes(&refused(code)), "{code}");
+        }
+        assert!(!passes(&Fault::local("a file")));
+    }
 
     #[test]
     fn pauses_grow_to_a_minute_and_no_further() {
