@@ -1,14 +1,17 @@
 //! A folder for secrets in files: in memory (tmpfs), open to one user, gone with the launcher. What a killed launcher
 //! left is taken away by the next one of the same user.
 //!
+//! Where the child is another user, the folder stays the launcher's, and the child may only pass through it to files of
+//! its own: in a folder that it could write to, a link could lead the launcher's hand anywhere.
+//!
 //! Memory can be swapped out. Where that matters, swap is encrypted or off.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::fs::{FlockOperation, OFlags, flock, statfs};
 
 use crate::client::fault::Fault;
 use crate::client::keyfile::hex;
@@ -20,6 +23,8 @@ const TMPFS: i64 = 0x0102_1994;
 const NAME: &str = "nockvault-";
 /// The file in each that its launcher holds locked.
 const LOCK: &str = ".lock";
+/// Its name before it is locked.
+const UNLOCKED: &str = ".lock.new";
 
 /// A user that a child runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +58,10 @@ impl Folder {
         let path = base.join(format!("{NAME}{}", hex(&entropy.bytes::<8>())));
         let at = |why: std::io::Error| Fault::Local(format!("{}: {why}", path.display()));
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(at)?;
-        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK)).map_err(at)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|why| at(why.into()))?;
-        if let Some(Account { uid, gid }) = account {
-            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(at)?;
+        let lock = lock(&path).map_err(at)?;
+        if let Some(Account { gid, .. }) = account {
+            std::os::unix::fs::chown(&path, None, Some(gid)).map_err(at)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o710)).map_err(at)?;
         }
         Ok(Folder { path, account, _lock: lock })
     }
@@ -81,7 +86,12 @@ impl Folder {
         let path = self.path.join(name);
         let new = self.path.join(format!(".{name}.new"));
         let written = (|| {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            // What stands there is left from a try that failed, or was put there to be written into.
+            match fs::remove_file(&new) {
+                Err(why) if why.kind() != ErrorKind::NotFound => return Err(why),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             if let Some(Account { uid, gid }) = self.account {
                 fchown(&file, Some(uid), Some(gid))?;
             }
@@ -96,6 +106,27 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Locks a folder of this launcher's, whose name begins as those do: what is left of it when the launcher is gone, the
+/// next one takes away.
+pub(super) fn lock(folder: &Path) -> io::Result<File> {
+    let made = folder.join(UNLOCKED);
+    let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&made)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    // Under its name it is locked from the first moment on, so that no other launcher takes this folder for left.
+    fs::rename(&made, folder.join(LOCK))?;
+    Ok(lock)
+}
+
+/// Takes away what launchers of this user left that were killed, where they leave anything: in memory, in the temporary
+/// folder, and in the folder that is `named`.
+pub fn tidy(named: Option<&Path>) {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let usual = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+    for base in usual.into_iter().chain(runtime).chain(named.map(Path::to_owned)) {
+        sweep(&base);
     }
 }
 
@@ -115,15 +146,19 @@ fn in_memory(account: Option<Account>) -> Result<PathBuf, Fault> {
 /// Removes what launchers of this user left that are gone.
 fn sweep(base: &Path) {
     let own = rustix::process::geteuid().as_raw();
+    // Neither a link nor a pipe that nobody reads holds this up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let mut lock = OpenOptions::new();
+    lock.write(true).custom_flags(flags.cast_signed());
     for entry in fs::read_dir(base).into_iter().flatten().filter_map(Result::ok) {
         let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME));
-        let real =
-            fs::symlink_metadata(entry.path()).is_ok_and(|stat| stat.is_dir() && (stat.uid() == own || own == 0));
+        let real = fs::symlink_metadata(entry.path())
+            .is_ok_and(|stat| stat.is_dir() && stat.uid() == own && stat.mode() & 0o067 == 0);
         if !ours || !real {
             continue;
         }
         // Without a lock file it is being made this very moment, or is not ours.
-        let Ok(lock) = OpenOptions::new().write(true).open(entry.path().join(LOCK)) else { continue };
+        let Ok(lock) = lock.open(entry.path().join(LOCK)) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -132,8 +167,6 @@ fn sweep(base: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
     use crate::entropy::OsEntropy;
 
@@ -159,7 +192,21 @@ mod tests {
         fs::create_dir(&left).unwrap();
         fs::write(left.join(LOCK), "").unwrap();
         fs::create_dir(base.path().join("nockvault-of-another-kind")).unwrap();
+        let pipe = base.path().join("nockvault-pipe");
+        fs::create_dir(&pipe).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe.join(LOCK), 0o600.into()).unwrap();
         let _folder = Folder::make(Some(base.path()), None, &OsEntropy).unwrap();
         assert!(!left.exists() && base.path().join("nockvault-of-another-kind").exists());
+    }
+
+    #[test]
+    fn a_link_does_not_lead_a_secret_elsewhere() {
+        let base = tempfile::tempdir().unwrap();
+        let elsewhere = base.path().join("elsewhere");
+        fs::write(&elsewhere, "as it was").unwrap();
+        let folder = Folder::make(Some(base.path()), None, &OsEntropy).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join(".value.new")).unwrap();
+        let file = folder.write("value", b"one").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), fs::read(&elsewhere).unwrap()), (b"one".to_vec(), b"as it was".to_vec()));
     }
 }

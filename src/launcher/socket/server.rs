@@ -20,6 +20,7 @@ use super::line::{Came, line};
 use super::{Options, QUESTION_MAX, SOCKET};
 use crate::client::fault::Fault;
 use crate::launcher::ask::Given;
+use crate::launcher::folder;
 use crate::launcher::token::Token;
 use crate::launcher::wallet::Wallet;
 
@@ -36,6 +37,7 @@ pub struct Serving {
     path: PathBuf,
     task: AbortHandle,
     token: Option<Arc<Token>>,
+    _lock: fs::File,
     _folder: tempfile::TempDir,
 }
 
@@ -83,6 +85,7 @@ pub fn serve(wallet: Wallet, options: Options) -> Result<Serving, Fault> {
     let at = |why: std::io::Error| Fault::Local(format!("no socket can be made in {}: {why}", dir.display()));
     let private = fs::Permissions::from_mode(0o700);
     let folder = tempfile::Builder::new().prefix("nockvault-").permissions(private).tempdir_in(&dir).map_err(at)?;
+    let lock = folder::lock(folder.path()).map_err(at)?;
     let path = folder.path().join("agent.sock");
     // Nobody else can enter the folder yet, so that there is no moment at which the socket is open to more.
     let listener = UnixListener::bind(&path).map_err(at)?;
@@ -96,7 +99,7 @@ pub fn serve(wallet: Wallet, options: Options) -> Result<Serving, Fault> {
     }
     let door = Arc::new(Door { wallet, uids: [own, uid], token: options.token.clone() });
     let task = tokio::spawn(accept(listener, door)).abort_handle();
-    Ok(Serving { path, task, token: options.token, _folder: folder })
+    Ok(Serving { path, task, token: options.token, _lock: lock, _folder: folder })
 }
 
 /// The user's runtime folder, where it is private: another user could not enter it.

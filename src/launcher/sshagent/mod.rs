@@ -98,10 +98,11 @@ pub fn serve(wallet: Wallet, wants: Vec<Want>, dir: &Path, uid: Option<u32>, wor
     Ok(Serving { path, task })
 }
 
-/// Whether a folder is closed to all but these users.
+/// Whether a folder is one of these users', and nobody else can look or write into it. A group may pass through, as the
+/// child's does where it is another user: the socket's own mode keeps others out.
 fn private(dir: &Path, users: &[u32]) -> Result<(), Fault> {
     let stat = std::fs::symlink_metadata(dir).map_err(|why| Fault::Local(format!("{}: {why}", dir.display())))?;
-    if !stat.is_dir() || !users.contains(&stat.uid()) || stat.mode() & 0o077 != 0 {
+    if !stat.is_dir() || !users.contains(&stat.uid()) || stat.mode() & 0o067 != 0 {
         return Err(Fault::Local(format!("{}: no private folder of this user (mode 0700)", dir.display())));
     }
     Ok(())
