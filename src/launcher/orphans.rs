@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,9 +14,14 @@ use crate::client::agent::Agent;
 use crate::client::fault::Fault;
 use crate::denial::Reason;
 use crate::id::{AgentName, Aud, Sid};
+use crate::time::{Seconds, Timestamp};
 
 /// How many sessions one start ends; what is left is for the next.
 const AT_ONCE: usize = 64;
+/// What the name of a note begins with before it is locked. No session's id does.
+const UNLOCKED: &str = "%";
+/// How long a request may be under way at the vault after its launcher was killed. The first one begins its session.
+const UNDER_WAY: Seconds = Seconds(120);
 
 /// The folder in which one agent's sessions at one vault are noted.
 #[derive(Clone, Debug)]
@@ -47,6 +52,12 @@ impl Drop for Noted {
     }
 }
 
+/// Whether a note was made so lately that its session's first request may still be under way.
+fn is_young(note: &File, now: Timestamp) -> bool {
+    let made = note.metadata().map_or(0, |stat| stat.mtime());
+    u64::try_from(made).is_ok_and(|made| now.whole_seconds().saturating_sub(made) < UNDER_WAY.0)
+}
+
 fn at(path: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::Local(format!("{}: {why}", path.display()))
 }
@@ -67,10 +78,12 @@ impl Orphans {
     /// # Errors
     /// [`Fault::Local`] where that cannot be done.
     pub fn note(&self, sid: &Sid) -> Result<Noted, Fault> {
-        let path = self.dir.join(sid.as_str());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = file.map_err(|why| at(&path, why))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|why| at(&path, std::io::Error::from(why)))?;
+        let (path, made) = (self.dir.join(sid.as_str()), self.dir.join(format!("{UNLOCKED}{sid}")));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&made);
+        let file = file.map_err(|why| at(&made, why))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|why| at(&made, std::io::Error::from(why)))?;
+        // Under its name it is locked from the first moment on: no other launcher finds it without a lock.
+        fs::rename(&made, &path).map_err(|why| at(&path, why))?;
         Ok(Noted { path, _lock: file, leave: AtomicBool::new(false) })
     }
 
@@ -87,16 +100,18 @@ impl Orphans {
     }
 
     /// Ends the sessions of launchers that were killed. Gives which, and how many leases ended with each. One that the
-    /// vault cannot end now stays noted.
+    /// vault cannot end now stays noted. `now` is this machine's.
     ///
     /// # Errors
     /// The first [`Fault`] that was met.
-    pub async fn end(&self, agent: &Agent) -> Result<Vec<(Sid, u64)>, Fault> {
+    pub async fn end(&self, agent: &Agent, now: Timestamp) -> Result<Vec<(Sid, u64)>, Fault> {
         let mut ended = Vec::new();
-        for (sid, path, _lock) in self.orphaned() {
+        for (sid, path, lock) in self.orphaned() {
             match agent.close(&sid).await {
                 Ok(leases) => ended.push((sid, leases)),
                 Err(fault) => match fault.reason() {
+                    // It may begin yet: the next launcher looks again.
+                    Some(Reason::SessionUnknown) if is_young(&lock, now) => continue,
                     // It had ended by itself, or had never begun.
                     Some(Reason::SessionEnded | Reason::SessionUnknown) => {}
                     _ => return Err(fault),

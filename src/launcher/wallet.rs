@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use tokio::time::timeout;
 
 use super::orphans::{Noted, Orphans};
@@ -27,7 +27,7 @@ use crate::denial::Reason;
 use crate::id::{AgentName, LeaseId, RoleName, Sid};
 use crate::statement::card::Card;
 use crate::statement::reply::Hdr;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// How long one exchange with the vault may take: two calls, the second with a corrected clock.
 const EXCHANGE: Duration = Duration::from_secs(65);
@@ -35,6 +35,10 @@ const EXCHANGE: Duration = Duration::from_secs(65);
 const CLOSING: Duration = Duration::from_secs(5);
 /// How many different credentials one launcher holds. Parameters make wants different, and a child chooses them.
 const MOST: usize = 256;
+/// How long a request whose session the vault may not know yet is waited for at the end.
+const SETTLING: Duration = Duration::from_secs(3);
+/// How many sessions that were left for a younger one are kept for their leases.
+const PAST: usize = 8;
 
 /// A credential that is held.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct Held {
     /// The secret.
     pub secret: Material,
     exp: AtomicU64,
+    /// When its life began, or was prolonged.
+    since: AtomicU64,
     session: Session,
 }
 
@@ -70,11 +76,11 @@ impl Held {
         }
     }
 
-    /// How much of its life is left at `now`, in milliseconds, and how long it was given.
+    /// How much of its life is left at `now`, in milliseconds, and how long it was given, by the vault's last word on it.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> (u64, u64) {
-        let exp = self.exp();
-        (exp.0.saturating_sub(now.0), exp.0.saturating_sub(self.hdr.iat.0))
+        let (exp, since) = (self.exp(), self.since.load(Ordering::Acquire));
+        (exp.0.saturating_sub(now.0), exp.0.saturating_sub(since))
     }
 }
 
@@ -139,6 +145,10 @@ struct Inner {
     /// Set when the session ends, so that nobody begins another.
     closed: AtomicBool,
     open: tokio::sync::Mutex<Option<Open>>,
+    /// Sessions that a younger one took over from, while leases may live in them.
+    past: Mutex<Vec<Open>>,
+    /// Shared by the requests that are under way.
+    underway: Arc<RwLock<()>>,
     places: Mutex<BTreeMap<Want, Arc<Place>>>,
 }
 
@@ -147,7 +157,36 @@ struct Inner {
 struct Open {
     agent: Agent,
     session: Session,
+    since: Timestamp,
     noted: Option<Noted>,
+}
+
+impl Open {
+    fn age(&self) -> Seconds {
+        self.agent.now().since(self.since)
+    }
+
+    /// Whether a credential that is asked for now would end early, with this session. Then its owner asks in another.
+    fn is_late(&self) -> bool {
+        self.age().0 > self.agent.vault().limits.session_max.0 / 2
+    }
+
+    /// Ends it, and every lease in it. `settled`: no request is under way of which the vault may not have heard yet.
+    async fn close(self, settled: bool) -> Result<u64, Fault> {
+        let closed = match timeout(CLOSING, self.session.clone().close()).await {
+            Ok(Err(fault)) if !settled && fault.reason() == Some(Reason::SessionUnknown) => {
+                Err(Fault::local("a request is still under way"))
+            }
+            Ok(Err(fault)) if is_over(&fault) => Ok(0),
+            Ok(closed) => closed,
+            Err(_) => Err(Fault::local("the vault did not answer in time")),
+        };
+        closed.inspect_err(|_| {
+            if let Some(noted) = &self.noted {
+                noted.leave();
+            }
+        })
+    }
 }
 
 /// Where one want's credential lies. Who asks holds the gate, so that others wait for what comes of it.
@@ -167,6 +206,8 @@ impl Wallet {
                 owner,
                 closed: AtomicBool::new(false),
                 open: tokio::sync::Mutex::new(None),
+                past: Mutex::default(),
+                underway: Arc::default(),
                 places: Mutex::default(),
             }),
             roles,
@@ -252,6 +293,7 @@ impl Wallet {
     pub async fn renew(&self, want: &Want, held: &Held) -> Result<Timestamp, Fault> {
         let exp = bounded(held.session.renew(held.lease(), want.ttl)).await;
         let exp = exp.inspect_err(|fault| self.refused(&want.role, fault))?;
+        held.since.store(self.now().await.0, Ordering::Release);
         held.exp.store(exp.0, Ordering::Release);
         self.0.owner.reporter.report(&Event::Renewed(&held.hdr, exp))?;
         Ok(exp)
@@ -298,18 +340,24 @@ impl Wallet {
         self.0.closed.store(true, Ordering::Release);
         let held = self.held();
         self.places().clear();
-        let Some(open) = self.0.open.lock().await.take() else { return Ok(None) };
-        let closed = match timeout(CLOSING, open.session.clone().close()).await {
-            Ok(Ok(leases)) => Ok(leases),
-            Ok(Err(fault)) if is_over(&fault) => Ok(0),
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(Fault::local("the vault did not answer in time")),
-        };
-        let leases = closed.inspect_err(|_| {
-            if let Some(noted) = &open.noted {
-                noted.leave();
+        let settled = timeout(SETTLING, self.0.underway.write()).await.is_ok();
+        // Who holds it for longer connects, and begins nothing afterwards.
+        let open = timeout(CLOSING, self.0.open.lock()).await.ok().and_then(|mut open| open.take());
+        let mut all = std::mem::take(&mut *self.past());
+        all.extend(open);
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let (mut leases, mut failed) = (0, None);
+        for open in all {
+            match open.close(settled).await {
+                Ok(ended) => leases += ended,
+                Err(fault) => failed = Some(fault),
             }
-        })?;
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
+        }
         for (_, held) in held {
             self.0.owner.reporter.report(&Event::Released(&held.hdr))?;
         }
@@ -327,9 +375,13 @@ impl Wallet {
         self.session(false).await?;
         let agent = self.0.open.lock().await.as_ref().map(|open| open.agent.clone());
         match agent {
-            Some(agent) => bounded(orphans.end(&agent)).await,
+            Some(agent) => bounded(orphans.end(&agent, self.0.owner.around.clock.now())).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    fn past(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.0.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn places(&self) -> MutexGuard<'_, BTreeMap<Want, Arc<Place>>> {
@@ -345,7 +397,10 @@ impl Wallet {
         }
         let mut places = self.places();
         if places.len() >= MOST && !places.contains_key(want) {
-            places.retain(|_, place| place.held.borrow().is_some() || Arc::strong_count(place) > 1);
+            // One that has ended is of no use to anybody.
+            let now = self.0.owner.around.clock.now();
+            let lives = |place: &Place| place.held.borrow().as_ref().is_some_and(|held| held.exp() > now);
+            places.retain(|_, place| lives(place) || Arc::strong_count(place) > 1);
             if places.len() >= MOST {
                 return Err(Fault::Local(format!("this launcher holds {MOST} different credentials; release some")));
             }
@@ -361,7 +416,7 @@ impl Wallet {
             let session = self.session(anew).await?;
             match self.request(&session, want).await {
                 Ok(held) => break held,
-                Err(fault) if !anew && is_session_over(&fault) => anew = true,
+                Err(fault) if !anew && self.is_session_over(&fault, want).await => anew = true,
                 Err(fault) => {
                     self.refused(&want.role, &fault);
                     return Err(fault);
@@ -377,37 +432,72 @@ impl Wallet {
         Ok(held)
     }
 
+    /// Asks in a task of its own: a request is not broken off where its caller leaves, so that the end can wait for it.
     async fn request(&self, session: &Session, want: &Want) -> Result<Held, Fault> {
-        let asked = bounded(session.request(&want.ask())).await;
-        if let Err(Fault::NoAnswer { req, .. }) = &asked {
-            // What came of it, if anything, is unknown and of no use: its secret was lost on the way.
-            let _ = bounded(session.release_unanswered(*req)).await;
-        }
-        let credential = asked?;
-        let exp = AtomicU64::new(credential.hdr.exp.0);
-        Ok(Held { hdr: credential.hdr, secret: credential.secret, exp, session: session.clone() })
+        let (session, ask) = (session.clone(), want.ask());
+        let underway = self.0.underway.clone().read_owned().await;
+        let asking = async move {
+            let _underway = underway;
+            let asked = bounded(session.request(&ask)).await;
+            if let Err(Fault::NoAnswer { req, .. }) = &asked {
+                // What came of it, if anything, is unknown and of no use: its secret was lost on the way.
+                let _ = bounded(session.release_unanswered(*req)).await;
+            }
+            let credential = asked?;
+            let (exp, since) = (AtomicU64::new(credential.hdr.exp.0), AtomicU64::new(credential.hdr.iat.0));
+            Ok(Held { hdr: credential.hdr, secret: credential.secret, exp, since, session })
+        };
+        tokio::spawn(asking).await.unwrap_or_else(|_| Err(Fault::local("the request broke off")))
     }
 
     /// The session in use; another in its place where `anew`, or where there is none.
     async fn session(&self, anew: bool) -> Result<Session, Fault> {
         let owner = &self.0.owner;
         let mut open = self.0.open.lock().await;
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Fault::local("this launcher is ending and asks for nothing more"));
-        }
-        if anew {
-            *open = None;
-        }
-        if let Some(open) = open.as_ref() {
+        self.goes_on()?;
+        if let Some(open) = open.as_ref().filter(|open| !anew && !open.is_late()) {
             return Ok(open.session.clone());
         }
         let connecting = Agent::connect_in(&owner.card, owner.identity.clone(), owner.around.clone());
         let agent = bounded(connecting).await?;
+        self.goes_on()?;
         let session = agent.session(&owner.label)?;
         // Noted before the vault hears of it: a session that is known nowhere cannot be ended.
         let noted = owner.orphans.as_ref().map(|orphans| orphans.note(session.sid())).transpose()?;
-        *open = Some(Open { agent, session: session.clone(), noted });
+        let since = agent.now();
+        let before = open.replace(Open { agent, session: session.clone(), since, noted });
+        drop(open);
+        let oldest = {
+            let mut past = self.past();
+            past.extend(before);
+            (past.len() > PAST).then(|| past.remove(0))
+        };
+        if let Some(oldest) = oldest {
+            // What lived in it has been replaced long since; where it cannot be ended, its note stays.
+            let _ = oldest.close(true).await;
+        }
         Ok(session)
+    }
+
+    fn goes_on(&self) -> Result<(), Fault> {
+        match self.0.closed.load(Ordering::Acquire) {
+            true => Err(Fault::local("this launcher is ending and asks for nothing more")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether nothing more can be had in the session in use, while it could in another.
+    async fn is_session_over(&self, fault: &Fault, want: &Want) -> bool {
+        match fault.reason() {
+            Some(Reason::SessionEnded | Reason::SessionUnknown | Reason::SealMismatch) => true,
+            // A life that no session has room for is no reason to begin one.
+            Some(Reason::TtlExceedsSession) => {
+                let age = self.0.open.lock().await.as_ref().map_or(0, |open| open.age().0);
+                let room = fault.refusal().and_then(|refusal| refusal.limit).unwrap_or(0);
+                age > 0 && want.ttl.0 <= room.saturating_add(age)
+            }
+            _ => false,
+        }
     }
 
     fn refused(&self, role: &RoleName, fault: &Fault) {
@@ -423,14 +513,6 @@ fn is_over(fault: &Fault) -> bool {
     matches!(
         fault.reason(),
         Some(Reason::LeaseEnded | Reason::LeaseUnknown | Reason::SessionEnded | Reason::SessionUnknown)
-    )
-}
-
-/// A session under which nothing more can be had, while another could be begun.
-fn is_session_over(fault: &Fault) -> bool {
-    matches!(
-        fault.reason(),
-        Some(Reason::SessionEnded | Reason::SessionUnknown | Reason::SealMismatch | Reason::TtlExceedsSession)
     )
 }
 
