@@ -3,9 +3,11 @@
 //! that means to show its secret finds a writing that nobody looks for.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 
 use super::redact::{Known, Needles, Redactor};
 use super::wallet::Held;
@@ -14,6 +16,9 @@ use super::wallet::Held;
 const SECRET: &[&str] = &["value", "token", "password", "private_key", "url"];
 /// How much is read at once.
 const PART: usize = 16 * 1024;
+
+/// How long the rest of an ended child's output is waited for, where something that it started holds that open.
+const REST: Duration = Duration::from_secs(1);
 
 /// What is covered. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -36,12 +41,24 @@ impl Mask {
         self.needles.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Carries what `from` says to `to`, without what is covered, until it ends or nobody reads any more.
-    pub async fn carry(self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    /// Carries what `from` says to `to`, without what is covered, until it ends or nobody reads any more. Once `ended`
+    /// says so, no more is waited for than what is there; who reads slowly gets it all.
+    pub async fn carry(
+        self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        mut ended: watch::Receiver<bool>,
+    ) {
         let mut part = vec![0; PART];
         let mut needles = self.now();
         let mut redactor = needles.clone().map(Redactor::new);
-        while let Ok(read) = from.read(&mut part).await {
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = from.read(&mut part) => read,
+                () = rest(&mut ended) => Ok(0),
+            };
+            let Ok(read) = read else { break };
             let mut out = Vec::new();
             let now = self.now();
             if !same(now.as_ref(), needles.as_ref()) || read == 0 {
@@ -56,6 +73,13 @@ impl Mask {
             }
         }
     }
+}
+
+/// Until the time is over that the rest is waited for.
+async fn rest(ended: &mut watch::Receiver<bool>) {
+    // Who would say so is gone where there is an error.
+    let _ = ended.wait_for(|ended| *ended).await;
+    tokio::time::sleep(REST).await;
 }
 
 fn same(one: Option<&Arc<Needles>>, other: Option<&Arc<Needles>>) -> bool {

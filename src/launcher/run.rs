@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -25,9 +25,6 @@ use super::want::Want;
 use crate::client::fault::Fault;
 use crate::id::RoleName;
 use crate::time::Timestamp;
-
-/// How long the rest of an ended child's output is waited for.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// What is done for a child when another credential took the place of one that it was given in a variable, or when it
 /// has to be told that files changed.
@@ -102,7 +99,7 @@ impl Run<'_> {
         let mut signals = signals().map_err(|why| self.not_started(why))?;
         let held = tokio::select! {
             held = self.first() => held?,
-            Some(signal) = signals.recv() => return Err(Stopped::Signalled(signal)),
+            signal = deadly(&mut signals) => return Err(Stopped::Signalled(signal)),
         };
         let placed = self.deliveries.place(&held)?;
         if let Some(mask) = &self.mask {
@@ -114,7 +111,8 @@ impl Run<'_> {
             let want = self.wants[role].clone();
             tokio::spawn(keep(self.wallet.clone(), want, held.clone(), listener.clone()));
         }
-        Watch { run: self, placed, child, output, held, ending: None, again: false }.until_it_ends(signals, news).await
+        let watch = Watch { run: self, placed, child, output, held, ending: None, again: false, last: false };
+        watch.until_it_ends(signals, news).await
     }
 
     /// The first credentials, waited for as long as patience lasts.
@@ -149,13 +147,16 @@ impl Run<'_> {
     }
 
     /// Starts the child, and what carries its output where that is masked.
-    fn start(&self, placed: &Placed) -> Result<(Child, JoinSet<()>), Stopped> {
+    fn start(&self, placed: &Placed) -> Result<(Child, Output), Stopped> {
         let started = self.program.start(&self.environment, placed, self.inherited, self.mask.is_some());
         let mut child = started.map_err(|why| self.not_started(why))?;
-        let mut output = JoinSet::new();
+        let mut output = Output { carried: JoinSet::new(), ended: watch::Sender::new(false) };
         if let Some(mask) = &self.mask {
-            child.stdout.take().map(|out| output.spawn(mask.clone().carry(out, tokio::io::stdout())));
-            child.stderr.take().map(|err| output.spawn(mask.clone().carry(err, tokio::io::stderr())));
+            let Output { carried, ended } = &mut output;
+            let out = child.stdout.take().map(|out| mask.clone().carry(out, tokio::io::stdout(), ended.subscribe()));
+            let err = child.stderr.take().map(|err| mask.clone().carry(err, tokio::io::stderr(), ended.subscribe()));
+            out.map(|out| carried.spawn(out));
+            err.map(|err| carried.spawn(err));
         }
         Ok((child, output))
     }
@@ -165,17 +166,25 @@ impl Run<'_> {
     }
 }
 
+/// A child's output on its way, where that is masked.
+struct Output {
+    carried: JoinSet<()>,
+    ended: watch::Sender<bool>,
+}
+
 /// A child that runs.
 struct Watch<'r, 'a> {
     run: &'r mut Run<'a>,
     placed: Placed,
     child: Child,
-    output: JoinSet<()>,
+    output: Output,
     held: BTreeMap<RoleName, Arc<Held>>,
     /// When a child that was told to end is killed.
     ending: Option<Instant>,
     /// Whether it is started again once it has ended.
     again: bool,
+    /// Whether it was told from outside to end, and so is not started again whatever comes.
+    last: bool,
 }
 
 impl Watch<'_, '_> {
@@ -189,7 +198,7 @@ impl Watch<'_, '_> {
             tokio::select! {
                 ended = self.child.wait() => {
                     let status = ended.map_err(|why| self.run.not_started(why))?;
-                    self.drain().await;
+                    self.drain(&mut signals).await;
                     if !self.again {
                         return Ok(status);
                     }
@@ -207,23 +216,28 @@ impl Watch<'_, '_> {
         }
     }
 
-    /// What the child has printed last. Something that it started may hold its output open for longer than anybody waits.
-    async fn drain(&mut self) {
-        let all = async { while self.output.join_next().await.is_some() {} };
-        let _ = timeout(DRAIN, all).await;
+    /// What the child has printed last, for as long as somebody takes it, or until a signal says that it is enough.
+    async fn drain(&mut self, signals: &mut mpsc::Receiver<Signal>) {
+        self.output.ended.send_replace(true);
+        let carried = &mut self.output.carried;
+        let all = async { while carried.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            signal = deadly(signals) => self.again &= !is_last(signal),
+        }
     }
 
     fn signalled(&mut self, signal: Signal) {
-        let last = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
-        if last {
+        if is_last(signal) {
             // What was to be started again ends for good.
             self.again = false;
         }
         if !came_from_terminal(signal) {
             pass(&self.child, signal);
         }
-        if signal == Signal::TERM && self.ending.is_none() {
-            self.ending = Some(Instant::now() + self.run.grace);
+        if signal == Signal::TERM {
+            self.last = true;
+            self.ending.get_or_insert(Instant::now() + self.run.grace);
         }
     }
 
@@ -257,9 +271,10 @@ impl Watch<'_, '_> {
         }
         match self.run.on_replace {
             OnReplace::Signal(signal) => pass(&self.child, signal),
+            OnReplace::Restart if self.last => {}
             OnReplace::Restart => {
                 self.again = true;
-                self.ending = Some(Instant::now() + self.run.grace);
+                self.ending.get_or_insert(Instant::now() + self.run.grace);
                 pass(&self.child, Signal::TERM);
             }
             OnReplace::Nothing if !self.run.deliveries.follows(&want.role, &held) => {
@@ -270,6 +285,22 @@ impl Watch<'_, '_> {
                 ));
             }
             OnReplace::Nothing => {}
+        }
+    }
+}
+
+/// Whether a signal says that the child is to end.
+fn is_last(signal: Signal) -> bool {
+    matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT)
+}
+
+/// The next signal that ends a program which does nothing about it.
+async fn deadly(signals: &mut mpsc::Receiver<Signal>) -> Signal {
+    loop {
+        match signals.recv().await {
+            Some(Signal::WINCH) => {}
+            Some(signal) => return signal,
+            None => std::future::pending().await,
         }
     }
 }
