@@ -26,6 +26,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// The user that it runs as; none is this one.
     pub account: Option<Account>,
+    /// Whether its standard input is empty, since the launcher's brought the key.
+    pub no_input: bool,
 }
 
 impl Program {
@@ -45,6 +47,9 @@ impl Program {
         command.envs(placed.variables());
         if piped {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        if self.no_input {
+            command.stdin(Stdio::null());
         }
         if let Some(Account { uid, gid }) = self.account {
             command.uid(uid).gid(gid);

@@ -94,8 +94,13 @@ impl Placed {
                 "the value for {variable} has a NUL byte, which no variable can; use --file"
             )));
         }
-        self.variables.insert(variable.as_str().to_owned(), Zeroizing::new(value.to_vec()));
-        Ok(())
+        let before = self.variables.insert(variable.as_str().to_owned(), Zeroizing::new(value.to_vec()));
+        match before.is_some_and(|before| *before != value) {
+            true => Err(Fault::Local(format!(
+                "{variable} would be given twice; name one of the roles with --env or --file"
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn lead(&mut self, variable: &Variable, path: &std::path::Path) -> Result<(), Fault> {

@@ -14,12 +14,13 @@ use nockvault::entropy::OsEntropy;
 use nockvault::id::RoleName;
 use nockvault::launcher::child::{Program, code, code_of};
 use nockvault::launcher::delivery::{Deliveries, Delivery};
-use nockvault::launcher::folder::{Account, Folder};
+use nockvault::launcher::folder::{self, Account, Folder};
 use nockvault::launcher::key;
 use nockvault::launcher::mask::Mask;
 use nockvault::launcher::nockguard::{Trail, usual_place};
 use nockvault::launcher::proxy::Rules;
 use nockvault::launcher::run::{Run, Stopped, Words};
+use nockvault::launcher::token::TOKEN_FD;
 use nockvault::launcher::wallet::{Owner, Silent, Wallet};
 use nockvault::launcher::want::{Roles, Want};
 
@@ -76,6 +77,7 @@ impl Exec {
         }
         let mut environment = environment(owner.identity.signer.public(), user.as_ref());
         near.take_from(&mut environment);
+        folder::tidy(self.file_dir.as_deref());
         let deliveries = self.deliveries(account)?;
         let delivered = deliveries.roles();
         let wallet = Wallet::new(owner);
@@ -86,7 +88,7 @@ impl Exec {
             wallet: wallet.clone(),
             wants: wants.into_iter().filter(|(role, _)| delivered.contains(role)).collect(),
             deliveries,
-            program: near.around(self.program(account)),
+            program: near.around(Program { no_input: near.came_in(), ..self.program(account) }),
             environment,
             inherited: beside.inherited(),
             mask: self.mask.then(Mask::default),
@@ -116,7 +118,7 @@ impl Exec {
 
     fn program(&self, account: Option<Account>) -> Program {
         let (name, arguments) = self.command.split_first().expect("clap demands a command");
-        Program { name: name.clone(), arguments: arguments.to_vec(), account }
+        Program { name: name.clone(), arguments: arguments.to_vec(), account, no_input: false }
     }
 
     /// The roles that the child may hold: what it is given, and what its tools may ask for.
@@ -181,6 +183,8 @@ fn environment(
 ) -> BTreeMap<OsString, OsString> {
     let (kept, _) = key::without_keys(std::env::vars_os(), Some(own));
     let mut environment: BTreeMap<_, _> = kept.into_iter().collect();
+    // The token of a launcher around this one opens nothing here.
+    environment.remove(std::ffi::OsStr::new(TOKEN_FD));
     if let Some(user) = user {
         for (name, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)] {
             environment.insert(name.into(), value.into());

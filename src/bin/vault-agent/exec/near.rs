@@ -34,6 +34,11 @@ impl Near {
         }
     }
 
+    /// Whether the launcher's standard input brought the key. A file there could be read once more.
+    pub(super) fn came_in(&self) -> bool {
+        self.origin == Origin::Input
+    }
+
     /// Takes the way to an ssh-agent with the key out of the child's environment.
     pub(super) fn take_from(&self, environment: &mut BTreeMap<OsString, OsString>) {
         if self.origin == Origin::SshAgent {
@@ -54,6 +59,6 @@ impl Near {
         arguments.extend(["--".into(), program.name]);
         arguments.extend(program.arguments);
         // By this name it can be started by a user who cannot reach the place that it lies in.
-        Program { name: "/proc/self/exe".into(), arguments, account: program.account }
+        Program { name: "/proc/self/exe".into(), arguments, ..program }
     }
 }
