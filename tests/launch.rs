@@ -12,6 +12,8 @@ mod away;
 mod beside;
 #[path = "launch/child.rs"]
 mod child;
+#[path = "launch/hostile.rs"]
+mod hostile;
 #[path = "launch/keeping.rs"]
 mod keeping;
 #[path = "launch/keys.rs"]
