@@ -189,11 +189,12 @@ mod tests {
     fn what_a_killed_launcher_left_is_taken_away() {
         let base = tempfile::tempdir().unwrap();
         let left = base.path().join("nockvault-0123");
-        fs::create_dir(&left).unwrap();
+        let private = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path).unwrap();
+        private(&left);
         fs::write(left.join(LOCK), "").unwrap();
         fs::create_dir(base.path().join("nockvault-of-another-kind")).unwrap();
         let pipe = base.path().join("nockvault-pipe");
-        fs::create_dir(&pipe).unwrap();
+        private(&pipe);
         rustix::fs::mkfifoat(rustix::fs::CWD, pipe.join(LOCK), 0o600.into()).unwrap();
         let _folder = Folder::make(Some(base.path()), None, &OsEntropy).unwrap();
         assert!(!left.exists() && base.path().join("nockvault-of-another-kind").exists());

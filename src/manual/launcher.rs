@@ -33,7 +33,8 @@
 //! It is taken from standard input (`--key -`), from `NOCKVAULT_AGENT_<NAME>_ED25519_KEY` or NockGuard's variable, from a
 //! file of mode 0600, or stays in an ssh-agent. Before it is read, the launcher closes itself: no core dump, no debugger of
 //! the same user, nothing to read in `/proc/<launcher>/environ` or `mem`. The child's environment is made without any
-//! variable that holds an agent's key, by its name or by its value. How near the child comes to a key file, what the
+//! variable that holds an agent's key, by its name or by its value. Where standard input brought the key, the child's
+//! is empty. How near the child comes to a key file, what the
 //! launcher says of it, and what can be done: [`super::operations`], "Keeping a command from the key".
 //!
 //! # A credential's life
