@@ -20,7 +20,8 @@ impl Plain {
         while let Some(segment) = segments.next() {
             // Some servers drop what follows a semicolon before they look at dots.
             match segment.split(';').next().unwrap_or_default() {
-                "." | ".." => return Err("it holds a dot segment"),
+                // Others drop spaces behind them.
+                dots if matches!(dots.trim_end(), "." | "..") => return Err("it holds a dot segment"),
                 "" if segments.peek().is_some() || !segment.is_empty() => return Err("it holds an empty segment"),
                 _ => {}
             }
@@ -28,6 +29,12 @@ impl Plain {
         Ok(Plain(plain))
     }
 }
+
+/// What becomes a dot, a slash or a backslash where a server maps text to its plainest form (Unicode's NFKC, code pages).
+const LOOKALIKES: [char; 11] = [
+    '\u{ff0e}', '\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{ff0f}', '\u{2044}', '\u{2215}', '\u{ff3c}',
+    '\u{fe68}', '\u{2216}',
+];
 
 fn decoded(raw: &str) -> Result<String, &'static str> {
     let (mut plain, mut bytes) = (Vec::with_capacity(raw.len()), raw.bytes());
@@ -49,7 +56,11 @@ fn decoded(raw: &str) -> Result<String, &'static str> {
             _ => plain.push(byte),
         }
     }
-    String::from_utf8(plain).map_err(|_| "it is no UTF-8")
+    let plain = String::from_utf8(plain).map_err(|_| "it is no UTF-8")?;
+    match plain.contains(LOOKALIKES) {
+        true => Err("it holds a character that may be read as a dot, slash or backslash"),
+        false => Ok(plain),
+    }
 }
 
 /// The paths that a rule names.
@@ -147,6 +158,11 @@ mod tests {
             "/v1/%2e",
             "/v1/..;/admin",
             "/v1/..;x=y/admin",
+            "/v1/..%20/admin",
+            "/v1/.%c2%a0",
+            "/v1/%ef%bc%8e%ef%bc%8e/admin",
+            "/v1/%e2%80%a5/admin",
+            "/v1/a%ef%bc%8fb",
             "/v1/;/a",
             "/v1/;x",
             "/v1/a%2fb",
