@@ -15,6 +15,7 @@ use nockvault::audit::note::Note;
 use nockvault::audit::policy::Policy;
 use nockvault::audit::proof;
 use nockvault::statement::card::Card;
+use nockvault::time::{Clock as _, Seconds, SystemClock};
 use serde_json::Value;
 
 mod programs;
@@ -82,6 +83,39 @@ fn entries_are_shown_by_what_they_are_about() {
     vault.vaultctl(&["audit", "show"]).fails(1);
     vault.vaultctl(&["audit", "show", "nobody"]).fails(2);
     vault.vaultctl(&["audit", "show", "kit", "nova", "--from", "1"]).fails(1);
+}
+
+/// Where the clock was reset, times do not rise through a chain, and what is asked by time is found all the same.
+#[test]
+fn what_a_wrong_clock_stamped_hides_nothing_from_who_asks_by_time() {
+    let mut vault = Vault::start_with(|config| config.replace("skew_s = 300", "skew_s = 2"));
+    vault.with_kit("hunter2");
+    vault.kill();
+    vault.go_on_with_clock("+10d");
+    for _ in 0..20 {
+        let ahead = ["--agent", "kit", "--role", "orders-read"];
+        let mut command = program(example("request_credential"), vault.path());
+        said(command.args(ahead).envs(programs::clock("+10d"))).ok();
+    }
+    vault.kill();
+    vault.go_on();
+    ask(&vault, "kit", "orders-read").fails(2);
+    vault.vaultctl(&["clock", "reset"]).ok();
+    std::thread::sleep(Duration::from_secs(3));
+    ask(&vault, "kit", "orders-read").ok();
+    vault.vaultctl(&["freeze", "kit"]).ok();
+
+    let kinds = |arguments: &[&str]| -> Vec<String> {
+        let all =
+            [&["audit", "show", "-o", "jsonl", "kit", "--kind", "issue", "--kind", "freeze"][..], arguments].concat();
+        rows(&vault.vaultctl(&all).ok()).iter().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let every = [["issue"; 21].as_slice(), &["freeze"]].concat();
+    assert_eq!(kinds(&["--since", "1h"]), every);
+    let tomorrow = SystemClock.now().plus(Seconds(86_400)).to_string();
+    assert_eq!(kinds(&["--until", &tomorrow]), ["issue", "freeze"]);
+    assert_eq!(kinds(&["--since", "1h", "--until", &tomorrow]), ["issue", "freeze"]);
+    assert_eq!(kinds(&["--since", &tomorrow]), ["issue"; 20]);
 }
 
 #[test]

@@ -409,6 +409,8 @@ pub struct Census {
     pub quarantined: Vec<ChainName>,
     /// Whether everything is frozen.
     pub frozen: bool,
+    /// How often the clock was reset; none where the chain that tells it is set aside.
+    pub resets: Option<u64>,
 }
 
 /// What came due.

@@ -53,6 +53,7 @@ impl Vault {
     pub(super) fn status(&self, census: &Census) -> Map<String, Value> {
         let told = json!({
             "aud": self.aud,
+            "clock_resets": census.resets,
             "agents": census.agents,
             "entries": census.entries,
             "epoch": self.epochs.newest(),

@@ -88,7 +88,7 @@ impl Vault {
             let config = folder.path().join("vault/vaultd.toml");
             let text = std::fs::read_to_string(&config).expect("init wrote it");
             std::fs::write(&config, change(text)).expect("it is ours");
-            match daemon(folder.path(), None) {
+            match daemon(folder.path(), &[]) {
                 Some((daemon, ready)) => return Vault { folder, daemon, ready },
                 // Somebody else took the port in between.
                 None if attempt < 5 => {
@@ -119,12 +119,19 @@ impl Vault {
 
     /// Starts the daemon again.
     pub fn go_on(&mut self) {
-        (self.daemon, self.ready) = daemon(self.path(), None).expect("vaultd starts again");
+        (self.daemon, self.ready) = daemon(self.path(), &[]).expect("vaultd starts again");
     }
 
     /// Starts the daemon again, to stand still at this step for ever (`src/failpoint.rs`).
     pub fn go_on_until(&mut self, step: &str) {
-        (self.daemon, self.ready) = daemon(self.path(), Some(step)).expect("vaultd starts again");
+        (self.daemon, self.ready) = daemon(self.path(), &[("NOCKVAULT_FAILPOINT", step)]).expect("vaultd starts again");
+    }
+
+    /// Starts the daemon again, with a clock that is so far off.
+    pub fn go_on_with_clock(&mut self, off: &str) {
+        let around = clock(off);
+        let around: Vec<(&str, &str)> = around.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        (self.daemon, self.ready) = daemon(self.path(), &around).expect("vaultd starts again");
     }
 
     /// The daemon's process.
@@ -174,11 +181,19 @@ pub fn fed(command: &mut Command, input: &[u8]) -> Said {
 }
 
 /// Starts the daemon and waits until it says that it is ready.
-fn daemon(folder: &Path, until: Option<&str>) -> Option<(Child, String)> {
+/// What has a program see another time, for example one of `+10d`.
+pub fn clock(off: &str) -> [(&'static str, String); 3] {
+    let library =
+        Command::new("faketime").args(["-f", off, "printenv", "LD_PRELOAD"]).output().expect("faketime is here");
+    let library = String::from_utf8(library.stdout).expect("a path").trim().to_owned();
+    [("LD_PRELOAD", library), ("FAKETIME", off.to_owned()), ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned())]
+}
+
+fn daemon(folder: &Path, around: &[(&str, &str)]) -> Option<(Child, String)> {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("vaultd.log")).expect("a log");
     let mut command = program(env!("CARGO_BIN_EXE_vaultd"), folder);
     command.args(["--config", "vault/vaultd.toml"]).stdout(Stdio::piped()).stderr(log);
-    command.envs(until.map(|step| ("NOCKVAULT_FAILPOINT", step)));
+    command.envs(around.iter().copied());
     let mut child = command.spawn().expect("vaultd starts");
     let mut first = String::new();
     let out = child.stdout.take().expect("it is piped");

@@ -11,7 +11,7 @@ use super::reader::Instant;
 use super::rows::{maybe_time, parsed, time};
 use super::stop::Stop;
 use super::takebacks;
-use super::views::Held;
+use super::views::{Held, VaultFacts};
 use crate::denial::Reason;
 use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, RoleName, SecretName};
@@ -243,9 +243,10 @@ pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
     let count = |sql: &str| at.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, u64>(0));
     // Of a chain that is set aside nothing is known, and nothing is issued either.
     let vault = at.look(&ChainName::vault()).ok().flatten();
-    let frozen = vault.is_some_and(|held| held.vault().is_ok_and(|facts| facts.frozen));
+    let facts = vault.as_ref().and_then(|held| held.vault().ok());
     Ok(Census {
-        frozen,
+        frozen: facts.is_some_and(|facts| facts.frozen),
+        resets: facts.map(VaultFacts::resets),
         agents: count("SELECT COUNT(*) FROM agents")?,
         roles: count("SELECT COUNT(*) FROM roles")?,
         grants: count("SELECT COUNT(*) FROM grants")?,

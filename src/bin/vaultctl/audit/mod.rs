@@ -16,7 +16,8 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use nockvault::client::operator::Operator;
 use nockvault::id::ChainName;
-use serde_json::json;
+use nockvault::statement::status::StatusRead;
+use serde_json::{Value, json};
 
 use crate::output::{As, Column, Output};
 use crate::{Common, find};
@@ -114,23 +115,33 @@ impl Show {
     }
 }
 
-/// The entries from `from`, or from the sieve's time, up to its other time.
+/// Whether the vault's clock was never reset, so that the times of a chain rise from its beginning to its end.
+async fn times_rise(operator: &Operator) -> anyhow::Result<bool> {
+    let status = operator.command(StatusRead {}).await?.result;
+    // A vault that does not say it may have.
+    Ok(status.get("clock_resets").and_then(Value::as_u64) == Some(0))
+}
+
+/// The entries from `from`, or from the sieve's time, up to its other time. Where times rise, that stretch of a chain is
+/// found by halving; else all of it is read, and the sieve finds what is of the time.
 async fn stretch<'a>(
     operator: &'a Operator,
     chains: &[Chain],
     from: Option<u64>,
     sieve: &Sieve,
 ) -> anyhow::Result<Merged<'a>> {
+    let timed = (from.is_none() && sieve.since.is_some()) || sieve.until.is_some();
+    let halved = timed && times_rise(operator).await?;
     let mut lines = Vec::new();
     for chain in chains {
         let begin = match (from, sieve.since) {
             (Some(from), _) => from,
-            (None, Some(since)) => chain.first_at(operator, since).await?,
-            (None, None) => 0,
+            (None, Some(since)) if halved => chain.first_at(operator, since).await?,
+            (None, _) => 0,
         };
         let end = match sieve.until {
-            Some(until) => chain.first_at(operator, until).await?,
-            None => chain.head.size,
+            Some(until) if halved => chain.first_at(operator, until).await?,
+            _ => chain.head.size,
         };
         lines.push(Lines::of(operator, &chain.name, begin, end));
     }

@@ -79,7 +79,7 @@ impl Chain {
         items.iter().map(|item| read(item).context("the vault sent a chain that cannot be read")).collect()
     }
 
-    /// The first entry that is not of before `at`, as the chain's times rise; its length where there is none.
+    /// The first entry that is not of before `at`, where the chain's times rise; its length where there is none.
     pub(crate) async fn first_at(&self, operator: &Operator, at: Timestamp) -> anyhow::Result<u64> {
         let (mut low, mut high) = (0, self.head.size);
         while low < high {
