@@ -238,3 +238,21 @@ fn json_has_one_object_a_file() {
     assert_eq!((&verdict["is"], &verdict["fault"]), (&"tampered".into(), &"seq".into()));
     assert_eq!((&verdict["entry"], &verdict["line"]), (&2.into(), &3.into()));
 }
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_no_other_from_being_reported() {
+    let desk = Desk::new();
+    for other in ["--operators", "--proof"] {
+        let (code, text) = desk.run(&["--vault", "prod.card", other, "nothing", "kit.audit.jsonl"]);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("cannot read nothing") && text.contains("prod/kit: intact"), "{text}");
+        let (code, text) = desk.run(&["--output", "json", "--vault", "prod.card", other, "nothing", "kit.audit.jsonl"]);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("\"is\":\"unusable\"") && text.contains("\"is\":\"intact\""), "{text}");
+    }
+    // What is worse is still said.
+    let mut lines = desk.world.kit.lines.clone();
+    lines.remove(3);
+    desk.write("cut.jsonl", &file(&lines));
+    assert_eq!(desk.run(&["--operators", "nothing", "kit.audit.jsonl", "cut.jsonl"]).0, 2);
+}

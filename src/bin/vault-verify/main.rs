@@ -132,7 +132,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let known = known::Known::of(arguments)?;
     let mut worst = 0;
     for path in &arguments.proof {
-        worst = worst.max(proof::run(arguments, &known, path)?);
+        let found = proof::run(arguments, &known, path);
+        worst = worst.max(found.or_else(|why| unusable(arguments.output, path, &why))?);
     }
     if !arguments.files.is_empty() {
         worst = worst.max(work::run(arguments, known)?);
@@ -188,4 +189,14 @@ fn tell(output: Output, path: &Path, told: &str, object: serde_json::Value) -> a
         _ => write!(out, "{}: {told}", shown(path)),
     };
     written.context("cannot write the report")
+}
+
+/// Says that a file could not be looked at, which keeps no other from being verified. Gives the exit code of that.
+fn unusable(output: Output, path: &Path, why: &anyhow::Error) -> anyhow::Result<u8> {
+    let how = format!("{why:#}");
+    let _ = writeln!(io::stderr(), "vault-verify: {}", printable(&how));
+    if output == Output::Json {
+        tell(output, path, "", serde_json::json!({"verdict": {"is": "unusable", "how": how}}))?;
+    }
+    Ok(1)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Write as _};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,13 +11,12 @@ use std::thread;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use nockvault::audit::shown::printable;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Kept, Means, Pins, verify_operators_with, verify_with};
 use nockvault::id::ChainName;
 
 use super::known::{Known, expand};
-use super::{Arguments, shown, tell, unread};
+use super::{Arguments, shown, tell, unread, unusable};
 
 /// What the name of a chain's file ends with, as the vault's mirror writes it.
 const CHAIN: &str = ".audit.jsonl";
@@ -52,9 +51,11 @@ pub(super) fn run(arguments: &Arguments, known: Known) -> anyhow::Result<u8> {
             let means = Means { threads: cores(), ..Means::default() };
             verify_operators_with(reader, &pins, means).with_context(|| unread(path))
         });
-        let (report, commands) = found?;
-        progress.aside(|| say(arguments, path, &report))?;
-        worst = report.verdict.exit_code();
+        let (report, commands) = match found {
+            Ok((report, commands)) => (Ok(report), commands),
+            Err(why) => (Err(why), None),
+        };
+        worst = progress.aside(|| one(arguments, path, report))?;
         chain.operators = commands.map(Arc::new);
     }
     let jobs = jobs(files, &chain, checkpoints)?;
@@ -166,14 +167,7 @@ fn one(arguments: &Arguments, path: &Path, found: anyhow::Result<Report>) -> any
             say(arguments, path, &report)?;
             Ok(report.verdict.exit_code())
         }
-        Err(why) => {
-            let _ = writeln!(io::stderr(), "vault-verify: {}", printable(&format!("{why:#}")));
-            if arguments.output == super::Output::Json {
-                let how = format!("{why:#}");
-                tell(arguments.output, path, "", serde_json::json!({"verdict": {"is": "unusable", "how": how}}))?;
-            }
-            Ok(1)
-        }
+        Err(why) => unusable(arguments.output, path, &why),
     }
 }
 
