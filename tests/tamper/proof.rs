@@ -299,3 +299,53 @@ fn a_foreign_proof_is_told_from_a_spoilt_one() {
     let why = stage.refused(&moved.write());
     assert!(why.to_string().contains("proof of entry 3, but the line in it is entry 2"), "{why}");
 }
+
+/// Whoever holds the vault's keys can write an entry beside what was asked for; the request in it shows that alone.
+#[test]
+fn an_entry_that_does_something_else_than_its_request_asks_is_told() {
+    let world = || World::whole(14);
+    let body = |kind: &str| Entry::read(&world().kit.lines[first(&world(), kind)]).unwrap().body;
+    let (Body::Renew(renew), Body::Release(release), Body::Close(close)) =
+        (body("renew"), body("release"), body("close"))
+    else {
+        unreachable!()
+    };
+    let key = world().kit.lines.iter().find_map(|line| match Entry::read(line).unwrap().body {
+        Body::AgentKey(key) if key.request.is_some() => Some(key),
+        _ => None,
+    });
+    let key = key.unwrap();
+    let Body::Session(session) = body("session") else { unreachable!() };
+    let Body::Issue(issue) = body("issue") else { unreachable!() };
+    let other: nockvault::id::LeaseId = "019a0000-0000-7000-8000-000000000001".parse().unwrap();
+
+    let mut register = key.register.clone();
+    register.payload["kver"] = 9.into();
+    let mut longer = issue.clone();
+    longer.hdr.exp = Timestamp(longer.hdr.exp.0 + 3_600_000);
+    let lies: Vec<(Body, &str)> = vec![
+        (nockvault::audit::entry::Renew { lease: other.clone(), ..renew.clone() }.into(), "lease"),
+        (
+            nockvault::audit::entry::Renew { exp: Timestamp(u64::from(u32::MAX) * 1000), ..renew.clone() }.into(),
+            "life, which is longer",
+        ),
+        (
+            nockvault::audit::entry::Renew { request: release.request.clone(), ..renew.clone() }.into(),
+            "kind of request",
+        ),
+        (nockvault::audit::entry::Release { lease: other, ..release.clone() }.into(), "lease"),
+        (nockvault::audit::entry::Release { request: close.request.clone(), ..release }.into(), "kind of request"),
+        (nockvault::audit::entry::Close { request: session.request.clone() }.into(), "kind of request"),
+        (nockvault::audit::entry::Session { request: close.request }.into(), "kind of request"),
+        (nockvault::audit::entry::AgentKey { register, ..key }.into(), "new key"),
+        (longer.into(), "life, which is longer"),
+    ];
+    for (lie, told) in lies {
+        let kind = lie.kind();
+        let mut world = world();
+        let at = world.kit.lines.len();
+        world.put(lie);
+        let stage = Stage::of(world);
+        assert_eq!(stage.refused(&stage.proof(at)), NotProved::Contradiction(told), "{kind}");
+    }
+}

@@ -15,8 +15,12 @@ use crate::crypto::signature::{Form, PublicKey};
 use crate::id::{Aud, ChainName, Kid, VaultName};
 use crate::statement::cert::{Cert, KeyRole};
 use crate::statement::directory::{Directory, ListedKey};
+use crate::statement::lease::{Release, Renew};
 use crate::statement::register::Holder;
-use crate::time::Timestamp;
+use crate::statement::rotate_key::RotateKey;
+use crate::statement::session::{Close, Hello};
+use crate::statement::{Body as _, issue};
+use crate::time::{Seconds, Timestamp};
 
 /// What the reader knows from elsewhere.
 #[derive(Clone, Debug)]
@@ -265,9 +269,7 @@ fn who_asked(entry: &Entry, frame: &Frame, pins: &Pins) -> Result<Asked, NotProv
     if kind == PayloadType::Request && member("agent") != frame.origin().chain.to_string() {
         return Err(NotProved::Contradiction("agent than the one whose chain it stands in"));
     }
-    if let Body::Issue(issue) = &entry.body {
-        issued_as_asked(issue, &member, request)?;
-    }
+    as_asked(entry, request, &member)?;
     let kid = member("kid").to_owned();
     let named = pins.directory.as_ref().filter(|directory| directory.names);
     if pins.holders.is_empty() && named.is_none() {
@@ -289,6 +291,39 @@ fn who_asked(entry: &Entry, frame: &Frame, pins: &Pins) -> Result<Asked, NotProv
     // form is a message of the other.
     let signed = |form| key.verify(form, &envelope.payload_type, &envelope.payload, &envelope.signature).is_ok();
     if signed(Form::Pae) || signed(Form::Sshsig) { Ok(Asked::Signed(key.kid())) } else { Err(NotProved::Request(kid)) }
+}
+
+/// What was done is what was asked for, as far as one entry shows it.
+fn as_asked<'a>(entry: &Entry, request: &'a Embedded, member: &impl Fn(&str) -> &'a str) -> Result<(), NotProved> {
+    let differs = |what| Err(NotProved::Contradiction(what));
+    let typ = match &entry.body {
+        Body::Session(_) => Hello::TYP,
+        Body::Issue(_) => issue::Issue::TYP,
+        Body::Renew(_) => Renew::TYP,
+        Body::Release(_) => Release::TYP,
+        Body::Close(_) => Close::TYP,
+        Body::AgentKey(_) => RotateKey::TYP,
+        _ => return Ok(()),
+    };
+    if member("typ") != typ {
+        return differs("kind of request");
+    }
+    let ttl = Seconds(request.payload.get("ttl").and_then(serde_json::Value::as_u64).unwrap_or_default());
+    let beyond = |exp: Timestamp, from: Timestamp| ttl.0 != 0 && exp > from.plus(ttl);
+    match &entry.body {
+        Body::Issue(issue) if beyond(issue.hdr.exp, issue.hdr.iat) => differs("life, which is longer"),
+        Body::Issue(issue) => issued_as_asked(issue, member, request),
+        Body::Renew(renew) if member("lease") != renew.lease.to_string() => differs("lease"),
+        Body::Renew(renew) if beyond(renew.exp, entry.ts) => differs("life, which is longer"),
+        // Which lease a request made that is given back by it, another entry tells.
+        Body::Release(release) if !member("lease").is_empty() && member("lease") != release.lease.to_string() => {
+            differs("lease")
+        }
+        Body::AgentKey(key) if request.payload.get("new") != serde_json::to_value(&key.register).ok().as_ref() => {
+            differs("new key")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was issued is what was asked for.
