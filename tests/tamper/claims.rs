@@ -6,8 +6,9 @@ use std::sync::Arc;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::directory::open_at_any_time;
 use nockvault::audit::proof::{self, Asked, NotProved};
+use nockvault::audit::verify::operators::Commands;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
-use nockvault::audit::verify::{Pins, verify};
+use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::hash::leaf;
 use nockvault::crypto::signature::SigningKey;
 use nockvault::entropy::{Entropy, SeededEntropy};
@@ -126,6 +127,33 @@ fn a_directory_without_names_tells_nobody_who_asked() {
         let why = asked(directory(&world, |keys| change(&mut keys[0]))).unwrap_err();
         assert_eq!(why, NotProved::Holder(first.to_string()));
     }
+}
+
+/// In a part of a chain a key is told by the directory, also from when on it was the agent's.
+#[test]
+fn a_request_of_before_its_key_was_listed_is_nobodys_in_a_part() {
+    let world = World::whole(65);
+    let begin = begins(&world);
+    let (_, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
+    let known = commands.map(Arc::new);
+    let part = |operators: Option<Arc<Commands>>, late: bool| {
+        let change = |keys: &mut Vec<ListedKey>| {
+            for key in keys.iter_mut().filter(|_| late) {
+                key.since = Timestamp(crate::world::START.0 + 3_600_000);
+            }
+        };
+        let directory = Some(Arc::new(directory(&world, change)));
+        report(&file(&world.kit.lines[begin..]), &Pins { since_checkpoint: true, directory, operators, ..world.pins() })
+    };
+    for operators in [None, known.clone()] {
+        let good = part(operators, false);
+        assert!(good.verdict == Verdict::Intact && !good.to_string().contains("WHO SIGNED"), "{good}");
+    }
+    // Where the clock may have been reset it is left open; where it never was, it cannot be.
+    let open = part(None, true);
+    assert!(open.verdict == Verdict::Intact && open.to_string().contains("WHO SIGNED"), "{open}");
+    let late = part(known, true);
+    assert!(matches!(late.verdict, Verdict::Tampered { fault: Fault::RequestKey, .. }), "{late}");
 }
 
 #[test]

@@ -402,5 +402,6 @@ fn spent_before(spent: &[u8; 16]) -> Finding {
 }
 
 fn pinned(pins: &Pins) -> Pinned {
-    Pinned { only: pins.agent_keys.clone(), directory: pins.directory.clone() }
+    let never_reset = pins.operators.as_ref().is_some_and(|commands| commands.never_reset());
+    Pinned { only: pins.agent_keys.clone(), directory: pins.directory.clone(), never_reset }
 }

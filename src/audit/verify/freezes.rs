@@ -72,6 +72,11 @@ impl Freezes {
         }
     }
 
+    /// Whether no reset of the clock is among the commands.
+    pub(super) fn never_reset(&self) -> bool {
+        self.resets.is_empty()
+    }
+
     /// The entry with the freeze, of everything or of this role, under which nothing may have been issued at `ts`. `since`
     /// is the entry of `_operators` with the newest command that the agent's chain rested on to begin or to begin time
     /// anew; where that is not known, nothing is told once the clock was reset.

@@ -130,6 +130,8 @@ pub(super) struct Key {
     form: Option<Form>,
     /// When it was registered; none where this part of the chain does not tell.
     since: Option<Timestamp>,
+    /// When it was registered as the key directory has it, where this part of the chain does not tell.
+    listed: Option<Timestamp>,
     /// Before when it is accepted.
     until: Option<Timestamp>,
     /// An operator ended it.
@@ -159,6 +161,7 @@ impl Key {
             public,
             form: None,
             since: None,
+            listed: None,
             until: None,
             ended: false,
             suspect_from: None,
@@ -168,7 +171,8 @@ impl Key {
     }
 
     fn listed(listed: &ListedKey) -> Key {
-        Key { kver: listed.kver, form: Some(listed.form), until: listed.until(), ..Key::given(listed.pk.clone()) }
+        let (form, since, until) = (Some(listed.form), Some(listed.since), listed.until());
+        Key { kver: listed.kver, form, listed: since, until, ..Key::given(listed.pk.clone()) }
     }
 
     pub(super) fn kid(&self) -> &Kid {
@@ -206,6 +210,8 @@ pub(super) struct Pinned {
     pub(super) only: Vec<Kid>,
     /// What the vault's key directory lists.
     pub(super) directory: Option<Arc<Directory>>,
+    /// That the vault's clock was never reset, so that the times of the directory are those of any entry.
+    pub(super) never_reset: bool,
 }
 
 /// For how long after its entry a key may still lack in a directory: an entry is in the chain some time before it is out.
@@ -410,7 +416,10 @@ impl KeyHistory {
     }
 
     /// The key that signed what claims to be signed by `kid`; none where that key is of before the part that is known.
-    pub(super) fn signer(&mut self, kid: &str, opened: &Opened) -> Result<Option<&Key>, Finding> {
+    ///
+    /// Nor is one told that the directory lists as registered only after `ts`. It was not this holder's key then; but
+    /// where the clock may have been reset, it may be that it was.
+    pub(super) fn signer(&mut self, kid: &str, opened: &Opened, ts: Timestamp) -> Result<Option<&Key>, Finding> {
         let holder = self.holder.as_ref().map_or_else(|| "the operator".to_owned(), Holder::to_string);
         let Some(key) = self.keys.iter_mut().find(|key| key.kid.as_str() == kid) else {
             if self.part {
@@ -422,6 +431,16 @@ impl KeyHistory {
         if !key.signed(opened) {
             return Err(Fault::RequestSignature
                 .found(format!("what it rests on was not signed by the key {} of {holder}, which it names", key.kid)));
+        }
+        if let Some(listed) = key.listed.filter(|listed| key.since.is_none() && ts < *listed) {
+            if self.pinned.never_reset && !self.reset {
+                return Err(Fault::RequestKey.found(format!(
+                    "it rests on a signature of the key {}, which by the key directory was registered at {listed}, later",
+                    key.kid
+                )));
+            }
+            self.unchecked += 1;
+            return Ok(None);
         }
         key.signed += 1;
         Ok(Some(key))

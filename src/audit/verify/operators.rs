@@ -158,6 +158,11 @@ impl Commands {
         self.freezes.forbids(since, ts, role)
     }
 
+    /// Whether the clock was never reset, as far as the file goes; false where it does not begin with the chain.
+    pub(super) fn never_reset(&self) -> bool {
+        self.first == 0 && self.freezes.never_reset()
+    }
+
     /// Whether the entry that `by` names holds a command that froze everything, or thawed it.
     pub(super) fn froze_or_thawed(&self, by: &By, aud: &Aud, froze: bool) -> Result<(), Finding> {
         let typ = if froze { VaultFreeze::TYP } else { VaultThaw::TYP };
@@ -301,7 +306,7 @@ impl OperatorsTrail {
             }
         };
         let claimed = command.command.payload.get("kid").and_then(Value::as_str).unwrap_or_default();
-        let key = self.keys.signer(claimed, opened)?;
+        let key = self.keys.signer(claimed, opened, place.ts)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
         let statement: crate::statement::command::Command<Value> =
             admit_as(&opened.envelope.payload, &Admission::OPERATOR)

@@ -139,7 +139,7 @@ impl Requests {
             }
         };
         let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let key = keys.signer(claimed, opened)?;
+        let key = keys.signer(claimed, opened, place.ts)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
         let request: Request<B> = read(embedded, &opened.envelope.payload)
             .map_err(|why| misfit(format!("the request in it is not a {}: {why}", B::TYP)))?;

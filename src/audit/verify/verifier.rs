@@ -392,7 +392,7 @@ impl<'a> Verifier<'a> {
         match chain.agent() {
             Some(agent) => Trail::Agent(Box::new(AgentTrail::resume(&agent, aud, first, self.pins, self.held))),
             None if *chain == ChainName::operators() => {
-                let pinned = Pinned { only: Vec::new(), directory: self.pins.directory.clone() };
+                let pinned = Pinned { directory: self.pins.directory.clone(), ..Pinned::default() };
                 let keys = KeyHistory::resume(None, aud, &self.pins.holder_keys, pinned);
                 Trail::Operators(Box::new(OperatorsTrail::resume(keys, first, aud, self.held)))
             }
