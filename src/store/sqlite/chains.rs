@@ -147,6 +147,8 @@ impl Chain {
 
 /// The version of the database from which on chains are trees.
 pub(super) const TREES: usize = 5;
+/// The first version of a database that looks up nonces after a reset of the clock.
+pub(super) const RECALLS: usize = 6;
 
 /// What the rows of chains hold, by the version of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::super::{Founding, KeptKey, VaultKeys};
-use super::chains::{self, Found, Layout, TREES};
+use super::chains::{self, Found, Layout, RECALLS, TREES};
 use super::files::Files;
 use super::rows;
 use super::schema::{self, Access, VERSION};
@@ -200,7 +200,7 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     if !chain.verify_in(layout, ring) || !chain.fits_its_lines(conn)? || reading.macs.digest() != chain.deciders {
         return Err(broken());
     }
-    if let Some(reset) = facts.reset.as_mut().filter(|reset| reset.recall.is_none()) {
+    if let Some(reset) = facts.reset.as_mut().filter(|reset| to >= RECALLS && reset.recall.is_none()) {
         reset.recall = Some(super::recall::of_old());
         conn.execute("UPDATE vault SET reset = ?2 WHERE chain = ?1", params![id, rows::reset_text(&facts)])?;
     }

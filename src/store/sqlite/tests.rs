@@ -9,7 +9,7 @@ use rusqlite::ffi;
 use super::super::{Event, Store};
 use super::*;
 use crate::audit::chain::AuditKey;
-use crate::audit::entry::{Body, Entry};
+use crate::audit::entry::{Body, By, Entry};
 use crate::audit::tree::{self, Tree};
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, SigningKey};
@@ -346,4 +346,42 @@ async fn proofs(store: &Sqlite, chain: &ChainName) -> Vec<Vec<Digest>> {
     assert_eq!(store.inclusion(chain, 5, 5).await.unwrap(), None);
     assert_eq!(store.consistency(chain, 6, 5).await.unwrap(), None);
     all
+}
+
+/// What takes the tables back to those of the fifth version, which looked up no nonces after a reset of the clock.
+const FIFTH: &str = "ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes; PRAGMA user_version = 5;";
+
+#[tokio::test]
+async fn a_database_that_had_a_reset_before_nonces_were_looked_up_looks_them_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = store(folder.path(), Duration::from_secs(20)).await;
+    older.write(Weight::Gives, None, move |tx| with_lease(tx, &LeaseId::new(NOW.0, [7; 10]))).await.unwrap();
+    // As a program of that version left it: a reset that says nothing of nonces.
+    let by = By { chain: ChainName::operators(), leaf: Digest::ZERO, seq: 0 };
+    let reset = older.write(Weight::Gives, None, move |tx| {
+        let mut vault = tx.hold(&ChainName::vault())?;
+        let facts = vault.vault()?.clone();
+        let reset = Some(rows::Reset { number: 1, by: by.clone(), iat: NOW, recall: None });
+        tx.put_vault(&mut vault, views::VaultFacts { reset, ..facts })?;
+        tx.keep(vault);
+        Ok(())
+    });
+    reset.await.unwrap();
+    drop(older);
+    let conn = schema::connect(&folder.path().join("data/vault.db"), Access::Write).unwrap();
+    let entropy = Arc::new(SeededEntropy::new(9));
+    let (root, data) = (RootKey::generate(&*entropy), folder.path().join("data"));
+    let ring = founding::ring(&conn, &root).unwrap();
+    founding::cover_version(&conn, &ring, schema::VERSION, 5).unwrap();
+    conn.execute_batch(FIFTH).unwrap();
+    let reset = |conn: &rusqlite::Connection| -> String {
+        conn.query_row("SELECT reset FROM vault", [], |row| row.get(0)).unwrap()
+    };
+    assert!(!reset(&conn).contains("recall"));
+    let older = Older { conn, ring, root, data, entropy };
+    let store = older.opened();
+    assert!(store.census().await.unwrap().quarantined.is_empty());
+    let conn = schema::connect(&folder.path().join("data/vault.db"), Access::Read).unwrap();
+    assert!(reset(&conn).contains("\"next\""), "all chains are to be read");
+    assert_eq!(schema::version(&conn).unwrap(), schema::VERSION);
 }
