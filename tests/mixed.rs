@@ -15,12 +15,15 @@ use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::id::{ChainName, LeaseId};
 use nockvault::lease::{Lease, State};
 use nockvault::statement::Body;
+use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::command::Page;
+use nockvault::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke};
+use nockvault::statement::issue::Purpose;
 use nockvault::statement::lease::{LeaseForget, LeaseRevoke, Release, Renew, Scope, Which};
 use nockvault::statement::reply::{Closed, Issued, Opened, Released, Renewed, Reply, Revocation};
 use nockvault::statement::session::{Close, Hello};
-use nockvault::time::Seconds;
+use nockvault::time::{Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
 
 use support::agent::{Agent, Rpc};
@@ -31,6 +34,10 @@ use support::{Harness, call, rules, terms};
 const SEEDS: u64 = 8;
 const STEPS: u64 = 70;
 const ROLES: [&str; 3] = ["far", "birds", "token"];
+
+fn reason() -> Purpose {
+    "it was drawn".to_owned().try_into().unwrap()
+}
 
 /// SplitMix64: the same draws for the same seed.
 struct Dice(u64);
@@ -147,7 +154,11 @@ impl Run {
     async fn operate(&mut self, who: usize) {
         let (agent, sid) = (self.agents[who].name.clone(), self.agents[who].sid.clone());
         let role = ROLES[self.dice.below(3) as usize].parse().unwrap();
-        match self.dice.below(8) {
+        match self.dice.below(14) {
+            8 => self.order(AgentFreeze { agent }).await,
+            9 => self.order(RoleFreeze { reason: reason(), role }).await,
+            10 => self.order(VaultFreeze { reason: reason() }).await,
+            11..=13 => self.thaw().await,
             0 => {
                 self.order(GrantRevoke { agent: agent.clone(), role }).await;
             }
@@ -174,9 +185,26 @@ impl Run {
         }
     }
 
+    /// Thaws all that there is; what is not frozen is refused.
+    async fn thaw(&self) {
+        self.order(VaultThaw {}).await;
+        for agent in &self.agents {
+            self.order(AgentThaw { agent: agent.name.clone() }).await;
+        }
+        for role in ROLES.map(|role| role.parse().unwrap()) {
+            self.order(RoleThaw { role }).await;
+        }
+    }
+
     async fn step(&mut self) {
         let who = self.dice.below(2) as usize;
-        match self.dice.below(20) {
+        match self.dice.below(22) {
+            20 => self.thaw().await,
+            // Behind by less than the skew, a clock is good.
+            21 => {
+                let now = self.vault.clock_now();
+                self.vault.clock.set(Timestamp(now.0 - self.dice.below(250_000)));
+            }
             0..=7 => self.issue(who).await,
             8..=10 => self.with_a_lease(who).await,
             11 => self.with_a_session(who).await,
@@ -187,7 +215,10 @@ impl Run {
             }
             15 => {
                 let (_, rotated) = match self.dice.below(3) {
-                    0 => self.agents[who].rotate(&self.vault).await,
+                    0 => {
+                        self.thaw().await;
+                        self.agents[who].rotate(&self.vault).await
+                    }
                     _ => return,
                 };
                 self.agents[who].keep(rotated.entry);
@@ -294,7 +325,20 @@ async fn whatever_happens_the_chains_are_intact_and_agree_with_the_store() {
         }
     }
     // Chance has brought all of it.
-    for kind in ["issue", "deny", "renew", "release", "close", "revoke", "expire", "undone", "forget", "session_end"] {
+    for kind in [
+        "issue",
+        "deny",
+        "renew",
+        "release",
+        "close",
+        "revoke",
+        "expire",
+        "undone",
+        "forget",
+        "session_end",
+        "freeze",
+        "thaw",
+    ] {
         assert!(kinds.get(kind).is_some_and(|count| *count > 0), "no {kind} in any run: {kinds:?}");
     }
 }

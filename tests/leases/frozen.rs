@@ -203,3 +203,78 @@ async fn a_session_that_is_stopped_is_over() {
     kit.get(&vault, "far").await;
     vault.verify_all().await;
 }
+
+/// Whoever writes the database file lifts no freeze: not of a vault that runs, and one that begins finds it.
+#[tokio::test]
+async fn no_row_that_is_changed_or_gone_thaws_anything() {
+    let forgeries = [
+        "DELETE FROM freezes",
+        "DELETE FROM freezes WHERE role = ''",
+        "DELETE FROM freezes WHERE role = 'far'",
+        "UPDATE freezes SET role = 'other' WHERE role = 'far'",
+        "UPDATE freezes SET seq = seq - 1 WHERE role = ''",
+    ];
+    for sql in forgeries {
+        let (mut vault, kit) = world().await;
+        vault.order(RoleFreeze { reason: reason(), role: "far".parse().unwrap() }).await;
+        vault.order(VaultFreeze { reason: reason() }).await;
+        let database = vault.database();
+        database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        assert!(database.execute(sql, []).unwrap() > 0, "{sql}");
+        drop(database);
+        assert_eq!(vault.refuses(&kit.issue("far")).await, VaultFrozen, "{sql}");
+        vault.shut();
+        if vault.try_reopen_under(super::support::rules()).await.is_ok() {
+            let refused = vault.refuses(&kit.issue("far")).await;
+            let quarantined = vault.sqlite().census().await.unwrap().quarantined;
+            assert!(!quarantined.is_empty(), "{sql}: nothing was found, and it refused with {refused:?}");
+        }
+    }
+}
+
+/// Freezing again, also with the clock behind and after what was asked for meanwhile, changes nothing but what is taken
+/// back; one thaw is enough, and a role stays frozen for itself.
+#[tokio::test]
+async fn frozen_twice_is_thawed_once_also_by_a_clock_that_is_behind() {
+    let (mut vault, mut kit) = world().await;
+    let freeze = RoleFreeze { reason: reason(), role: "far".parse().unwrap() };
+    let now = vault.clock_now();
+    for back in [0, 100_000, 200_000] {
+        vault.clock.set(nockvault::time::Timestamp(now.0 - back));
+        vault.order(VaultFreeze { reason: reason() }).await;
+        vault.order(freeze.clone()).await;
+        assert_eq!(vault.refuses(&kit.issue("far")).await, VaultFrozen);
+    }
+    vault.reopen().await;
+    vault.order(VaultThaw {}).await;
+    assert_eq!(vault.refuses(&kit.issue("far")).await, RoleFrozen);
+    assert_eq!(vault.order_refused(VaultThaw {}).await.reason, NotFound);
+    vault.order(RoleThaw { role: freeze.role.clone() }).await;
+    kit.get(&vault, "far").await;
+    vault.clock.set(now.plus(Seconds(10)));
+    kit.get(&vault, "far").await;
+    vault.verify_all().await;
+}
+
+/// A large freeze goes on over many restarts in the middle of it, and nothing is ended twice.
+#[tokio::test]
+async fn a_large_freeze_survives_restarts_in_the_middle_of_it() {
+    let (mut vault, mut kit) = world().await;
+    vault.kv_role("near", b"a value").await;
+    vault.grant(&kit.name, "near", terms()).await;
+    for _ in 0..330 {
+        kit.get(&vault, "near").await;
+    }
+    assert_eq!(vault.order(VaultFreeze { reason: reason() }).await["leases"], json!(330));
+    for _ in 0..3 {
+        vault.sqlite().end_due(50).await.unwrap();
+        vault.reopen().await;
+        assert_eq!(vault.refuses(&kit.issue("near")).await, VaultFrozen);
+    }
+    vault.vault().tend_once().await;
+    let census = vault.sqlite().census().await.unwrap();
+    assert_eq!((census.leases, census.revoking), (0, 0));
+    let chain = vault.chain_of(&kit.name).await;
+    assert_eq!(kinds(&chain).iter().filter(|kind| **kind == "revoke").count(), 330);
+    vault.verify_all().await;
+}
