@@ -66,7 +66,7 @@ async fn a_row_that_none_of_ours_could_be_keeps_nothing_else_alive() {
         "INSERT INTO denials VALUES (-1, ?1, 'replay', 0, 1, 0, 0)",
         "INSERT INTO denials VALUES (1, ?1, 'replay', 0, 9007199254740992, 0, 0)",
         "INSERT INTO denials VALUES (1, ?1, 'no reason', 0, 1, 0, 0)",
-        "INSERT INTO nonces SELECT id, x'00', -1 FROM keys WHERE chain = ?1",
+        "INSERT INTO nonces SELECT id, x'00', -1, 0 FROM keys WHERE chain = ?1",
     ];
     for sql in forgeries {
         let vault = Harness::new().await;
