@@ -61,6 +61,10 @@ struct Arguments {
     /// Keep the vault's receipt in this file.
     #[arg(long)]
     receipt: Option<PathBuf>,
+    /// Go on where the vault says that it was restored from a backup, and keep what was seen as evidence. Ask first who
+    /// restored it, and why.
+    #[arg(long)]
+    accept_restore: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -115,7 +119,14 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     for (name, value) in arguments.params {
         ask = ask.param(name, value);
     }
-    let credential = session.request(&ask).await?;
+    let credential = match session.request(&ask).await {
+        Err(Fault::Refused(refusal)) if arguments.accept_restore && refusal.code == "restored" => {
+            let lost = agent.accept_restore(&refusal)?;
+            eprintln!("restored {} entries of our chain were seen before, head {}: lost", lost.size, lost.head);
+            session.request(&ask).await?
+        }
+        answered => answered?,
+    };
     eprintln!("lease    {}, until {}", credential.hdr.lease, credential.hdr.exp);
     eprintln!("recall   {}", recall(credential.hdr.revocation));
     eprintln!("entry    {} of our chain, leaf {}", credential.entry.seq, credential.entry.leaf);

@@ -113,7 +113,7 @@ reasons! {
     /// `seen` is not a prefix of the agent's chain.
     HistoryMismatch = "history_mismatch", State, "the history in seen is not that of the vault; keep the old head as evidence and tell the auditor";
     /// `seen` is newer than the backup that this vault was restored from.
-    Restored = "restored", State, "the vault was restored from a backup older than the history in seen";
+    Restored = "restored", State, "the vault was restored from a backup older than the history in seen; ask its operator, keep the old head as evidence, and accept the restore to go on";
     /// No live grant of this role to this agent.
     NoGrant = "no_grant", Grant, "no grant gives this agent this role; ask an operator";
     /// The grant's `until` has passed.

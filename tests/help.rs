@@ -56,6 +56,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "revoke",
             "freeze",
             "thaw",
+            "backup",
+            "restore",
             "lease",
             "lease list",
             "lease show",

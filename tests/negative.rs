@@ -295,7 +295,7 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (RoleFrozen, "tests/leases.rs"),
     (SessionUnknown, "limits"),
     (SessionLimit, "limits"),
-    (Restored, "no restore yet"),
+    (Restored, "tests/restore.rs"),
     (LeaseLimit, "limits"),
     (LeaseUnknown, "limits"),
     (LeaseEnded, "limits"),

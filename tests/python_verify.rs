@@ -25,6 +25,8 @@ mod operators;
 mod programs;
 #[path = "tamper/requests.rs"]
 mod requests;
+#[path = "tamper/restores.rs"]
+mod restores;
 mod support;
 #[path = "tamper/world.rs"]
 mod world;
@@ -35,6 +37,7 @@ use std::path::Path;
 use cases::{Bad, Case, receipt, sealed};
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use daemons::Told;
+use nockvault::audit::entry;
 use nockvault::audit::verify::{Pins, verify};
 use nockvault::base64url;
 use nockvault::crypto::envelope::{PayloadType, pae};
@@ -45,6 +48,7 @@ use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::card::{Card, Genesis};
 use nockvault::statement::clock::ClockReset;
 use nockvault::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
+use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
 use programs::{foreign, program, said};
 use serde_json::{Value, json};
@@ -199,6 +203,7 @@ fn both_find_every_bad_file_bad_at_the_same_entry() {
         operators::OPERATORS,
         checkpoints::CHECKPOINTS,
         daemons::DAEMONS,
+        restores::RESTORES,
         freezes::FREEZES,
     ];
     let mut count = 0;
@@ -225,6 +230,10 @@ fn both_find_good_files_good_and_tell_the_rest_apart_alike() {
     let daemons = [Told::Start, Told::Config, Told::Start, Told::Start, Told::Recover(3), Told::Epoch, Told::Stop];
     let (vault, of_vault) = daemons::vault(&daemons);
     desk.add("_vault", &file(&vault.lines), &of_vault.pins(), None);
+    let daemons = [Told::Start, Told::Config, Told::Restore(2), Told::StartWithout, Told::Recover(3), Told::Stop];
+    let (vault, of_vault) = daemons::vault(&daemons);
+    desk.add("_vault, restored", &file(&vault.lines), &of_vault.pins(), None);
+    restored(&mut desk);
 
     let mut kept = World::at_work(12);
     let mut issue = kept.next_issue();
@@ -243,7 +252,7 @@ fn both_find_good_files_good_and_tell_the_rest_apart_alike() {
     for (at, junk) in [b"".as_slice(), b"\n", b"hello\nworld\n", b"{}\n", b"\xff\xd8\xff\xe0"].iter().enumerate() {
         desk.add(format!("junk {at}"), junk, &Pins::default(), None);
     }
-    for (what, to) in [("kind", json!("restore")), ("v", json!(2))] {
+    for (what, to) in [("kind", json!("rebuild")), ("v", json!(2))] {
         let mut puzzled = World::at_work(11);
         let key = copy(&puzzled.stolen);
         puzzled.rewrite(&key, |entry| entry[what] = to.clone());
@@ -254,8 +263,38 @@ fn both_find_good_files_good_and_tell_the_rest_apart_alike() {
         forged[3] = signed(serde_json::from_slice(&forged[3]).unwrap(), &other);
         desk.add(format!("another {what}, forged"), &file(&forged), &puzzled.pins(), None);
     }
-    // Two kinds that are not understood, signed by somebody else.
-    assert_eq!(desk.agree(), 2);
+    // Two kinds that are not understood, signed by somebody else, and a checkpoint of after a restore for before it.
+    assert_eq!(desk.agree(), 3);
+}
+
+/// A chain that goes on from a backup, with what others hold of it and of what was lost.
+fn restored(desk: &mut Desk) {
+    let mut world = World::at_work(14);
+    let by = world.command_of("nockvault/backup");
+    let lease = world.lease();
+    restores::restored(&mut world, 1, by.clone());
+    world.put(entry::Revoke { by, lease, outcome: "none".into() });
+    world.obtain();
+    let checkpoint = checkpoints::next(&world);
+    world.put(checkpoint);
+    world.obtain();
+    let (lines, size) = (world.kit.file(), world.kit.head.size);
+    desk.add("restored", &lines, &world.pins(), Some(&world.operators.lines));
+    let other = |size| Seen { head: Digest::of(b"lost"), size };
+    for at in [size - 3, size, size + 7] {
+        desk.add(
+            format!("restored, a lost state {at}"),
+            &lines,
+            &Pins { heads: vec![other(at)], ..world.pins() },
+            None,
+        );
+    }
+    let both = Pins { heads: vec![world.kit.head.seen(), other(size)], ..world.pins() };
+    desk.add("restored, a state and a lost one", &lines, &both, None);
+    for at in [3, world.kit.lines.len()] {
+        let kept = vec![checkpoints::kept(&world, at, None)];
+        desk.add(format!("restored, a checkpoint of {at}"), &lines, &Pins { checkpoints: kept, ..world.pins() }, None);
+    }
 }
 
 /// Signatures that fit the equation and yet show nothing: of the point zero as a key, which "signs" everything, and of a

@@ -33,6 +33,8 @@ mod parts;
 mod proof;
 #[path = "tamper/requests.rs"]
 mod requests;
+#[path = "tamper/restores.rs"]
+mod restores;
 #[path = "tamper/world.rs"]
 mod world;
 
@@ -56,6 +58,7 @@ use nockvault::time::Seconds;
 use operators::OPERATORS;
 use parts::PARTS;
 use requests::REQUESTS;
+use restores::RESTORES;
 use world::{Chain, START, World, file, signed};
 
 fn report(bytes: &[u8], pins: &Pins) -> Report {
@@ -169,10 +172,11 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, FREEZES, PARTS]
-        .into_iter()
-        .flatten()
-        .copied::<Case>()
+    for (name, fault, make) in
+        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, FREEZES, RESTORES, PARTS]
+            .into_iter()
+            .flatten()
+            .copied::<Case>()
     {
         let Bad { lines, pins, entry, operators } = make();
         assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");
@@ -206,7 +210,7 @@ fn small() -> (Chain, Pins) {
 
 #[test]
 fn daemons_begin_and_end_as_they_can() {
-    use Told::{Config, Epoch, Recover, Refused, Start, Stop};
+    use Told::{Config, Epoch, Recover, Refused, Restore, Start, StartWithout, Stop};
     for told in [
         [Start, Config, Refused, Epoch, Stop].as_slice(),
         &[Start, Config, Stop, Start, Stop],
@@ -215,6 +219,8 @@ fn daemons_begin_and_end_as_they_can() {
         &[Start, Config, Start, Config, Recover(3), Refused],
         &[Start, Start, Refused, Stop],
         &[Start, Start],
+        // The daemon under which a backup was made is broken off as far as the restored vault knows, or it had ended.
+        &[Start, Config, Restore(1), StartWithout, Recover(3), Config, Stop, Restore(4), StartWithout, Refused],
     ] {
         let (chain, world) = daemons::vault(told);
         let found = report(&chain.file(), &world.pins());
@@ -391,7 +397,7 @@ fn what_is_no_chain_is_not_called_tampered() {
 #[test]
 fn an_unknown_kind_or_version_is_checked_as_far_as_it_is_known() {
     for change in [
-        |entry: &mut serde_json::Value| entry["kind"] = "restore".into(),
+        |entry: &mut serde_json::Value| entry["kind"] = "rebuild".into(),
         |entry: &mut serde_json::Value| entry["v"] = 2.into(),
     ] {
         let mut world = World::at_work(11);

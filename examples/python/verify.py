@@ -312,6 +312,7 @@ nonce = raw(16, 32)
 EVERY = {
     "checkpoint": record(cert=embedded, note=text, tree=list_of(digest)),
     "clock_reset": record(by=by),
+    "restore": record(by=by, number=number, salt=raw(0, 1000)),
 }
 KINDS = {
     "agent": EVERY | {
@@ -573,6 +574,9 @@ class Operators:
     def reset_the_clock(self, cause, aud):
         self.rests(cause, aud, lambda typ, _body: typ == "clock_reset")
 
+    def made_a_backup(self, cause, aud):
+        self.rests(cause, aud, lambda typ, _body: typ == "backup")
+
     def about(self, agent):
         """The commands about this agent that should have left something in its chain."""
         for seq, (_, typ, body, denied) in self.given.items():
@@ -617,7 +621,7 @@ def fits(typ, body, agent, effect, detail):
             return body.get("role") == detail["role"]
         case "agent_thaw", "thawed":
             return own
-        case "clock_reset", ("revoked" | "session_ended"):
+        case ("clock_reset" | "backup"), ("revoked" | "session_ended"):
             return True
     return False
 
@@ -633,7 +637,7 @@ class Agent:
         self.keys = Keys(("agent", self.agent), aud, body["register"], ts, pins.agent_keys)
         self.known, self.claims, self.spent = set(), [], set()
         self.grants, self.sessions, self.sids = {}, {}, set()
-        self.since = body["by"]["seq"]
+        self.since, self.restored = body["by"]["seq"], set()
         self.leases, self.named, self.at_backend, self.frozen = {}, set(), set(), False
         self.caused(body["by"], "genesis", "registered", body["register"])
 
@@ -843,7 +847,11 @@ class Agent:
         if cause["chain"] != "_operators":
             raise Tampered("by", f"it rests on an entry of {cause['chain']}, where no operator's command stands")
         if self.operators:
-            self.operators.rests(cause, self.aud, lambda typ, body: fits(typ, body, self.agent, effect, detail))
+            # A backup takes back what stood in it where the chain was restored from it.
+            own = lambda typ: typ != "backup" or cause["seq"] in self.restored
+            self.operators.rests(
+                cause, self.aud, lambda typ, body: own(typ) and fits(typ, body, self.agent, effect, detail)
+            )
 
     def handle(self, lease, named):
         if handle_of(self.agent, lease) != named:
@@ -903,15 +911,23 @@ class Vault:
         self.aud, self.operators, self.frozen, self.newest, self.obeyed = aud, pins.operators, False, -1, set()
         # A daemon that writes down its limits also writes down that the one before was broken off.
         self.runs, self.tells, self.owed, self.broken_off = None, False, False, None
+        self.restored = False
 
     def judge(self, entry, _leaf, _leaves, around):
         before, new_key = around
         kind, body = entry["kind"], entry["body"]
-        if self.owed and kind not in ("start", "recover", "config"):
+        restored, self.restored = self.restored, kind == "restore"
+        if self.owed and kind not in ("start", "recover", "config", "restore"):
             raise Tampered("order", "the daemon before did not end in order, and this one did not say what it found")
-        if kind in ("start", "epoch") and not new_key:
+        if restored and kind != "start":
+            raise Tampered("order", "the vault was restored, and no daemon begins on it")
+        if kind in ("start", "epoch") and not new_key and not restored:
             raise Tampered("order", "it says that a new audit key signs, and the one of the entry before it does")
-        if kind == "start":
+        if kind == "restore":
+            # Of a daemon that ran when the backup was made, the restored vault knows no end.
+            if self.runs and self.broken_off is None:
+                self.broken_off = before
+        elif kind == "start":
             self.owed = bool(self.runs) and self.tells
             if not self.runs:
                 self.broken_off = None
@@ -1009,6 +1025,7 @@ class Kept:
         if len(lines) != 3 or not re.fullmatch("[1-9][0-9]{0,18}", lines[1]):
             raise Malformed("what was kept is no checkpoint of entries")
         self.origin, self.size, self.root = lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True)
+        self.of = origin_of(self.origin)
 
     def signed(self, certs, identity):
         for cert in certs:
@@ -1041,6 +1058,9 @@ class Chain:
         self.audit_keys, self.receipts, self.after_checkpoint, self.unended = {}, [], False, False
         self.audit_ever, self.over = set(), set()
         self.kinds, self.newest_key, self.reset, self.certs, self.differ = {}, None, -1, [], {}
+        # From which entry on there may have been others before a restore, when the newest was, and what was lost to it.
+        self.lost_from = self.restored_at = self.fell = None
+        self.restores, self.lost = 0, {}
 
     def take(self, line):
         try:
@@ -1067,13 +1087,23 @@ class Chain:
             raise Tampered("malformed", "the body is not that of its kind")
         if understood and entry["kind"] == "agent_key" and ("by" in entry["body"]) == ("request" in entry["body"]):
             raise Tampered("malformed", "the body names either a request or a command")
-        if understood and entry["kind"] != "clock_reset" and self.last is not None and entry["ts"] < self.last:
-            raise Tampered("time", "it is of a time before that of the entry before it")
+        self.timely(entry, understood)
         if not understood:
             self.puzzle = self.puzzle or (len(self.leaves), "a kind or version that this program does not know")
         self.understand(entry, origin, family, leaf, understood, new_key)
         self.took(leaf, entry["ts"])
         self.after_checkpoint = understood and entry["kind"] == "checkpoint"
+
+    def timely(self, entry, understood):
+        """Time falls at a reset of the clock alone, or at a restore that a reset follows."""
+        fell, self.fell = self.fell, False
+        falls = self.last is not None and entry["ts"] < self.last
+        if not understood or entry["kind"] == "clock_reset":
+            return
+        if entry["kind"] == "restore" and falls:
+            self.fell = True
+        elif falls or fell:
+            raise Tampered("time", "it is of a time before that of an entry before it")
 
     def skip(self, line):
         if not self.leaves:
@@ -1102,7 +1132,9 @@ class Chain:
                 raise Tampered("origin", f"it is of the vault {origin[0]}")
             if self.pins.chain not in (None, origin[1]):
                 raise Unusable(f"this is the chain {origin[1]}, but {self.pins.chain} was asked for")
-        elif origin != self.origin and (origin[:2] != self.origin[:2] or understood):
+        elif origin != self.origin and (
+            origin[:2] != self.origin[:2] or understood and not (entry["kind"] == "restore" and origin[2] > self.origin[2])
+        ):
             raise Tampered("origin", f"it belongs to the chain {entry['origin']}")
         self.origin = origin
 
@@ -1122,8 +1154,11 @@ class Chain:
         if entry["kind"] == "clock_reset":
             # Others took over from these while the clock was right: the vault erased them, and they do not come back.
             self.over |= self.audit_ever - {self.newest_key}
+        if entry["kind"] == "restore":
+            # These were in the memory of daemons that are no more.
+            self.over |= self.audit_ever
         if entry["kid"] in self.over:
-            raise Tampered("key_life", "its audit key was over before the clock was put back")
+            raise Tampered("key_life", "its audit key was over before the clock was put back or the vault restored")
         if "cert" in entry:
             try:
                 cert, public = open_cert(entry["cert"], "audit", self.identity)
@@ -1154,23 +1189,44 @@ class Chain:
                 raise Tampered("genesis", "the chain begins with another entry than the one that was pinned")
             self.receipts = [open_receipt(receipt, self.identity) for receipt in self.pins.receipts]
             self.certs = list(self.pins.certs)
-            if any(kept.origin != entry["origin"] for kept in self.pins.checkpoints):
+            if any(kept.of[:2] != origin[:2] for kept in self.pins.checkpoints):
                 raise Unusable("the checkpoint is of another chain")
-        for kept in self.pins.checkpoints:
-            if kept.size == entry["seq"] + 1 and self.tree.with_one(leaf).root() != kept.root:
+            if origin[2]:
+                # Of a chain of this name before the restores nothing is known.
+                self.lost_from, self.restores = 0, origin[2]
+        if entry["kind"] == "restore":
+            self.lost_from = entry["seq"] if self.lost_from is None else self.lost_from
+            self.restored_at = entry["ts"]
+        for at, kept in enumerate(self.pins.checkpoints):
+            if kept.size != entry["seq"] + 1:
+                continue
+            if kept.of[2] < origin[2]:
+                self.lost["checkpoint", at] = f"the checkpoint of {kept.size} entries"
+            elif kept.of[2] > origin[2] or self.tree.with_one(leaf).root() != kept.root:
                 if kept.signed(self.certs, self.identity):
                     raise kept.differs()
                 self.differ[id(kept)] = entry["seq"]
-        for size, head in self.pins.heads:
+        for at, (size, head) in enumerate(self.pins.heads):
             if size == entry["seq"] + 1 and head != b64(leaf):
+                if self.may_be_lost(entry["seq"], None):
+                    self.lost["head", at] = f"the state {head}:{size}"
+                    continue
                 raise Tampered("head", "its leaf is another than the one that was held for it")
-        for named, issued in self.receipts:
+        for at, (named, issued) in enumerate(self.receipts):
             if named["seq"] == entry["seq"]:
                 if named["leaf"] != b64(leaf):
+                    if self.may_be_lost(entry["seq"], issued and issued[0]["iat"]):
+                        self.lost["receipt", at] = f"the receipt of entry {named['seq']}"
+                        continue
                     raise Tampered("receipt", "its leaf is another than the one in a receipt")
                 body = entry["body"]
                 if issued and entry["kind"] == "issue" and issued != (body.get("hdr"), body.get("sealed")):
                     raise Tampered("receipt", "its receipt says that something else was issued")
+
+    def may_be_lost(self, seq, of):
+        """Whether the chain may have had another entry there before a restore, as one holds it who knows of it since `of`."""
+        since = of is not None and self.restored_at is not None and self.restored_at < of
+        return not since and self.lost_from is not None and seq >= self.lost_from
 
     def understand(self, entry, origin, family, leaf, understood, new_key):
         if not understood:
@@ -1181,12 +1237,14 @@ class Chain:
             return
         if entry["kind"] == "clock_reset":
             self.clock_reset(entry["body"]["by"], entry["seq"])
+        if entry["kind"] == "restore":
+            self.restore(entry, origin, new_key)
         self.kinds[entry["kind"]] = self.kinds.get(entry["kind"], 0) + 1
         if self.trail is None:
             self.begin(entry, origin, family)
         elif entry["kind"] == "genesis":
             raise Tampered("genesis", "a chain has one genesis, at its beginning")
-        elif entry["kind"] not in EVERY:
+        elif entry["kind"] not in EVERY or entry["kind"] == "restore" and isinstance(self.trail, Vault):
             try:
                 self.trail.judge(entry, leaf, self.leaves, (self.last, new_key))
             except NotUnderstood as what:
@@ -1236,21 +1294,49 @@ class Chain:
         elif self.pins.operators:
             self.pins.operators.reset_the_clock(cause, "nv1:" + kid_of(self.identity))
 
+    def restore(self, entry, origin, new_key):
+        """The vault was restored from a backup."""
+        body, cause = entry["body"], entry["body"]["by"]
+        if not new_key:
+            raise Tampered("restore", "its audit key signed here before: a restored vault begins with a new one")
+        if body["number"] != origin[2] or body["number"] <= self.restores or len(unb64(body["salt"])) != 16 or not self.leaves:
+            raise Tampered("restore", "its number is not the one that the origin has from here on, or does not count on")
+        if cause["chain"] != "_operators":
+            raise Tampered("by", f"it rests on an entry of {cause['chain']}, where no operator's command stands")
+        self.restores = body["number"]
+        if isinstance(self.trail, Agent):
+            self.trail.restored.add(cause["seq"])
+        if isinstance(self.trail, Operators):
+            if cause["seq"] >= entry["seq"]:
+                raise Tampered("by", "it rests on an entry that does not stand before it")
+            self.trail.made_a_backup(cause, self.trail.aud)
+        elif self.pins.operators:
+            self.pins.operators.made_a_backup(cause, "nv1:" + kid_of(self.identity))
+
     def end(self):
         """What only the end of the chain can tell."""
         if not self.leaves:
             raise Unusable("the file is empty")
         heads = [(size, "head") for size, _ in self.pins.heads]
         missing = max(heads + [(named["seq"] + 1, "receipt") for named, _ in self.receipts], default=(0, ""))
-        if missing[0] > len(self.leaves):
+        if missing[0] > len(self.leaves) and self.lost_from is None:
             raise Tampered(missing[1], f"the chain ends here, but entry {missing[0] - 1} is held elsewhere")
         for kept in self.pins.checkpoints:
             if not kept.signed(self.certs, self.identity):
                 raise Unusable("the checkpoint that was kept is not the vault's, or the certificate of its key is missing")
             if id(kept) in self.differ:
                 raise kept.differs()
+            if kept.size > len(self.leaves) and kept.of[2] < self.origin[2]:
+                self.lost["checkpoint", id(kept)] = f"the checkpoint of {kept.size} entries"
+                continue
             if kept.size > len(self.leaves):
                 raise Tampered("kept_checkpoint", f"the chain ends here, but a checkpoint of {kept.size} entries is held")
+        for at, (size, head) in enumerate(self.pins.heads):
+            if size > len(self.leaves):
+                self.lost["head", at] = f"the state {head}:{size}"
+        for at, (named, _) in enumerate(self.receipts):
+            if named["seq"] >= len(self.leaves):
+                self.lost["receipt", at] = f"the receipt of entry {named['seq']}"
         if isinstance(self.trail, Operators):
             self.trail.size = len(self.leaves)
         if self.puzzle:
@@ -1302,7 +1388,10 @@ def verify(lines, pins):
             chain.take(line.removesuffix(b"\n"))
         chain.end()
         now, age = pins.max_age or (0, 0)
-        if pins.max_age and chain.last + age * 1000 < now:
+        if chain.lost:
+            how = "; ".join(chain.lost.values()) + ": lost when the vault was restored from a backup, or cut off since"
+            verdict = place(chain, "lost", how, at=chain.lost_from)
+        elif pins.max_age and chain.last + age * 1000 < now:
             verdict = {"is": "stale", "how": "the newest entry is older than it may be"}
     except Tampered as why:
         if why.entry is not None:
@@ -1349,6 +1438,8 @@ def told(path, chain, verdict, pins):
         print("  - WHOSE VAULT THIS IS: the identity was taken from the file itself; give --card or --identity")
     if not pins.heads and not pins.receipts and not pins.checkpoints:
         print("  - that nothing follows: a bare file cannot show that its end was cut off; give --checkpoint, --head or --receipt")
+    if chain.lost_from is not None:
+        print(f"  - WHAT THE VAULT WROTE BETWEEN A BACKUP AND ITS RESTORE, in entries from number {chain.lost_from} on")
     if chain.unended:
         print("  - that the last line was written to its end: its LF is missing")
     if isinstance(chain.trail, Vault) and pins.operators:

@@ -204,6 +204,8 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
     let ts = match body {
         // What was written under the wrong clock stays behind it.
         Body::ClockReset(_) => now.max(key.nbf()),
+        // So it does where a restored vault finds it in a chain: the reset follows at once.
+        Body::Restore(_) if head.stamp(key, now) >= key.exp() => now.max(key.nbf()),
         _ => head.stamp(key, now.max(body.not_before())),
     };
     if ts >= key.exp() {
@@ -211,7 +213,12 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
     }
     let begins = head.kid.as_ref() != Some(&key.kid) || matches!(body, Body::Checkpoint(_));
     let cert = begins.then_some(&key.cert);
-    let draft = Draft { body, cert, origin: &head.origin, prev: head.leaf, seq: head.size, ts };
+    // The origin changes with a restore, whose own entry is the first of it.
+    let origin = match (Origin::parse(&head.origin), body) {
+        (Some(origin), Body::Restore(restore)) => Origin { restored: restore.number, ..origin }.to_string(),
+        _ => head.origin.clone(),
+    };
+    let draft = Draft { body, cert, origin: &origin, prev: head.leaf, seq: head.size, ts };
     let line = draft.sign(&key.key);
     let limit = entry::admission(&chain).max_bytes;
     if line.len() > limit {
@@ -219,7 +226,7 @@ pub fn append(head: &Head, key: &AuditKey, body: &Body, now: Timestamp) -> Resul
     }
     let (leaf, mut tree) = (leaf(&line), head.tree.clone());
     tree.push(leaf);
-    let next = Head { origin: head.origin.clone(), size: head.size + 1, leaf, ts, kid: Some(key.kid.clone()), tree };
+    let next = Head { origin, size: head.size + 1, leaf, ts, kid: Some(key.kid.clone()), tree };
     Ok((line, next))
 }
 

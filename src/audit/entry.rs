@@ -8,6 +8,7 @@
 //! that the members are exactly those of its kind. Whether it may be believed is for [`super::verify`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -121,6 +122,16 @@ bodies! {
         ClockReset = "clock_reset" {
             /// The command.
             by: By,
+        }
+        /// The vault was restored from a backup: what it wrote after that backup is not known here. The one entry in which
+        /// the origin changes, to `<vault>/<chain>~<number>`, and always the first that an audit key signs.
+        Restore = "restore" {
+            /// The `nockvault/backup` that the backup was made by.
+            by: By,
+            /// The restores that led here, with this one; whoever restores one backup twice counts on.
+            number: u64,
+            /// 16 bytes drawn for this restore, the same in all chains: two vaults out of one backup differ.
+            salt: Bytes,
         }
     }
     /// An agent's chain.
@@ -477,10 +488,23 @@ impl Origin {
     }
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.vault, self.chain)?;
+        if self.restored > 0 { write!(f, "~{}", self.restored) } else { Ok(()) }
+    }
+}
+
 /// The origin's text of a chain that was never restored.
 #[must_use]
 pub fn origin(vault: &VaultName, chain: &ChainName) -> String {
-    format!("{vault}/{chain}")
+    origin_after(vault, chain, 0)
+}
+
+/// The origin's text of a chain after so many restores.
+#[must_use]
+pub fn origin_after(vault: &VaultName, chain: &ChainName, restored: u64) -> String {
+    Origin { vault: vault.clone(), chain: chain.clone(), restored }.to_string()
 }
 
 /// An entry.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::certificate::{self, Life, open_signer};
 use super::chain::Head;
 use super::checkpoint::Checkpoint;
-use super::entry::{self, Body};
+use super::entry::{Body, Origin};
 use super::line::Frame;
 use super::note::Note;
 use super::tree::Tree;
@@ -20,10 +20,13 @@ use crate::id::{ChainName, Kid, VaultName};
 use crate::statement::cert::KeyRole;
 use crate::time::Timestamp;
 
+/// The kind of entry with which the origin changes.
+const RESTORE: &str = "restore";
+
 /// A chain under inspection.
 #[derive(Debug)]
 pub struct Links {
-    origin: String,
+    origin: Origin,
     identity: PublicKey,
     keys: HashMap<Kid, (PublicKey, Life)>,
     tree: Tree,
@@ -36,7 +39,7 @@ impl Links {
     #[must_use]
     pub fn new(vault: &VaultName, chain: &ChainName, identity: &PublicKey) -> Links {
         Links {
-            origin: entry::origin(vault, chain),
+            origin: Origin { vault: vault.clone(), chain: chain.clone(), restored: 0 },
             identity: identity.clone(),
             keys: HashMap::new(),
             tree: Tree::default(),
@@ -65,13 +68,11 @@ impl Links {
             return Err(format!("the line hashes to {leaf}, and {kept} is kept for it"));
         }
         let frame = Frame::read(line).map_err(|why| why.to_string())?;
-        if frame.origin_text() != self.origin {
-            return Err(format!("it belongs to the chain {}", frame.origin_text()));
-        }
+        self.belongs(&frame)?;
         if frame.seq() != self.size() || frame.prev() != self.leaf {
             return Err("it does not follow the line before it".to_owned());
         }
-        if frame.ts() < self.ts && frame.kind() != "clock_reset" {
+        if frame.ts() < self.ts && !["clock_reset", RESTORE].contains(&frame.kind()) {
             return Err("it is of before the line before it".to_owned());
         }
         self.signed(&frame)?;
@@ -81,6 +82,20 @@ impl Links {
         self.tree.push(leaf);
         (self.leaf, self.ts) = (leaf, frame.ts());
         Ok(())
+    }
+
+    /// The origin changes where the vault was restored, and a chain that began after a restore has its number from the
+    /// first line on.
+    fn belongs(&mut self, frame: &Frame) -> Result<(), String> {
+        let changes = frame.kind() == RESTORE && frame.origin().restored > self.origin.restored;
+        if self.size() == 0 || changes {
+            self.origin.restored = frame.origin().restored;
+        }
+        if *frame.origin() == self.origin {
+            Ok(())
+        } else {
+            Err(format!("it belongs to the chain {}", frame.origin_text()))
+        }
     }
 
     fn signed(&mut self, frame: &Frame) -> Result<(), String> {
@@ -100,7 +115,7 @@ impl Links {
         };
         let note = Note::read(&body.note).map_err(|why| why.to_string())?;
         let said = Checkpoint::read(&note.text).map_err(|why| why.to_string())?;
-        let is = Checkpoint::of(&self.origin, &self.tree);
+        let is = Checkpoint::of(&self.origin.to_string(), &self.tree);
         if said == is && body.tree == self.tree.peaks() {
             Ok(())
         } else {

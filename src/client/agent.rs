@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::channel::MAX_MESSAGE;
-use super::fault::{Fault, Untrusted};
+use super::fault::{Fault, Refusal, Untrusted};
 use super::link::{self, Link, Surroundings};
 use super::material::Material;
 use super::signer::{self, Identity, Signer};
@@ -157,6 +157,16 @@ impl Agent {
     pub async fn close(&self, sid: &Sid) -> Result<u64, Fault> {
         let Answered { reply, .. } = self.exchange(sid, &Close {}).await?;
         if reply.sid == *sid { Ok(reply.leases) } else { Err(Untrusted::OtherTerms { member: "sid" }.into()) }
+    }
+
+    /// Accepts that the vault was restored from a backup, which it has just said in `refusal`, and goes on with it: as
+    /// [`Memory::accept_restore`](super::seen::Memory::accept_restore), in whose words whoever owns the agent decides.
+    /// Gives the newest state of the history that was lost, to be kept as evidence.
+    ///
+    /// # Errors
+    /// [`Fault::Local`].
+    pub fn accept_restore(&self, refusal: &Refusal) -> Result<Seen, Fault> {
+        self.0.link.around.memory.accept_restore(refusal)
     }
 
     /// A session whose id is `label` with a random suffix, since a sid is never used again. Nothing is sent: the first

@@ -2,6 +2,8 @@
 //! be written down anywhere is sealed to the vault's certified intake key and travels beside its command, which names
 //! it by digest.
 
+use std::io::Write;
+
 use async_trait::async_trait;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -12,12 +14,13 @@ use super::link::{self, Link, Surroundings};
 use super::signer::{self, Identity};
 use crate::audit::directory::open;
 use crate::crypto::envelope::{Envelope, PayloadType};
-use crate::crypto::hash::Digest;
+use crate::crypto::hash::{Digest, Running};
 use crate::crypto::hpke::{self, Sealed};
 use crate::id::{Nonce, OperatorName, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::audit_read::{AuditCheckpoint, AuditList, AuditProve, AuditRead};
+use crate::statement::backup::Backup;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::clock::ClockReset;
@@ -149,6 +152,17 @@ impl Order for DirectoryRead {
     }
 }
 
+/// A backup that came whole.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What the vault said of the command; its `result` names the backup.
+    pub executed: Executed,
+    /// How many bytes the file has.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+}
+
 /// A connection to a vault in one operator's name.
 #[derive(Debug)]
 pub struct Operator {
@@ -248,6 +262,53 @@ impl Operator {
         }
     }
 
+    /// Has the vault make a backup, and writes it to `to` as it comes. What was written before a fault is no backup.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; [`Fault::NoAnswer`] where it breaks off.
+    pub async fn backup(&self, to: &mut (dyn Write + Send)) -> Result<Made, Fault> {
+        let mut mended = false;
+        let (command, mut parts) = loop {
+            let command = self.sign(self.link.nonce(), Backup {}).await?;
+            let message = v1::MakeBackupRequest { signed: Some(command.clone().into()) };
+            match client(self.link.channel.clone()).make_backup(message).await {
+                Ok(parts) => break (command, parts.into_inner()),
+                Err(status) => {
+                    let fault = self.link.refusal(&status, &command).await;
+                    if mended || !self.link.clock_mended(&fault).await {
+                        return Err(fault);
+                    }
+                    mended = true;
+                }
+            }
+        };
+        let broken = |why: &str| Fault::NoAnswer { req: command.digest(), why: why.to_owned() };
+        let (mut executed, mut bytes, mut running) = (None, 0, Running::default());
+        loop {
+            let next = match parts.message().await {
+                Ok(next) => next,
+                Err(status) => return Err(self.link.refusal(&status, &command).await),
+            };
+            let v1::MakeBackupResponse { signed, part, digest } = next.ok_or_else(|| broken("the backup broke off"))?;
+            if executed.is_none() {
+                let said: Executed = self.link.read(&link::answer(signed)?).await?;
+                if said.req != command.digest() {
+                    return Err(Untrusted::OtherRequest.into());
+                }
+                executed = Some(said);
+            }
+            running.take(&part);
+            to.write_all(&part).map_err(Fault::local)?;
+            bytes += part.len() as u64;
+            if let Some(executed) = executed.as_ref().filter(|_| !digest.is_empty()) {
+                let made = running.digest();
+                let whole = made.as_bytes().as_slice() == digest;
+                let made = Made { executed: executed.clone(), bytes, digest: made };
+                return if whole { Ok(made) } else { Err(broken("the backup was changed on its way")) };
+            }
+        }
+    }
+
     /// Reads the key directory, with names: its text, to be kept as it is, and what it says. That the vault signed it is
     /// checked, so that it stands by itself.
     ///
@@ -293,7 +354,7 @@ impl Operator {
         }
     }
 
-    async fn sign<O: Order>(&self, nonce: Nonce, body: O) -> Result<Envelope, Fault> {
+    async fn sign<O: Body>(&self, nonce: Nonce, body: O) -> Result<Envelope, Fault> {
         let command = Command {
             v: VERSION,
             typ: O::TYP.to_owned(),

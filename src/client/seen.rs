@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, Untrusted};
+use super::fault::{Fault, Refusal, Untrusted};
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, admit_as, canonical};
+use crate::denial::Reason;
 use crate::id::{AgentName, Aud};
 use crate::statement::reply::EntryRef;
 use crate::statement::request::Seen;
@@ -26,11 +27,18 @@ use crate::time::Timestamp;
 struct State {
     cert_nbf: Timestamp,
     head: Digest,
+    /// How many restores of the vault were accepted: what was seen before one counts no more, however long it was.
+    #[serde(default, skip_serializing_if = "is_none")]
+    restores: u64,
     size: u64,
 }
 
+fn is_none(restores: &u64) -> bool {
+    *restores == 0
+}
+
 impl State {
-    const NONE: State = State { cert_nbf: Timestamp::ZERO, head: Digest::ZERO, size: 0 };
+    const NONE: State = State { cert_nbf: Timestamp::ZERO, head: Digest::ZERO, restores: 0, size: 0 };
 
     fn seen(self) -> Seen {
         Seen { head: self.head, size: self.size }
@@ -38,12 +46,13 @@ impl State {
 
     /// Whether both tell of a chain of one size, and each of another: one of them is of a fork.
     fn parts_from(self, other: State) -> bool {
-        self.size == other.size && self.head != other.head
+        self.restores == other.restores && self.size == other.size && self.head != other.head
     }
 
     /// The newer of each.
     fn joined(self, other: State) -> State {
-        let newest = if other.size > self.size { other } else { self };
+        let newer = (other.restores, other.size) > (self.restores, self.size);
+        let newest = if newer { other } else { self };
         State { cert_nbf: self.cert_nbf.max(other.cert_nbf), ..newest }
     }
 }
@@ -96,13 +105,56 @@ impl Memory {
             let held = self.seen();
             return Err(Untrusted::OlderHistory { seq: entry.seq, size: held.size, head: held.head }.into());
         }
-        let Seen { head, size } = entry.seen();
-        self.keep(State { head, size, ..State::NONE })
+        let (Seen { head, size }, restores) = (entry.seen(), self.state().restores);
+        self.keep(State { head, size, restores, ..State::NONE })
     }
 
     /// Takes in a certificate's `nbf`.
     pub(super) fn certified(&self, nbf: Timestamp) -> Result<(), Fault> {
         if nbf > self.cert_nbf() { self.keep(State { cert_nbf: nbf, ..State::NONE }) } else { Ok(()) }
+    }
+
+    /// Accepts that the vault was restored from a backup that is older than what was seen, as `refusal` says it: the
+    /// vault's signed `restored`, and no other word. What was seen is put aside as evidence, beside the file as
+    /// `<agent>.seen.lost-<size>`, and given back; from here on the vault is believed as if nothing had been seen.
+    ///
+    /// It is for whoever owns the agent to decide: until the vault is asked who restored it and why, a restore looks like
+    /// a history that somebody rolled back.
+    ///
+    /// # Errors
+    /// [`Fault::Local`] where the vault has not said so, where nothing was seen, or where the files cannot be written.
+    pub fn accept_restore(&self, refusal: &Refusal) -> Result<Seen, Fault> {
+        if !refusal.proven || Reason::from_code(&refusal.code) != Some(Reason::Restored) {
+            return Err(Fault::local("the vault has not said, signed, that it was restored; nothing is accepted"));
+        }
+        let mut state = self.state();
+        let lock = self.locked()?;
+        let held = match &self.file {
+            Some(file) => state.joined(read(file)?),
+            None => *state,
+        };
+        let lost = held.seen();
+        if lost.size == 0 {
+            return Err(Fault::local("nothing was seen of this agent's chain; there is nothing to accept"));
+        }
+        let begun = State { cert_nbf: held.cert_nbf, restores: held.restores + 1, ..State::NONE };
+        if let Some(file) = &self.file {
+            let evidence = file.with_extension(format!("seen.lost-{}", lost.size));
+            write(&evidence, held).map_err(|why| at(&evidence, &why))?;
+            write(file, begun).map_err(|why| at(file, &why))?;
+        }
+        *state = begun;
+        drop(lock);
+        Ok(lost)
+    }
+
+    /// The lock that other processes respect, where there is a file.
+    fn locked(&self) -> Result<Option<File>, Fault> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let lock = file.with_extension("seen.lock");
+        let guard = private(&lock, false).map_err(|why| at(&lock, &why))?;
+        flock(&guard, FlockOperation::LockExclusive).map_err(|why| at(&lock, &why.into()))?;
+        Ok(Some(guard))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,9 +171,7 @@ impl Memory {
             *state = joined;
             return Ok(());
         };
-        let lock = file.with_extension("seen.lock");
-        let guard = private(&lock, false).map_err(|why| at(&lock, &why))?;
-        flock(&guard, FlockOperation::LockExclusive).map_err(|why| at(&lock, &why.into()))?;
+        let _lock = self.locked()?;
         let kept = read(file)?;
         forked(kept, news)?;
         *state = joined.joined(kept);
@@ -205,6 +255,34 @@ mod tests {
         assert!(older(sent, entry(4, "e")), "the very entry that was countersigned");
         assert!(older(Seen::NONE, entry(4, "other")), "another entry in the place of one that was seen");
         assert_eq!(memory.seen(), sent);
+    }
+
+    fn restored(proven: bool, code: &str) -> Refusal {
+        Refusal { code: code.into(), limit: None, now: None, message: String::new(), proven }
+    }
+
+    #[test]
+    fn a_restore_is_accepted_on_the_vaults_signed_word_alone_and_the_old_head_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (aud, agent) = (format!("nv1:{}", "A".repeat(43)).parse().unwrap(), "kit".parse().unwrap());
+        let open = || Memory::kept_in(dir.path(), &aud, &agent).unwrap();
+        let (one, two) = (open(), open());
+        assert!(one.accept_restore(&restored(true, "restored")).is_err(), "nothing was seen");
+        one.certified(Timestamp(7)).unwrap();
+        one.learn(Seen::NONE, entry(9, "j")).unwrap();
+        two.learn(Seen::NONE, entry(8, "i")).unwrap();
+        for refusal in [restored(false, "restored"), restored(true, "history_mismatch")] {
+            assert!(one.accept_restore(&refusal).is_err());
+        }
+        let lost = one.accept_restore(&restored(true, "restored")).unwrap();
+        assert_eq!((lost, one.seen(), one.cert_nbf()), (entry(9, "j").seen(), Seen::NONE, Timestamp(7)));
+        let kept = read(&dir.path().join(aud.as_str()).join("kit.seen.lost-10")).unwrap();
+        assert_eq!(kept.seen(), lost);
+        // Another process, which had seen more, does not bring it back.
+        two.certified(Timestamp(8)).unwrap();
+        assert_eq!((two.seen(), open().seen()), (Seen::NONE, Seen::NONE));
+        one.learn(Seen::NONE, entry(3, "other")).unwrap();
+        assert_eq!((open().seen(), open().cert_nbf()), (entry(3, "other").seen(), Timestamp(8)));
     }
 
     #[test]

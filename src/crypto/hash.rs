@@ -13,6 +13,29 @@ use crate::base64url;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
+/// SHA-256 of bytes that come in parts.
+#[derive(Clone, Default)]
+pub struct Running(Sha256);
+
+impl Running {
+    /// Takes the next part.
+    pub fn take(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The digest of all that was taken.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(self.0.clone().finalize().into())
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running(..)")
+    }
+}
+
 bytes_as_text!(Digest, 43, "32 bytes of a SHA-256 as canonical base64url", |bytes| Ok(Digest(bytes)));
 
 impl Digest {

@@ -10,6 +10,7 @@
 //! - [`hpke`]: sealing to a public key
 //! - [`mac`]: tags under a key that both sides hold
 //! - [`primitive`]: the bare functions that `aead` is built of
+//! - [`stream`]: more than fits into memory, sealed chunk by chunk
 //! - [`scram`]: what a server keeps of a password
 
 pub mod aead;
@@ -22,3 +23,4 @@ pub mod mac;
 pub mod primitive;
 pub mod scram;
 pub mod signature;
+pub mod stream;

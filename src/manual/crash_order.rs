@@ -206,6 +206,26 @@
 //! twice. The rest of what is taken back is a row, as with a revocation of many. How far the chains were read for what was
 //! signed in the false future stands in the vault's row, and moves together with the nonces that were found.
 //!
+//! # A backup
+//!
+//! | step | a crash here leaves |
+//! |---|---|
+//! | 1. the command, in `_operators` | a command of which no backup came |
+//! | 2. the copy of the database | a file `backup.copy`, removed by the next start or backup |
+//! | 3. the copy loses its name, and goes out encrypted | nothing; at the other end a `.part` that is no backup |
+//! | 4. `vaultctl` syncs its file and gives it its name | a whole backup |
+//!
+//! # A restore
+//!
+//! | step | a crash here leaves |
+//! |---|---|
+//! | 1. the whole backup is read and verified | nothing |
+//! | 2. `vault.db.part` is written, verified chain by chain, and marked as restored | a folder that holds no vault; remove it |
+//! | 3. it becomes `vault.db` | the same: there is no configuration yet |
+//! | 4. certificate, card, at last `vaultd.toml` | a vault, on which no daemon has begun |
+//! | 5. the first start: new certificates, then `restore` and `start` in `_vault`, the new floor and what is to be taken back, in one transaction | before it, a vault on which no daemon has begun; after it, one that says so |
+//! | 6. each other chain writes its `restore` with its next entry | nothing that is missing: the chain's row says how many it has heard of |
+//!
 //! # The turn of the key for tokens
 //!
 //! The key, when it signs, until when those before it are published, and the command are one transaction. A crash

@@ -173,6 +173,7 @@
 //! | `nockvault/lease_forget` | `lease` | yes |
 //! | `nockvault/key_rotate` | `role` (`jwt`), `ahead` in seconds, `withdraw` | yes |
 //! | `nockvault/clock_reset` | none | yes |
+//! | `nockvault/backup` | none; the result has `backup`, 32 bytes drawn for it. The file comes behind the answer | yes |
 //! | `nockvault/role_check` | `engine`, `config` | no |
 //! | `nockvault/lease_list` | `agent` or null, `which` (`all`, `live`, `stuck`), `page` | no |
 //! | `nockvault/lease_show` | `lease` | no |
@@ -265,10 +266,12 @@
 //!   and leases that were issued later than the new now are ended (`session_end`, `revoke`, with `by`), and intents are
 //!   broken off. Nonces that were purged before it come back out of the chains: what stands in one is a `replay` also when
 //!   its `iat` is reached a second time, and `stale` for as long as the chain was not read.
-//! - A restore sets `iat_floor` to now + skew and puts a `restore` entry into each chain, and the origin becomes
-//!   `<vault>/<chain>~<n>`. A `seen` that is newer than the backup is answered `restored`, signed; the client keeps its
-//!   old head as evidence and goes on when its owner accepts. A client refuses an `entry.seq` below its own
-//!   `seen.size`.
+//! - The first start after a restore sets `iat_floor` to now + skew; sessions and leases of the backup are ended
+//!   (`session_end`, `revoke`, with `by` naming the `nockvault/backup`), and all kept keys are certified anew. Each chain's
+//!   next entry is `restore`, and the origin becomes `<vault>/<chain>~<n>` with it, also of chains that begin later. A
+//!   `seen` that is no prefix and reaches behind what the chain had in the first backup it was restored from is answered
+//!   `restored`, signed; the client keeps its old head as evidence and goes on, with nothing seen, when its owner accepts. A
+//!   client refuses an `entry.seq` below its own `seen.size`.
 //!
 //! # 4. Responses
 //!
@@ -336,8 +339,7 @@
 //!
 //! ## Kinds
 //!
-//! The members of each body are given with its type in [`crate::audit::entry`]. Kinds in italics have a name and no
-//! writer yet: a verifier reports an entry of such a kind as not understood, and checks the chain through it.
+//! The members of each body are given with its type in [`crate::audit::entry`].
 //!
 //! | chain | kind | body |
 //! |---|---|---|
@@ -360,10 +362,9 @@
 //! | agent | `freeze`, `thaw` | `by`: between the two, no request is obeyed |
 //! | every | `checkpoint` | note, its `cert`, and `tree`: the roots of the complete subtrees at that size, largest first; its line always carries the audit key's `cert` |
 //! | every | `clock_reset` | `by`: the clock had been ahead |
-//! | agent | *`restore`* | |
+//! | every | `restore` | `by`: the `nockvault/backup`; `number`: what the origin ends with from here on; `salt`: 16 random bytes, the same in all chains |
 //! | `_operators` | `genesis` | the first operator's register envelope |
 //! | `_operators` | `command` | the operator's envelope, approvals, result; `{"denied": code}` for one that was refused |
-//! | `_operators` | *`restore`* | |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
 //! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version |
 //! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |
@@ -371,7 +372,6 @@
 //! | `_vault` | `config` | `limits` by name, as `[limits]` and `[checkpoints]` have them; at a start where they differ from those that stood last |
 //! | `_vault` | `recover` | after the `start` that follows a daemon without `stop`: `interrupted` (how many intents), `quarantined` (chains), `since` (the newest `ts` there was) |
 //! | `_vault` | `freeze`, `thaw` | of everything, with `by`: between the two, no request of any agent is obeyed |
-//! | `_vault` | *`restore`* | |
 //!
 //! What a verifier judges by an entry's `ts` (whether a key is alive, a session open, a lease over) the vault decided
 //! at that same instant. The `ts` of an `issue` is not below its `hdr.iat`.
@@ -418,6 +418,14 @@
 //! - a `clock_reset` rests on a `nockvault/clock_reset` of an operator, a later one than the reset before it; nowhere else
 //!   does `ts` fall, and a key that was ended stays ended;
 //! - an audit key from which another had taken over in this chain when the clock was put back signs nothing after that;
+//! - the origin changes with a `restore` alone, to its `number`, which is higher than that before it; an audit key signs it
+//!   that signed nothing in this chain, and none that did signs after it; it rests on a `nockvault/backup`. `ts` may fall
+//!   there where a `clock_reset` follows at once. In `_vault` a `start` under the same key follows it. A `revoke` or a
+//!   `session_end` rests on a `nockvault/backup` behind the `restore` from that one alone;
+//! - a state, receipt or checkpoint from elsewhere that the chain does not hold is of before a `restore` (verdict `lost`,
+//!   exit 1) where its entry is not below the first `restore`, and, of a checkpoint, its origin is of an earlier number, of
+//!   a receipt, what was issued is not of after the newest `restore`. Elsewhere it is tampering. A `restore` proves that
+//!   the vault itself says so and when; not that anything had been lost, nor what;
 //! - with `_operators`, nothing is issued or prolonged, and no session opened, while everything or that role was frozen.
 //!   Positions in two chains do not compare, so times are: the command of a freeze stands under a `ts` not below that of
 //!   the newest entry of any chain, and an issuance stands at most the skew behind it. What is later than the freeze, and
@@ -494,6 +502,26 @@
 //!
 //! A stored secret is sealed for its use: the AAD's `use` is `kv`, `backend` or `ca`, and `kv@<milliseconds>` for a
 //! value that expires. What was stored for one use does not open for another, and its end cannot be moved.
+//!
+//! ## A backup
+//!
+//! ```text
+//! "nockvault-backup-v1" LF || u32be length || header || chunk_0 || chunk_1 || ...
+//! header   = JCS {"aud","backup","by":{"leaf","seq"},"file_key","made","name","ring":[{"epoch","key"}],
+//!                 "typ":"nockvault/backup_file","v":1}
+//! file key = 32 random bytes; "file_key" is its record under the ring, AAD table "backup", column "key", row = "backup",
+//!            use "file_key", ver 1
+//! ck       = HKDF-SHA256(ikm = file key, salt = "", info = "nockvault/stream/v1" 0x00 || H(all before chunk_0), 32 bytes)
+//! chunk_i  = XChaCha20-Poly1305(ck, nonce = 15 zero bytes || last || u64be(i), no AAD)   of 262,144 bytes; the last, for
+//!            which `last` is 1, of fewer or as many
+//! inside   = u32be length || manifest || files || database
+//! manifest = JCS {"chains","database","entries","files":[{"bytes","name"}],"heads","schema","v":1}
+//! heads    = 32 zero bytes at first, then H(heads || "<chain> <size> <leaf>" LF) with each chain by name
+//! ```
+//!
+//! `ring` is the ring as it is kept, wrapped by the root key; `by` is the command in `_operators`, whose result names
+//! `backup`. Header and chunks are bound to each other: what opens is what the vault wrote, and whole. The files are the
+//! certificate and its key, `tls/server.pem` and `tls/server.key`; the database is SQLite's. What is sealed in it stays so.
 //!
 //! # 7. The offline token (engine `jwt`)
 //!

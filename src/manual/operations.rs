@@ -57,9 +57,48 @@
 //!
 //! # Backup and restore
 //!
-//! Online backup and a restore that cannot be mistaken for a continuation are to come. Until then: stop the daemon,
-//! copy the data directory and the custody key to different places, start it again. A vault that runs on after its data
-//! was put back refuses every agent that has seen more (`history_mismatch`), and rightly: the two histories differ.
+//! `vaultctl backup --file FILE` writes all that the vault keeps, at one instant, while it serves: its keys, chains,
+//! agents, roles, grants and secrets, the certificate that agents know and its key. It is an operator's command and stands
+//! in `_operators`. The file opens with the root key of that day and with nothing else, so keep a copy of that key, and not
+//! beside the file; `vaultd.toml` is not in it and holds no secret. The daemon copies its database first, in one read that
+//! holds up no writer, and needs as much room again in the data directory for that long; then it encrypts the copy on its
+//! way out, at the pace of whoever takes it. What breaks off leaves no file of that name.
+//!
+//! A plan: one each day and after each large change, under a key of an operator that does nothing else (`deploy/` has a
+//! timer), the file moved to another place, two weeks of them kept, and one restored as a rehearsal each quarter. What
+//! lies between the newest backup and the loss is lost; `[audit] dir` and the other sinks carry the trail outside at once,
+//! and so tell what it was.
+//!
+//! `vaultctl restore --file FILE --dir DIR --root-key KEY` makes a vault of it, offline, in a folder that is not there yet.
+//! It verifies the whole file before it writes anything: that it is of the vault of the card, that the key opens it, that
+//! every chain in it holds. Then:
+//!
+//! 1. Stop the vault that it replaces, for good. Two daemons out of one store sign under the same keys, and at their
+//!    backends each takes away what the other has given.
+//! 2. Put your settings into the new `vaultd.toml`, hand out the new card where addresses differ, start `vaultd`.
+//! 3. Nothing is taken that was signed earlier than the start and the skew (`skew_s`) later, from agents and operators
+//!    alike. Requests of before the backup, of the time that was lost and of the lost vault are refused as `stale` for ever.
+//!    This rests on the clock: a machine whose clock is behind the lost vault's takes what that one took.
+//! 4. Sessions and leases that the backup calls live are taken back, at their backends or by the published lists. What was
+//!    given after the backup is found at backends that can list it, by the sweep, and taken away (`swept`). Certificates
+//!    and tokens of that time stand in no list and live until they expire; the trail outside tells their handles.
+//! 5. Do again what was done since, revocations first: a grant, a key or an agent that was taken away after the backup is
+//!    back. The lost chain of `_operators`, as it was carried outside, names each such command. Agents can be kept out
+//!    meanwhile by `vaultctl freeze --everything` as the first command.
+//! 6. Each agent that had seen more than the backup holds is answered `restored`, signed. Its client stops there. Once its
+//!    owner knows why, he accepts it (`Agent::accept_restore`): the old head is kept beside as `<agent>.seen.lost-<size>`.
+//! 7. Begin an empty `[audit] dir`: files of the lost chains are evidence, and the mirror writes over nothing. Tell
+//!    witnesses and keepers of checkpoints the new names (`vaultctl keys export --witness`).
+//!
+//! Each chain says it itself: the next entry is `restore`, and its name ends with `~1` from there on, `~2` after the next
+//! restore. Whoever restores one backup twice gives the second a higher `--number`; with the same number the two differ in
+//! the salt of that entry, and a witness that has seen the one cosigns nothing of the other.
+//!
+//! To try a backup, `--rehearsal`: that vault serves, asks for nothing at any backend, and is none that could be kept. A
+//! copy that was made in another way and is started beside production sweeps production's credentials away.
+//!
+//! A data directory that was copied while the daemon was stopped is no backup of this kind: started again it goes on as if
+//! nothing had been lost, and refuses agents that have seen more as `history_mismatch`.
 //!
 //! # When a key is lost or taken
 //!
@@ -341,7 +380,7 @@
 //!   and stands in the agent's chain as `forget`. Where the backend comes back, the sweep still finds the credential.
 //!
 //! The sweep runs at the start and then every hour. It lists what this vault ever made at the backend of each role,
-//! takes away what no lease answers for (after an older database was put back, after `--force`, after a row was
+//! takes away what no lease answers for (after a restore, or an older database that was put back, after `--force`, after a row was
 //! deleted, of a chain that is set aside), and writes `swept` into `_vault` for each. It touches nothing that does not
 //! carry this vault's mark.
 //!

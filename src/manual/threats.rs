@@ -22,6 +22,8 @@
 //! | a model, or who writes into its conversation | the tools of `vault-agent mcp` | a value in the conversation, other roles | answers cannot hold a value; the roles that the server was started with. What the model may run as the same user it can also read: the proxy, or another user, ends that |
 //! | another agent | its own key | to fill or confuse a neighbour's chain | only requests that the neighbour's key signed reach its chain |
 //! | who can write the database | the file | a key, a grant, a revived lease | rows that decide carry a code under a key that the file does not hold, and agree with the chain |
+//! | who holds a backup, and not the root key of its time | the file | secrets, names, an older vault under the same keys | it shows the vault's name, when it was made, and its length; it opens with that key alone, and what was cut or changed becomes nothing |
+//! | who restores a backup, to undo what was done since | the root key, the backup, the machine | that nobody sees it | every chain says so under a new name; each agent that had seen more is told, signed, and its owner asked; heads, receipts and checkpoints of the lost time are told as such and stay what they are |
 //! | who can read the database | the file, the log of writes, a backup | secrets | records are encrypted to their place; minted secrets are never stored |
 //! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
 //! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |

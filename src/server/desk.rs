@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Status};
 
+use super::backup::Belongings;
 use super::listen::Origin;
 use super::status;
 use crate::authz::Peer;
@@ -21,6 +22,8 @@ use crate::wire::v1::SignedEnvelope;
 pub(super) struct Desk {
     pub(super) vault: Arc<Vault>,
     pub(super) telemetry: Telemetry,
+    /// What goes with a backup.
+    pub(super) belongings: Belongings,
 }
 
 impl Desk {

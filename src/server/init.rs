@@ -148,13 +148,13 @@ fn agents_url(plan: &Plan) -> String {
     format!("https://{host}:{}", plan.agents.port())
 }
 
-fn make_folder(path: &Path) -> Result<PathBuf, InitFault> {
+pub(super) fn make_folder(path: &Path) -> Result<PathBuf, InitFault> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.and_then(|()| path.canonicalize()).map_err(|error| InitFault::File { path: path.to_owned(), error })
 }
 
 /// A new file with its mode from the first byte on, durable.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitFault> {
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitFault> {
     let open = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     open.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .map_err(|error| InitFault::File { path: path.to_owned(), error })

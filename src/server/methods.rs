@@ -51,6 +51,7 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ForgetLease",
     "/nockvault.v1.OperatorService/RotateVaultKey",
     "/nockvault.v1.OperatorService/ResetClock",
+    "/nockvault.v1.OperatorService/MakeBackup",
     "/nockvault.v1.OperatorService/ListChains",
     "/nockvault.v1.OperatorService/ReadCheckpoint",
     "/nockvault.v1.OperatorService/ProveEntry",

@@ -9,6 +9,7 @@
 
 pub mod admission;
 mod agents;
+mod backup;
 pub mod compose;
 mod desk;
 pub mod drain;
@@ -17,6 +18,7 @@ pub mod init;
 pub mod listen;
 pub mod methods;
 mod operators;
+pub mod restore;
 pub mod sinks;
 pub mod status;
 pub mod tls;
@@ -45,6 +47,7 @@ use crate::wire::v1::operator_service_server::OperatorServiceServer;
 
 use admission::Admission;
 use agents::Agents;
+use backup::Belongings;
 use desk::Desk;
 use listen::{Door, Listener, Listeners, Patience};
 use operators::Operators;
@@ -100,7 +103,8 @@ pub async fn run(
         Some(files) => Some(tls::load(files, Seconds(limits.handshake_timeout_s))?),
         None => None,
     };
-    let serving = Serving { limits: *limits, tls, vault: Arc::clone(&vault), telemetry: telemetry.clone() };
+    let belongings = Arc::new(config.tls.as_ref().map_or_else(Vec::new, restore::belongings));
+    let serving = Serving { limits: *limits, tls, belongings, vault: Arc::clone(&vault), telemetry: telemetry.clone() };
     let closing = CancellationToken::new();
     let [for_agents, for_operators] = [(); 2].map(|()| serving.admission());
     let [agents_health, operators_health] = [(); 2].map(|()| HealthReporter::new());
@@ -216,6 +220,8 @@ const OPERATOR_WINDOWS: Windows = (1 << 20, 2 << 20);
 struct Serving {
     limits: Limits,
     tls: Option<ServerTlsConfig>,
+    /// What goes with a backup.
+    belongings: Belongings,
     vault: Arc<Vault>,
     telemetry: Telemetry,
 }
@@ -238,7 +244,8 @@ impl Serving {
     }
 
     fn desk(&self) -> Desk {
-        Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone() }
+        let belongings = Arc::clone(&self.belongings);
+        Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone(), belongings }
     }
 
     async fn agents(&self, health: &HealthReporter) -> Routes {

@@ -1,8 +1,11 @@
 //! The service of operators: from a message to an envelope, to the vault, and back. Nothing is decided here; a secret
 //! that travels beside its envelope stays sealed until the vault opens it.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
+use super::backup;
 use super::desk::Desk;
 use crate::crypto::hpke::Sealed;
 use crate::vault::operate::Call;
@@ -14,8 +17,8 @@ use crate::wire::v1::{
     FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse,
     ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest,
     ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
-    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, ProveEntryRequest,
-    ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
+    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest,
+    ProveEntryRequest, ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
     ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
     ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, ResetClockRequest, ResetClockResponse,
     RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
@@ -63,6 +66,18 @@ macro_rules! operators {
                 let (outcome, lines) = self.0.vault.read_audit(envelope).await;
                 let signed = self.0.give(outcome)?;
                 Ok(Response::new(ReadAuditResponse { signed: Some(signed), lines }))
+            }
+
+            type MakeBackupStream = backup::Parts;
+
+            async fn make_backup(
+                &self,
+                request: Request<MakeBackupRequest>,
+            ) -> Result<Response<backup::Parts>, Status> {
+                let envelope = self.0.take(request.into_inner().signed)?;
+                let (outcome, making) = self.0.vault.backup(envelope).await;
+                let signed = self.0.give(outcome)?;
+                Ok(Response::new(backup::parts(signed, making, Arc::clone(&self.0.belongings))))
             }
 
             async fn read_directory(

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod audit_read;
+pub mod backup;
 pub mod ca;
 pub mod card;
 pub mod cert;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, ca, cert, clock, directory, freeze, grant, issue, key, lease, register, reply, role,
-    rotate_key, secret, session, status,
+    Body, agent, audit_read, backup, ca, cert, clock, directory, freeze, grant, issue, key, lease, register, reply,
+    role, rotate_key, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -116,6 +116,7 @@ pub fn all() -> Map<String, Value> {
         command::<lease::LeaseForget>(),
         command::<key::KeyRotate>(),
         command::<clock::ClockReset>(),
+        command::<backup::Backup>(),
         command::<audit_read::AuditRead>(),
         command::<audit_read::AuditList>(),
         command::<audit_read::AuditCheckpoint>(),
@@ -181,6 +182,7 @@ pub fn accepted() -> Vec<&'static str> {
         lease::LeaseForget::TYP,
         key::KeyRotate::TYP,
         clock::ClockReset::TYP,
+        backup::Backup::TYP,
         audit_read::AuditRead::TYP,
         audit_read::AuditList::TYP,
         audit_read::AuditCheckpoint::TYP,

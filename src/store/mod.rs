@@ -9,10 +9,14 @@
 //!
 //! Stores share the verbs, these guarantees and one test suite, not SQL; [`sqlite`] is the one there is.
 
+mod backups;
 mod changes;
+mod keys;
 pub mod sqlite;
 
+pub use backups::{Belonging, Origins, WantedBackup};
 pub use changes::Changes;
+pub use keys::{KeptKey, TokenKey, VaultKeys};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +37,9 @@ use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
+use crate::statement::backup::Backup;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
 use crate::statement::clock::ClockReset;
@@ -159,6 +164,9 @@ pub struct Situation {
     pub history: bool,
     /// Whether everything is frozen.
     pub frozen: bool,
+    /// Whether `seen` reaches behind what a backup had that the vault was restored from: where it is no prefix, it may well
+    /// be of the history that was lost.
+    pub restored: bool,
 }
 
 /// What a [`Situation`] is asked for.
@@ -306,6 +314,8 @@ pub enum Order<'a> {
     RevokeLeases(&'a Authenticated<Command<LeaseRevoke>>),
     /// Gives up on a credential that its backend does not take away.
     ForgetLease(&'a Authenticated<Command<LeaseForget>>),
+    /// Wants a backup, for which this was drawn. What it is made of stands behind this command.
+    Backup(&'a Authenticated<Command<Backup>>, Digest),
     /// Says that the clock had been ahead and is right now, and has this key sign from here on.
     ResetClock(&'a Authenticated<Command<ClockReset>>, &'a Arc<AuditKey>),
     /// A command that was refused before the store was asked. It changes nothing, and spends its nonce and stands in
@@ -430,28 +440,6 @@ pub struct Due {
     pub nonces: u64,
 }
 
-/// One of the vault's own keys, as it is kept at rest.
-#[derive(Debug)]
-pub struct KeptKey {
-    /// What it is for.
-    pub role: KeyRole,
-    /// Its 32 secret bytes: an Ed25519 seed, for [`KeyRole::Intake`] an X25519 secret.
-    pub secret: Secret<[u8; 32]>,
-    /// Its certificate.
-    pub cert: Embedded,
-}
-
-/// A key for tokens that took the place of another.
-#[derive(Debug)]
-pub struct TokenKey {
-    /// The key, its number in its certificate.
-    pub key: KeptKey,
-    /// From when on it signs, unless a later one does.
-    pub signs: Timestamp,
-    /// Until when the keys before it are published.
-    pub former_until: Timestamp,
-}
-
 /// What a vault begins with: the rows and the first entries of its own two chains.
 #[derive(Debug)]
 pub struct Founding {
@@ -471,25 +459,6 @@ pub struct Founding {
     pub audit_key: AuditKey,
     /// The present.
     pub now: Timestamp,
-}
-
-/// What a store gives back when it is opened.
-#[derive(Debug)]
-pub struct VaultKeys {
-    /// The vault's name.
-    pub name: VaultName,
-    /// Its identity.
-    pub aud: Aud,
-    /// Its identity key.
-    pub identity: SigningKey,
-    /// Its other keys.
-    pub kept: Vec<KeptKey>,
-    /// How many audit keys there have been: the next one's `epoch` is one more.
-    pub audit_epochs: u64,
-    /// The newest `ts` of any chain. Where the clock was ahead once, it lies in the future, and so will the next entries.
-    pub newest: Timestamp,
-    /// Whether the daemon before ended in order; so it is where there was none.
-    pub ended: bool,
 }
 
 /// Why an entry goes into `_vault`.
@@ -686,6 +655,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure>;
     /// The keys for tokens after the first, which [`VaultKeys`] holds; the newest last.
     async fn token_keys(&self) -> Result<Vec<TokenKey>, Failure>;
+    /// Writes a backup of everything as it is at one instant, sealed, to `out`: at the pace of whoever takes it there. No
+    /// deadline holds. Others write meanwhile.
+    async fn backup(&self, wanted: WantedBackup, out: Box<dyn std::io::Write + Send>) -> Result<(), Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }

@@ -50,13 +50,24 @@ impl<B: Body> Asking<B> {
         if self.situation.frozen { Err(Reason::VaultFrozen.into()) } else { self.situation.agent.alive() }
     }
 
+    /// Step 11: `seen` is a prefix of the chain.
+    pub(super) fn history(&self) -> Result<(), Denial> {
+        match &self.situation {
+            Situation { history: true, .. } => Ok(()),
+            Situation { restored: true, .. } => Err(Reason::Restored.into()),
+            _ => Err(Reason::HistoryMismatch.into()),
+        }
+    }
+
     /// Steps 9 to 11: agent and session alive, the seal acceptable and the session's own, `seen` a prefix of the chain.
+    /// Where the vault was restored and `seen` may be of the history that was lost, it says so.
     pub(super) fn bind(&self, seal: Option<&Seal>, vault: &Vault) -> Result<SessionBound, Denial> {
         let now = self.authenticated.at();
         self.alive()?;
         seal.map(authn::seal_acceptable).transpose()?;
         let bound = authn::bind(self.situation.session.as_ref(), seal, now, vault.limits.rules.session_idle)?;
-        if self.situation.history { Ok(bound) } else { Err(Reason::HistoryMismatch.into()) }
+        self.history()?;
+        Ok(bound)
     }
 }
 

@@ -64,6 +64,8 @@ impl Vault {
             "now": self.clock.now(),
             "frozen": census.frozen,
             "quarantined": census.quarantined,
+            "rehearsal": self.restored.rehearsal,
+            "restores": self.restored.restores,
             "revoking": census.revoking,
             "roles": census.roles,
             "sessions": census.sessions,

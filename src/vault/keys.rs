@@ -93,9 +93,14 @@ pub(super) fn renewed(
     if cert.as_ref().is_some_and(fresh) {
         return None;
     }
-    let epoch = cert.map_or(1, |cert| cert.epoch);
-    let life = Life { nbf: now, exp: until.plus(CERT_LIFE) };
-    Some(certificate(key.role, &key.secret, identity, node, epoch, life))
+    Some(anew(key, identity, node, now, until))
+}
+
+/// A new certificate for a kept key, good until past `now` and `until`.
+pub(super) fn anew(key: &KeptKey, identity: &SigningKey, node: &str, now: Timestamp, until: Timestamp) -> Embedded {
+    let epoch = open_cert(&key.cert, &identity.public()).map_or(1, |cert| cert.epoch);
+    let life = Life { nbf: now, exp: until.max(now).plus(CERT_LIFE) };
+    certificate(key.role, &key.secret, identity, node, epoch, life)
 }
 
 /// The audit key of the present epoch, as far as the flow must know it: the key itself is the store's writer's alone.

@@ -44,8 +44,9 @@ use crate::engine::{Engine, Engines, Stored, StoredValues};
 use crate::entropy::Entropy;
 use crate::id::{Aud, SecretName, VaultName};
 use crate::statement::cert::KeyRole;
+use crate::statement::reply::Revocation;
 use crate::statement::secret::SecretUse;
-use crate::store::{Event, Failure, KeptKey, Rules, Store, VaultKeys};
+use crate::store::{Event, Failure, KeptKey, Origins, Rules, Store, VaultKeys};
 use crate::time::{Clock, Seconds, Timestamp};
 
 use answer::Pen;
@@ -122,6 +123,8 @@ impl State {
 pub struct Vault {
     name: VaultName,
     aud: Aud,
+    /// Where its store comes from.
+    restored: Origins,
     identity: SigningKey,
     intake: SealSecretKey,
     certs: Vec<Embedded>,
@@ -134,6 +137,8 @@ pub struct Vault {
     nonces: Nonces,
     refusals: Refusals,
     rotating: tokio::sync::Mutex<()>,
+    /// Held while a backup is made.
+    copying: Arc<tokio::sync::Semaphore>,
     publications: Publications,
     directories: Directories,
     limits: Limits,
@@ -165,7 +170,12 @@ impl Vault {
         for key in &mut own.kept {
             // Of entries that lie ahead, a checkpoint does too.
             let until = if key.role == KeyRole::Checkpoint { own.newest } else { Timestamp::ZERO };
-            if let Some(cert) = keys::renewed(key, &own.identity, &limits.node, clock.now(), until) {
+            if own.restored.unbegun {
+                // What was certified anew after the backup, clients have seen, and take none that is older.
+                let cert = keys::anew(key, &own.identity, &limits.node, clock.now(), until);
+                store.replace_cert(key.role, &cert).await?;
+                key.cert = cert;
+            } else if let Some(cert) = keys::renewed(key, &own.identity, &limits.node, clock.now(), until) {
                 store.replace_cert(key.role, &cert).await?;
                 key.cert = cert;
             }
@@ -174,6 +184,10 @@ impl Vault {
         let issuer = limits.issuer.clone().unwrap_or_else(|| own.aud.to_string());
         let tokens = Tokens::open(&*store, taken(&mut own.kept, KeyRole::Jwt)?, issuer, clock.now()).await?;
         engines.push(Box::new(tokens.engine()));
+        if own.restored.rehearsal {
+            // Production's credentials live at the same backends, and to this copy they look like orphans.
+            engines.retain(|engine| engine.capabilities().revocation != Revocation::Backend);
+        }
         let checkpoints = Checkpoints::of(taken(&mut own.kept, KeyRole::Checkpoint)?, &own.identity.public())
             .map_err(|_| OpeningFault::KeyMissing(KeyRole::Checkpoint))?;
         let mut secret = |role: KeyRole| taken(&mut own.kept, role).map(|key| key.secret);
@@ -187,11 +201,13 @@ impl Vault {
             epochs: Epochs::after(own.audit_epochs, own.newest),
             name: own.name,
             aud: own.aud,
+            restored: own.restored,
             identity: own.identity,
             store,
             nonces: Nonces::default(),
             refusals: Refusals::default(),
             rotating: tokio::sync::Mutex::default(),
+            copying: Arc::new(tokio::sync::Semaphore::new(1)),
             publications: Publications::default(),
             directories: Directories::default(),
             limits,
@@ -205,11 +221,30 @@ impl Vault {
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
         vault.begin_epoch(start).await?;
+        vault.tell_of_restore();
         vault.recover((!own.ended).then_some(own.newest)).await?;
         vault.store.config(&vault.limits.named).await?;
         vault.wake.notify_one();
         vault.renew_token_certs().await?;
         Ok(Arc::new(vault))
+    }
+
+    fn tell_of_restore(&self) {
+        let Origins { restores, unbegun, rehearsal } = self.restored;
+        if unbegun {
+            let skew = self.limits.rules.skew;
+            tracing::warn!(
+                restores,
+                rehearsal,
+                "the vault comes out of a backup: no request signed before {skew} from now is taken, and \
+                 what was live in the backup is taken back"
+            );
+        }
+        if rehearsal {
+            tracing::warn!(
+                "this is the rehearsal of a restore: roles of backends give nothing, and nothing there is touched"
+            );
+        }
     }
 
     /// Ends what an earlier daemon had begun at backends, before anything new begins. Where that daemon did not end in

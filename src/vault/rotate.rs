@@ -24,9 +24,7 @@ impl Vault {
 
     async fn decide_rotate(&self, asking: &Asking<RotateKey>) -> Result<(Receipt, Reply), Denial> {
         asking.alive()?;
-        if !asking.situation.history {
-            return Err(Reason::HistoryMismatch.into());
-        }
+        asking.history()?;
         let new = self.successor(asking)?;
         let rotated = self.store.rotate_key(&asking.authenticated, &new).await;
         let (grace, entry) = rotated.map_err(|failure| failure.denial())?;

@@ -147,6 +147,12 @@ impl Agent {
         self.seal = SealSecretKey::generate(&OsEntropy);
     }
 
+    /// Another hand of the same agent, which has seen nothing.
+    pub fn again(&self) -> Agent {
+        let (name, key) = (self.name.as_str(), copy(&self.key));
+        Agent { kver: self.kver, prev: self.prev.clone(), ..Agent::new(name, key, self.form, &self.aud, &self.clock) }
+    }
+
     // --- what it signs
 
     /// The session's public side.

@@ -28,13 +28,14 @@ use nockvault::id::{AgentName, Aud, Kid, Nonce, OperatorName};
 use nockvault::seal::custody::RootKey;
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentKeyEnd, AgentRegister};
+use nockvault::statement::backup::Backup;
 use nockvault::statement::cert::KeyRole;
 use nockvault::statement::command::Command;
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::reply::{Denied, Described, Executed, Reply};
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::secret::{SecretPut, SecretUse, intake_info};
-use nockvault::store::sqlite::{OpenFault, Sqlite};
+use nockvault::store::sqlite::{OpenFault, RestoreFault, RestoredStore, Restoring, Sqlite};
 use nockvault::store::{Pace, Rules};
 use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
@@ -238,6 +239,47 @@ impl Harness {
     /// Drops the vault without a word and leaves it so, for tests that change its files.
     pub fn shut(&mut self) {
         self.vault = None;
+    }
+
+    // --- backups
+
+    /// Makes a backup in this file, as an operator commands it. Gives its entry in `_operators`.
+    pub async fn back_up(&self, file: &Path) -> u64 {
+        let envelope = self.operator.sign(&self.operator.command(Backup {}));
+        let req = envelope.digest();
+        let (outcome, making) = self.vault().backup(envelope).await;
+        let executed: Executed = self.released(outcome, req);
+        let out = std::fs::File::create(file).unwrap();
+        making.unwrap().write(Vec::new(), Box::new(out)).await.unwrap();
+        executed.entry.unwrap().seq
+    }
+
+    /// Makes a store of a backup under this name beside the data.
+    pub fn restore_to(&self, name: &str, file: &Path, wanted: &Restoring) -> Result<RestoredStore, RestoreFault> {
+        let file = std::fs::File::open(file).unwrap();
+        Sqlite::restore(&self.folder.path().join(name), &self.root, file, wanted, Arc::new(OsEntropy))
+    }
+
+    /// What whoever restores this vault asks for.
+    pub fn restoring(&self) -> Restoring {
+        Restoring { aud: self.aud.clone(), number: None, rehearsal: false }
+    }
+
+    /// Stops the vault without a word, and goes on with what a backup becomes. What was lost lies in `lost-N` then.
+    pub async fn restore(&mut self, file: &Path, wanted: &Restoring) -> RestoredStore {
+        self.shut();
+        let mut at = 0;
+        let lost = loop {
+            let lost = self.folder.path().join(format!("lost-{at}"));
+            if !lost.exists() {
+                break lost;
+            }
+            at += 1;
+        };
+        std::fs::rename(self.data(), lost).unwrap();
+        let restored = self.restore_to("data", file, wanted).unwrap();
+        self.reopen().await;
+        restored
     }
 
     // --- what comes back
@@ -444,7 +486,7 @@ pub fn call(typ: &str) -> Call {
     CALLS.iter().find(|(known, _)| *known == typ).unwrap_or_else(|| panic!("no call takes {typ}")).1
 }
 
-/// Every call of operators by its `typ`, but `audit_read` and `directory_read`, which have ways of their own.
+/// Every call of operators by its `typ`, but `audit_read`, `directory_read` and `backup`, which have ways of their own.
 pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/status_read", Call::StatusRead),
     ("nockvault/agent_register", Call::AgentRegister),

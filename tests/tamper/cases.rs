@@ -35,6 +35,13 @@ impl From<World> for Bad {
     }
 }
 
+impl Bad {
+    /// The wrong entry is this one.
+    pub(crate) fn at(self, entry: usize) -> Bad {
+        Bad { entry, ..self }
+    }
+}
+
 /// A name, the fault that must be found, and how to make the file.
 pub(crate) type Case = (&'static str, Fault, fn() -> Bad);
 

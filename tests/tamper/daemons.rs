@@ -24,6 +24,8 @@ pub(crate) enum Told {
     /// What it found; the newest entry was so many seconds before.
     Recover(u64),
     Refused,
+    /// The vault goes on from a backup, under a new audit key; it is the one of the start that follows.
+    Restore(u64),
 }
 
 /// `_vault` with a genesis and these entries behind it.
@@ -39,7 +41,7 @@ pub(crate) fn vault(told: &[Told]) -> (Chain, World) {
     chain.put(&world.audit, &genesis.into(), world.now);
     for told in told {
         world.now = world.now.plus(Seconds(1));
-        if matches!(told, Told::Start | Told::Epoch) {
+        if matches!(told, Told::Start | Told::Epoch | Told::Restore(_)) {
             world.new_epoch();
         }
         let limits = [("skew_s".to_owned(), 300)].into();
@@ -54,6 +56,10 @@ pub(crate) fn vault(told: &[Told]) -> (Chain, World) {
                 since: Timestamp(world.now.0 - before * 1000),
             }
             .into(),
+            Told::Restore(number) => {
+                let by = By { chain: ChainName::operators(), leaf: Digest::of(b"backup"), seq: 9 };
+                entry::Restore { by, number: *number, salt: world.salt() }.into()
+            }
             Told::Refused => entry::Refused { counts: [("unknown".to_owned(), 4)].into(), minute: 29_675_000 }.into(),
         };
         chain.put(&world.audit, &body, world.now);
@@ -61,7 +67,7 @@ pub(crate) fn vault(told: &[Told]) -> (Chain, World) {
     (chain, world)
 }
 
-fn bad(told: &[Told]) -> Bad {
+pub(crate) fn bad(told: &[Told]) -> Bad {
     let (chain, world) = vault(told);
     Bad { entry: told.len(), pins: world.pins(), lines: chain.lines, operators: None }
 }

@@ -40,6 +40,8 @@ pub(super) struct AgentTrail {
     commands: Option<Arc<Commands>>,
     /// Those of the commands that had an effect here.
     obeyed: BTreeSet<u64>,
+    /// The commands, by their entries, whose backups the chain was restored from.
+    restored: BTreeSet<u64>,
     pub(super) claims: Claims,
     pub(super) refused: u64,
 }
@@ -102,6 +104,7 @@ impl AgentTrail {
             spent: Once::holding(held),
             commands: pins.operators.clone(),
             obeyed: BTreeSet::new(),
+            restored: BTreeSet::new(),
             claims: Claims::default(),
             refused: 0,
         }
@@ -330,10 +333,15 @@ impl AgentTrail {
 
     fn by(&self, by: &By, effect: &Effect<'_>) -> Result<(), Finding> {
         names_operators(by)?;
-        match &self.commands {
-            Some(commands) => commands.caused(by, &self.agent, &self.aud, effect),
-            None => Ok(()),
+        let Some(commands) = &self.commands else { return Ok(()) };
+        commands.caused(by, &self.agent, &self.aud, effect)?;
+        if commands.is_backup(by.seq) && !self.restored.contains(&by.seq) {
+            return Err(Fault::By.found(format!(
+                "it rests on the backup of entry {} of _operators, and this chain was not restored from it",
+                by.seq
+            )));
         }
+        Ok(())
     }
 
     fn obey(&mut self, by: &By) {
@@ -365,6 +373,12 @@ impl AgentTrail {
     pub(super) fn clock_reset(&mut self, by: &By) {
         self.since = Some(by.seq);
         self.keys.clock_reset();
+    }
+
+    /// The vault was restored at `ts` from the backup of this command; the entry before is of `before`.
+    pub(super) fn restored(&mut self, by: &By, before: Timestamp, ts: Timestamp) {
+        self.restored.insert(by.seq);
+        self.keys.restored(before, ts);
     }
 
     /// Whether the clock was ever put back.

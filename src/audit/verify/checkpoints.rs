@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::report::{Fault, Finding};
 use crate::audit::certificate::{BadCert, life};
 use crate::audit::checkpoint::{BadCheckpoint, Checkpoint, open, open_dated};
-use crate::audit::entry;
+use crate::audit::entry::{self, Origin};
 use crate::audit::note::Note;
 use crate::audit::policy::{Judgement, Policy};
 use crate::audit::tree::Tree;
@@ -89,6 +89,8 @@ pub(super) struct Checkpoints {
     certs: Vec<Embedded>,
     /// The kept ones, by their place among the pins, that have another root than this chain had.
     differ: Vec<(usize, u64)>,
+    /// Those that speak of the chain of before a restore, where it had been restored already.
+    lost: Vec<usize>,
 }
 
 impl Checkpoints {
@@ -151,12 +153,22 @@ impl Checkpoints {
     }
 
     /// Holds what was kept against the chain: with the entry of this leaf, or without one as it stands.
-    pub(super) fn hold(&mut self, kept: &[Kept], leaf: Option<Digest>, identity: &PublicKey) -> Result<(), Finding> {
+    /// With that entry, the chain has this origin.
+    pub(super) fn hold(
+        &mut self,
+        kept: &[Kept],
+        leaf: Option<Digest>,
+        origin: &Origin,
+        identity: &PublicKey,
+    ) -> Result<(), Finding> {
         let (before, size) = (self.tree.size(), self.tree.size() + u64::from(leaf.is_some()));
         for (at, kept) in kept.iter().enumerate().filter(|(_, kept)| kept.checkpoint.size == size) {
             let mut tree = self.tree.clone();
             leaf.into_iter().for_each(|leaf| tree.push(leaf));
-            if tree.root() != kept.checkpoint.root {
+            let restored = Origin::parse(&kept.checkpoint.origin).map_or(0, |of| of.restored);
+            if restored < origin.restored {
+                self.lost.push(at);
+            } else if tree.root() != kept.checkpoint.root || restored > origin.restored {
                 if self.signed(kept, identity).is_ok() {
                     return Err(differs(kept));
                 }
@@ -185,7 +197,9 @@ impl Checkpoints {
         kept: &[Kept],
         policy: Option<&Policy>,
         identity: &PublicKey,
-    ) -> Result<(), (Option<u64>, Finding)> {
+        restored: u64,
+    ) -> Result<Vec<usize>, (Option<u64>, Finding)> {
+        let mut lost = Vec::new();
         let unusable = |how: String| Err((None, Finding::Unusable(how)));
         for (at, kept) in kept.iter().enumerate() {
             let size = kept.checkpoint.size;
@@ -202,6 +216,11 @@ impl Checkpoints {
             if let Some((_, entry)) = self.differ.iter().find(|(which, _)| *which == at) {
                 return Err((Some(*entry), differs(kept)));
             }
+            let of_before = Origin::parse(&kept.checkpoint.origin).map_or(0, |of| of.restored) < restored;
+            if self.lost.contains(&at) || size > self.tree.size() && of_before {
+                lost.push(at);
+                continue;
+            }
             if size > self.tree.size() {
                 return Err((None, Fault::KeptCheckpoint.found(format!(
                     "the chain ends here, but a checkpoint of {size} entries of it is held elsewhere: its end was cut off"
@@ -213,7 +232,7 @@ impl Checkpoints {
                 return unusable(how);
             }
         }
-        Ok(())
+        Ok(lost)
     }
 }
 

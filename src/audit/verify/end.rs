@@ -4,6 +4,7 @@
 use super::Pins;
 use super::operators::Commands;
 use super::report::{Fault, Finding, Report, Verdict};
+use super::restores::Claim;
 use super::verifier::{Trail, Verifier};
 use crate::audit::shown::printable;
 
@@ -30,7 +31,7 @@ impl Verifier<'_> {
             .map(|seen| seen.size)
             .chain(self.receipts.iter().map(|named| named.entry.seq.saturating_add(1)))
             .max()
-            .filter(|size| *size > self.size());
+            .filter(|size| *size > self.size() && self.restores.from().is_none());
         if self.leaves.is_empty() {
             return Verdict::Unusable { how: "the file is empty".into() };
         }
@@ -43,13 +44,21 @@ impl Verifier<'_> {
         }
         if let Some(keys) = &self.keys {
             let Pins { checkpoints, policy, .. } = self.pins;
-            match self.checkpoints.settle(checkpoints, policy.as_ref(), keys.identity()) {
-                Ok(()) => {}
+            let restored = self.origin.as_ref().map_or(0, |(origin, _)| origin.restored);
+            match self.checkpoints.settle(checkpoints, policy.as_ref(), keys.identity(), restored) {
+                Ok(lost) => {
+                    for at in lost {
+                        let kept = checkpoints[at].checkpoint();
+                        let what = format!("the checkpoint of {} entries of {}", kept.size, kept.origin);
+                        self.lost.claim(Claim::Checkpoint(at), self.restores.of_before(&what));
+                    }
+                }
                 Err((Some(entry), finding)) => return self.back_at(entry, finding),
                 Err((None, Finding::Unusable(how))) => return Verdict::Unusable { how: printable(&how) },
                 Err((None, finding)) => return self.judgement(finding),
             }
         }
+        self.beyond_the_end();
         self.compared = true;
         if let Some(puzzle) = self.not_understood.take() {
             return puzzle;
@@ -60,11 +69,27 @@ impl Verifier<'_> {
             return self.judgement(finding);
         }
         self.concluded = true;
+        if let (Some(how), Some(from)) = (self.lost.said(), self.restores.from()) {
+            let line = from.saturating_sub(self.leaves.first()) + 1;
+            return Verdict::Lost { entry: from, line, how: printable(&how) };
+        }
         match (self.pins.max_age, self.to) {
             (Some((now, age)), Some(to)) if to.plus(age) < now => {
                 Verdict::Stale { how: format!("the newest entry is of {to}, more than {age} before {now}") }
             }
             _ => Verdict::Intact,
+        }
+    }
+
+    /// What is held beyond the end of a chain that was restored was lost then, or else its end was cut off since.
+    fn beyond_the_end(&mut self) {
+        let size = self.size();
+        let cut = |what: String| format!("{what} lies beyond the end, lost to the restore or cut off since");
+        for (at, seen) in self.pins.heads.iter().enumerate().filter(|(_, seen)| seen.size > size) {
+            self.lost.claim(Claim::Head(at), cut(format!("the state {}:{}", seen.head, seen.size)));
+        }
+        for (at, named) in self.receipts.iter().enumerate().filter(|(_, named)| named.entry.seq >= size) {
+            self.lost.claim(Claim::Receipt(at), cut(format!("the receipt of entry {}", named.entry.seq)));
         }
     }
 

@@ -3,6 +3,8 @@
 
 use super::Verifier;
 use super::report::{Fault, Finding};
+use super::restores::Claim;
+use crate::audit::entry::Origin;
 use crate::audit::line::Frame;
 use crate::audit::receipt::Named;
 use crate::crypto::hash::Digest;
@@ -24,33 +26,49 @@ impl Verifier<'_> {
             self.open_receipts()?;
             for kept in &self.pins.checkpoints {
                 let (of, here) = (&kept.checkpoint().origin, frame.origin_text());
-                if of != here {
+                // A restore changes the number behind it.
+                let same = |of: Origin| of.vault == frame.origin().vault && of.chain == frame.origin().chain;
+                if !Origin::parse(of).is_some_and(same) {
                     return Err(Finding::Unusable(format!(
                         "the checkpoint is of the chain {of:?}, and this is {here}"
                     )));
                 }
             }
+            self.restores.began_after(frame.origin().restored, self.leaves.first());
             self.pins.certs.iter().for_each(|cert| self.checkpoints.remember(cert));
             self.reaches(frame.prev())?;
             if let Some(keys) = &self.keys {
-                self.checkpoints.hold(&self.pins.checkpoints, None, keys.identity())?;
+                self.checkpoints.hold(&self.pins.checkpoints, None, frame.origin(), keys.identity())?;
             }
+        }
+        if frame.kind() == "restore" {
+            self.restores.at(seq, frame.ts());
         }
         self.check_held(seq, leaf)
     }
 
     /// What was held elsewhere of the chain with this entry.
     pub(super) fn check_held(&mut self, seq: u64, leaf: Digest) -> Result<(), Finding> {
-        if let Some(keys) = &self.keys {
-            self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), keys.identity())?;
+        if let (Some(keys), Some((origin, _))) = (&self.keys, &self.origin) {
+            self.checkpoints.hold(&self.pins.checkpoints, Some(leaf), origin, keys.identity())?;
         }
-        for seen in &self.pins.heads {
+        for (at, seen) in self.pins.heads.iter().enumerate() {
             if seen.size == seq + 1 && seen.head != leaf {
+                if self.restores.lost(seq, None) {
+                    let what = format!("the state {}:{}, unless it was changed since,", seen.head, seen.size);
+                    self.lost.claim(Claim::Head(at), self.restores.of_before(&what));
+                    continue;
+                }
                 return Err(Fault::Head.found(format!("its leaf is {leaf}, but {} was held for it", seen.head)));
             }
         }
-        for named in &self.receipts {
+        for (at, named) in self.receipts.iter().enumerate() {
             if named.entry.seq == seq && named.entry.leaf != leaf {
+                if self.restores.lost(seq, named.issued.as_ref().map(|(hdr, _)| hdr.iat)) {
+                    self.lost
+                        .claim(Claim::Receipt(at), self.restores.of_before(&format!("the receipt of entry {seq}")));
+                    continue;
+                }
                 return Err(
                     Fault::Receipt.found(format!("its leaf is {leaf}, but a receipt names {}", named.entry.leaf))
                 );

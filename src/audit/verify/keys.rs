@@ -26,6 +26,9 @@ const MOST_EVER: usize = 1_000_000;
 /// The kind of entry that puts the clock back.
 const CLOCK_RESET: &str = "clock_reset";
 
+/// The kind of entry that begins a restored vault.
+const RESTORE: &str = "restore";
+
 /// How many of the newest keys are worth trying on lines whose turn has not come.
 const WORTH_TRYING: usize = 4;
 
@@ -38,7 +41,7 @@ pub(super) struct AuditKeys {
     /// The one that signed the newest entry.
     newest: Option<Kid>,
     seen: Vec<Kid>,
-    /// Others had taken over from these when the clock was put back: the vault erased them.
+    /// Others had taken over from these when the clock was put back, or the vault was restored: it has them no more.
     over: HashSet<Kid>,
 }
 
@@ -61,9 +64,14 @@ impl AuditKeys {
         if frame.kind() == CLOCK_RESET {
             self.over.extend(self.seen.iter().filter(|kid| Some(*kid) != self.newest.as_ref()).cloned());
         }
+        if frame.kind() == RESTORE {
+            // They were in the memory of daemons that are no more.
+            self.over.extend(self.seen.iter().cloned());
+        }
         if self.over.contains(frame.kid()) {
             return Err(Fault::KeyLife.found(format!(
-                "the audit key {} was over before the clock was put back: another had taken over from it",
+                "the audit key {} was over before: another took over from it when the clock was put back, or the vault was \
+                 restored from a backup",
                 frame.kid()
             )));
         }
@@ -251,6 +259,8 @@ pub(super) struct KeyHistory {
     pinned: Pinned,
     /// The clock was put back, so that times do not tell what came first.
     reset: bool,
+    /// What was registered between the backup and the restore is not known: from the last entry of before to the restore.
+    gaps: Vec<(Timestamp, Timestamp)>,
     /// How many requests were signed by keys that are not known.
     pub(super) unchecked: u64,
 }
@@ -271,6 +281,7 @@ impl KeyHistory {
             part: false,
             pinned,
             reset: false,
+            gaps: Vec::new(),
             unchecked: 0,
         };
         let register = history.open(first, ts)?;
@@ -292,12 +303,17 @@ impl KeyHistory {
                 keys.push(Key::given(public.clone()));
             }
         }
-        KeyHistory { holder, aud: aud.clone(), keys, part: true, pinned, reset: false, unchecked: 0 }
+        KeyHistory { holder, aud: aud.clone(), keys, part: true, pinned, reset: false, gaps: Vec::new(), unchecked: 0 }
     }
 
     /// The clock was put back.
     pub(super) fn clock_reset(&mut self) {
         self.reset = true;
+    }
+
+    /// The vault was restored at `ts`; the entry before is of `before`.
+    pub(super) fn restored(&mut self, before: Timestamp, ts: Timestamp) {
+        self.gaps.push((before, ts));
     }
 
     /// Whether the clock was ever put back.
@@ -349,7 +365,10 @@ impl KeyHistory {
         let Some(directory) = self.pinned.directory.as_ref().filter(|_| !self.part && !self.reset) else {
             return Ok(());
         };
-        let lacks = |listed: &&ListedKey| listed.since <= to && self.keys.iter().all(|key| key.kid != listed.kid);
+        let lost = |at: Timestamp| self.gaps.iter().any(|(from, to)| *from <= at && at <= *to);
+        let lacks = |listed: &&ListedKey| {
+            listed.since <= to && !lost(listed.since) && self.keys.iter().all(|key| key.kid != listed.kid)
+        };
         match directory.of_agent(agent).find(lacks) {
             Some(ListedKey { kid, since, .. }) => Err(Fault::KeyPin.found(format!(
                 "the key directory of {} lists the key {kid} of {agent}, registered at {since}, and this chain does not",

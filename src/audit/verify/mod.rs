@@ -24,6 +24,7 @@ mod lease;
 pub mod operators;
 pub mod report;
 mod requests;
+mod restores;
 mod spill;
 mod summary;
 mod vault;

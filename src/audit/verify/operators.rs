@@ -20,6 +20,7 @@ use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName,
 use crate::statement::Body as _;
 use crate::statement::VERSION;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
+use crate::statement::backup::Backup;
 use crate::statement::freeze::{RoleFreeze, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
@@ -33,7 +34,7 @@ const LEFT_BY: [(&str, Revocation); 3] =
     [("postgres", Revocation::Backend), ("ssh", Revocation::Listed), ("x509", Revocation::Listed)];
 
 /// Commands that leave something in an agent's chain; of others only the leaf is kept.
-const WITH_EFFECTS: [&str; 12] = [
+const WITH_EFFECTS: [&str; 13] = [
     AgentRegister::TYP,
     AgentKeyEnd::TYP,
     GrantCreate::TYP,
@@ -46,6 +47,7 @@ const WITH_EFFECTS: [&str; 12] = [
     VaultThaw::TYP,
     RoleFreeze::TYP,
     CLOCK_RESET,
+    Backup::TYP,
 ];
 
 pub(super) const CLOCK_RESET: &str = "nockvault/clock_reset";
@@ -179,6 +181,16 @@ impl Commands {
         self.rests(by, aud, |said| said.fits(agent, effect))
     }
 
+    /// Whether the entry that `by` names holds a command that made a backup.
+    pub(super) fn made_a_backup(&self, by: &By, aud: &Aud) -> Result<(), Finding> {
+        self.rests(by, aud, |said| said.typ == Backup::TYP)
+    }
+
+    /// Whether the command of this entry made a backup.
+    pub(super) fn is_backup(&self, seq: u64) -> bool {
+        self.given.get(&seq).and_then(|given| given.said.as_ref()).is_some_and(|said| said.typ == Backup::TYP)
+    }
+
     /// Whether the entry that `by` names holds a command that reset the clock.
     pub(super) fn reset_the_clock(&self, by: &By, aud: &Aud) -> Result<(), Finding> {
         self.rests(by, aud, |said| said.typ == CLOCK_RESET)
@@ -247,6 +259,8 @@ impl Said {
             (AgentKeyEnd::TYP, Effect::Revoked(..)) => self.read().map(|body: AgentKeyEnd| body.agent == *agent),
             // What was given under a clock that was ahead.
             (CLOCK_RESET, Effect::Revoked(..) | Effect::SessionEnded(_)) => Some(true),
+            // What stood in a backup that the vault was restored from; that it was is for the chain to say.
+            (Backup::TYP, Effect::Revoked(..) | Effect::SessionEnded(_)) => Some(true),
             (AgentFreeze::TYP, Effect::Frozen | Effect::Revoked(..)) => {
                 self.read().map(|body: AgentFreeze| body.agent == *agent)
             }
@@ -349,6 +363,14 @@ impl OperatorsTrail {
             return Err(Fault::By.found(format!("it rests on entry {}, which does not stand before it", by.seq)));
         }
         self.commands.reset_the_clock(by, &self.commands.aud)
+    }
+
+    /// A `restore` in this very chain, from a backup that was made before it.
+    pub(super) fn restored(&self, by: &By, seq: u64) -> Result<(), Finding> {
+        if by.seq >= seq {
+            return Err(Fault::By.found(format!("it rests on entry {}, which does not stand before it", by.seq)));
+        }
+        self.commands.made_a_backup(by, &self.commands.aud)
     }
 
     /// The commands of a chain that has so many entries.

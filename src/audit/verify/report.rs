@@ -83,6 +83,8 @@ faults! {
     By = "by";
     /// A daemon's start, stop, epoch, config or recover where it cannot stand.
     Order = "order";
+    /// A restore from a backup that does not count on, or is not the first that its audit key signs.
+    Restore = "restore";
     /// A checkpoint is not of the entries before it, or not the vault's.
     Checkpoint = "checkpoint";
     /// The chain does not hold a checkpoint that was kept elsewhere.
@@ -153,6 +155,16 @@ pub enum Verdict {
         /// One sentence for a person.
         how: String,
     },
+    /// Intact, but something that is held of it elsewhere is of a history that the vault lost when it was restored from a
+    /// backup: the chain says so, and does not hold it.
+    Lost {
+        /// The first entry that the restore wrote.
+        entry: u64,
+        /// The line of the file, from 1.
+        line: u64,
+        /// What is not held, and since which restore.
+        how: String,
+    },
     /// Intact, but its newest entry is older than it may be.
     Stale {
         /// One sentence for a person.
@@ -192,6 +204,9 @@ impl fmt::Display for Verdict {
                 write!(f, "not understood at entry {entry} (line {line}): {how}")
             }
             Verdict::Torn { entry, line, how } => write!(f, "torn at entry {entry} (line {line}): {how}"),
+            Verdict::Lost { entry, line, how } => {
+                write!(f, "intact, but LOST TO A RESTORE from entry {entry} (line {line}) on: {how}")
+            }
             Verdict::Stale { how } => write!(f, "too old: {how}"),
             Verdict::Unusable { how } => write!(f, "cannot be verified: {how}"),
         }
@@ -213,6 +228,19 @@ pub struct KeySeen {
     pub suspect_from: Option<Timestamp>,
     /// How many requests or commands of this chain it signed.
     pub signed: u64,
+}
+
+/// A restore from a backup, as the chain tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestoreSeen {
+    /// Its entry: what the vault wrote under this number and higher ones between the backup and the restore was lost.
+    pub entry: u64,
+    /// The number behind the origin from here on.
+    pub number: u64,
+    /// When the restored vault wrote it.
+    pub ts: Timestamp,
+    /// The entry of `_operators` with the command by which the backup was made.
+    pub backup: u64,
 }
 
 /// All that a verification has to say.
@@ -246,6 +274,8 @@ pub struct Report {
     pub checkpoint_count: u64,
     /// The newest of them, up to a thousand, in their order.
     pub checkpoints: Vec<CheckpointSeen>,
+    /// The restores from backups that it tells of, oldest first, up to a thousand.
+    pub restores: Vec<RestoreSeen>,
     /// What the good entries prove, a sentence each.
     pub proved: Vec<String>,
     /// What they do not, a sentence each.

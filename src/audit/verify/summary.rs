@@ -3,6 +3,7 @@
 use super::agent::AgentTrail;
 use super::checkpoints::witnesses;
 use super::report::{KeySeen, Report, Verdict};
+use super::restores::Claim;
 use super::verifier::{Trail, Verifier};
 use crate::id::Aud;
 use crate::time::Timestamp;
@@ -31,6 +32,7 @@ impl Verifier<'_> {
             audit_keys: self.keys.take().map(|keys| keys.seen()).unwrap_or_default(),
             keys,
             kinds: std::mem::take(&mut self.kinds),
+            restores: std::mem::take(&mut self.restores.seen),
             checkpoint_count: self.checkpoints.count,
             checkpoints: self.checkpoints.listed(),
         }
@@ -62,6 +64,17 @@ impl Verifier<'_> {
                  identity key certified, and names the entry before it{unread}",
                 Aud::of_identity(&audit.identity().kid()),
                 some(self.leaves.len() - self.leaves.first(), "entry", "entries")
+            ));
+        }
+        if let Some(newest) = self.restores.seen.last() {
+            said.push(format!(
+                "the vault says itself that it was restored from a backup, {} as this chain tells: each restore has an entry, \
+                 a new audit key and a new number behind the origin, and the history before it was left as it was; the last \
+                 is entry {}, of {}, number {}",
+                some(self.restores.count, "time", "times"),
+                newest.entry,
+                newest.ts,
+                newest.number
             ));
         }
         if let Some(newest) = self.checkpoints.newest.last() {
@@ -159,11 +172,21 @@ impl Verifier<'_> {
         if !self.compared {
             return;
         }
-        let signed = self.receipts.iter().filter(|named| named.signed).count();
+        let signed = |at: usize| self.receipts.get(at).is_some_and(|named| named.signed);
+        let lost = |sort: fn(&Claim) -> bool| self.lost.count(sort);
+        let lost_receipts = self.lost.count(|claim| matches!(claim, Claim::Receipt(at) if signed(*at)));
         let kept = [
-            (self.pins.heads.len(), "state", "states"),
-            (signed, "signed receipt", "signed receipts"),
-            (self.pins.checkpoints.len(), "signed checkpoint", "signed checkpoints"),
+            (self.pins.heads.len() - lost(|claim| matches!(claim, Claim::Head(_))), "state", "states"),
+            (
+                (0..self.receipts.len()).filter(|at| signed(*at)).count() - lost_receipts,
+                "signed receipt",
+                "signed receipts",
+            ),
+            (
+                self.pins.checkpoints.len() - lost(|claim| matches!(claim, Claim::Checkpoint(_))),
+                "signed checkpoint",
+                "signed checkpoints",
+            ),
         ];
         let were = if kept.iter().map(|(count, ..)| count).sum::<usize>() == 1 { "was" } else { "were" };
         let kept: Vec<String> = kept
@@ -175,7 +198,8 @@ impl Verifier<'_> {
             said.push(format!("the chain holds {} that {were} kept elsewhere", kept.join(" and ")));
         }
         let Some(policy) = &self.pins.policy else { return };
-        for kept in &self.pins.checkpoints {
+        let held = |at: &usize| !self.lost.has(Claim::Checkpoint(*at));
+        for kept in (0..self.pins.checkpoints.len()).filter(held).map(|at| &self.pins.checkpoints[at]) {
             let size = some(kept.checkpoint().size, "entry", "entries");
             let seen = witnesses(kept, policy).into_iter();
             let seen = seen.map(|(name, at)| format!("{name} at {}", Timestamp(at.saturating_mul(1000))));
@@ -193,9 +217,13 @@ impl Verifier<'_> {
         if !self.compared {
             return None;
         }
-        let heads = self.pins.heads.iter().map(|seen| seen.size);
-        let receipts = self.receipts.iter().map(|named| named.entry.seq.saturating_add(1));
-        heads.chain(receipts).chain(self.pins.checkpoints.iter().map(|kept| kept.checkpoint().size)).max()
+        let heads = self.pins.heads.iter().enumerate().map(|(at, seen)| (Claim::Head(at), seen.size));
+        let receipts = self.receipts.iter().enumerate();
+        let receipts = receipts.map(|(at, named)| (Claim::Receipt(at), named.entry.seq.saturating_add(1)));
+        let kept = self.pins.checkpoints.iter().enumerate();
+        let kept = kept.map(|(at, kept)| (Claim::Checkpoint(at), kept.checkpoint().size));
+        let held = heads.chain(receipts).chain(kept).filter(|(claim, _)| !self.lost.has(*claim));
+        held.map(|(_, size)| size).max()
     }
 
     fn unproved(&self, keys: &[KeySeen]) -> Vec<String> {
@@ -218,6 +246,13 @@ impl Verifier<'_> {
                  that was kept reaches further",
                 some(reach, "entry", "entries")
             )),
+        }
+        if let Some(from) = self.restores.from() {
+            said.push(format!(
+                "WHAT THE VAULT WROTE BETWEEN A BACKUP AND ITS RESTORE, in entries from number {from} on: it may have given \
+                 credentials, taken grants back and ended keys of which this chain knows nothing; a copy of the lost chain, \
+                 receipts and checkpoints of it still prove what they prove"
+            ));
         }
         if self.is_part() {
             said.push(format!(

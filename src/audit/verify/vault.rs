@@ -39,6 +39,8 @@ pub(super) struct VaultTrail {
     broken_off: Option<Timestamp>,
     /// It must stand.
     owed: bool,
+    /// The entry before is a restore: its audit key is the one of the start that must follow.
+    restored: bool,
     pub(super) starts: u64,
     pub(super) broken: u64,
     freeze: Freeze,
@@ -60,6 +62,7 @@ impl VaultTrail {
             tells: false,
             broken_off: None,
             owed: false,
+            restored: false,
             starts: 0,
             broken: 0,
             freeze,
@@ -73,10 +76,14 @@ impl VaultTrail {
     /// Judges an entry; `new_key` says that another audit key signed it than the entry before, which was of `before`.
     pub(super) fn judge(&mut self, body: &Body, before: Timestamp, new_key: bool) -> Result<(), Finding> {
         let order = |how: &str| Err(Fault::Order.found(how));
-        if self.owed && !matches!(body, Body::Start(_) | Body::Recover(_) | Body::Config(_)) {
+        let restored = std::mem::replace(&mut self.restored, matches!(body, Body::Restore(_)));
+        if self.owed && !matches!(body, Body::Start(_) | Body::Recover(_) | Body::Config(_) | Body::Restore(_)) {
             return order("the daemon before did not end in order, and this one did not say what it found");
         }
-        if matches!(body, Body::Start(_) | Body::Epoch(_)) && !new_key {
+        if restored && !matches!(body, Body::Start(_)) {
+            return order("the vault was restored, and no daemon begins on it");
+        }
+        if matches!(body, Body::Start(_) | Body::Epoch(_)) && !new_key && !restored {
             return order("it says that a new audit key signs, and the one of the entry before it does");
         }
         match body {
@@ -92,6 +99,13 @@ impl VaultTrail {
                 self.daemon = Daemon::Runs;
                 self.starts += 1;
                 self.broken += u64::from(broken);
+                Ok(())
+            }
+            Body::Restore(_) => {
+                // Of a daemon that ran when the backup was made, the restored vault knows no end.
+                if matches!(self.daemon, Daemon::Runs | Daemon::Unknown) {
+                    self.broken_off.get_or_insert(before);
+                }
                 Ok(())
             }
             Body::Stop(_) | Body::Epoch(_) | Body::Config(_) | Body::Recover(_) => {

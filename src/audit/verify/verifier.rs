@@ -7,8 +7,9 @@ use super::ahead::{Guess, Line, Opened, Read};
 use super::checkpoints::{Checkpoints, Stand};
 use super::keys::{AuditKeys, KeyHistory, Pinned};
 use super::operators::{OperatorsTrail, names_operators};
-use super::report::{Fault, Finding, Verdict};
+use super::report::{Fault, Finding, RestoreSeen, Verdict};
 use super::requests::Place;
+use super::restores::{Lost, Restores};
 use super::spill::Leaves;
 use super::vault::VaultTrail;
 use super::{Means, Pins};
@@ -20,6 +21,9 @@ use crate::audit::tree::Tree;
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, ChainName};
 use crate::time::Timestamp;
+
+/// The kind of entry with which the origin changes.
+const RESTORE: &str = "restore";
 
 /// What is told by each of the three sorts of chains.
 #[derive(Debug)]
@@ -40,6 +44,12 @@ pub struct Verifier<'a> {
     pub(super) receipts: Vec<Named>,
     pub(super) leaves: Leaves,
     pub(super) checkpoints: Checkpoints,
+    /// Time fell at the entry before, a restore: from then. Only a reset of the clock may follow.
+    fell: Option<Timestamp>,
+    /// The restores from backups.
+    pub(super) restores: Restores,
+    /// What is held elsewhere and was lost to them.
+    pub(super) lost: Lost,
     /// The entry of `_operators` that the newest reset of the clock rests on.
     reset: Option<u64>,
     pub(super) from: Option<Timestamp>,
@@ -76,6 +86,9 @@ impl<'a> Verifier<'a> {
             receipts: Vec::new(),
             leaves: Leaves::holding(held),
             checkpoints: Checkpoints::default(),
+            fell: None,
+            restores: Restores::default(),
+            lost: Lost::default(),
             reset: None,
             from: None,
             to: None,
@@ -143,7 +156,7 @@ impl<'a> Verifier<'a> {
         let new_key = self.check_key(read)?;
         self.check_pins(&read.frame, line.leaf)?;
         let ts = read.frame.ts();
-        self.check_time(ts, read.entry.as_ref().is_ok_and(|entry| !matches!(entry.body, Body::ClockReset(_))))?;
+        self.check_time(ts, read.entry.as_ref().ok().map(|entry| &entry.body))?;
         match &read.entry {
             Ok(entry) => self.understand(entry, Around { leaf: line.leaf, opened: read.opened.as_ref(), new_key })?,
             Err(Unreadable::NotUnderstood(what)) => {
@@ -230,7 +243,8 @@ impl<'a> Verifier<'a> {
             Some((origin, _)) if origin == frame.origin() => {}
             Some((origin, _)) => {
                 let restored = Origin { restored: frame.origin().restored, ..origin.clone() };
-                if restored != *frame.origin() || frame.is_understood() {
+                let counts_on = frame.kind() == RESTORE && restored.restored > origin.restored;
+                if restored != *frame.origin() || (frame.is_understood() && !counts_on) {
                     return Err(Fault::Origin.found(format!("it belongs to the chain {}", frame.origin_text())));
                 }
                 self.origin = Some((restored, frame.origin_text().to_owned()));
@@ -272,13 +286,22 @@ impl<'a> Verifier<'a> {
         self.keys.as_mut().map_or(Ok(false), |keys| keys.check(read))
     }
 
-    fn check_time(&self, ts: Timestamp, holds: bool) -> Result<(), Finding> {
-        match self.to {
-            // A `clock_reset` is the one entry where time may fall; what is not understood may be like it.
-            Some(before) if ts < before && holds => {
-                Err(Fault::Time.found(format!("it is of {ts}, before the entry before it, which is of {before}")))
+    fn check_time(&mut self, ts: Timestamp, body: Option<&Body>) -> Result<(), Finding> {
+        let fell = std::mem::take(&mut self.fell);
+        let falls = self.to.filter(|before| ts < *before);
+        match (body, falls) {
+            // What is not understood may be like a reset of the clock.
+            (None | Some(Body::ClockReset(_)), _) => Ok(()),
+            (Some(Body::Restore(_)), Some(before)) => {
+                self.fell = Some(before);
+                Ok(())
             }
-            _ => Ok(()),
+            (Some(_), before) => match before.or(fell) {
+                Some(before) => {
+                    Err(Fault::Time.found(format!("it is of {ts}, before the entry before it, which is of {before}")))
+                }
+                None => Ok(()),
+            },
         }
     }
 
@@ -289,7 +312,7 @@ impl<'a> Verifier<'a> {
             for (hdr, sealed) in self
                 .receipts
                 .iter()
-                .filter(|named| named.entry.seq == entry.seq)
+                .filter(|named| named.entry.seq == entry.seq && named.entry.leaf == leaf)
                 .filter_map(|named| named.issued.as_ref())
             {
                 if *hdr != issue.hdr || *sealed != issue.sealed {
@@ -307,6 +330,9 @@ impl<'a> Verifier<'a> {
         if let Body::ClockReset(reset) = &entry.body {
             self.clock_reset(reset, entry.seq)?;
         }
+        if let Body::Restore(restore) = &entry.body {
+            self.restore(restore, entry, new_key)?;
+        }
         let place = Place { seq: entry.seq, ts: entry.ts, leaves: &self.leaves, opened };
         let judged = match (&mut self.trail, &entry.body) {
             (None, body) => match self.begin(body, entry.ts) {
@@ -317,6 +343,7 @@ impl<'a> Verifier<'a> {
                 Err(finding) => Err(finding),
             },
             (Some(_), Body::Checkpoint(_) | Body::ClockReset(_)) => Ok(()),
+            (Some(Trail::Agent(_) | Trail::Operators(_)), Body::Restore(_)) => Ok(()),
             (Some(Trail::Agent(trail)), _) => trail.judge(entry, place),
             (Some(Trail::Operators(trail)), Body::Command(command)) => trail.command(command, leaf, place),
             (Some(Trail::Vault(trail)), body) if !matches!(body, Body::VaultGenesis(_)) => {
@@ -349,6 +376,30 @@ impl<'a> Verifier<'a> {
         match (&self.trail, &self.pins.operators, &self.keys) {
             (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, seq),
             (_, Some(commands), Some(keys)) => commands.reset_the_clock(by, &Aud::of_identity(&keys.identity().kid())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The vault was restored from a backup.
+    fn restore(&mut self, restore: &entry::Restore, entry: &Entry, new_key: bool) -> Result<(), Finding> {
+        let entry::Restore { by, number, salt } = restore;
+        let wrong = |how: &str| Err(Fault::Restore.found(how));
+        if !new_key {
+            return wrong("its audit key signed here before: a restored vault begins with a new one");
+        }
+        let counts_on = self.restores.newest().is_none_or(|before| before < *number);
+        let in_origin = Origin::parse(&entry.origin).map(|origin| origin.restored);
+        if salt.0.len() != 16 || in_origin != Some(*number) || !counts_on || self.leaves.is_empty() {
+            return wrong("its number is not the one that the origin has from here on, or does not count on");
+        }
+        names_operators(by)?;
+        if let Some(Trail::Agent(trail)) = &mut self.trail {
+            trail.restored(by, self.to.unwrap_or_default(), entry.ts);
+        }
+        self.restores.took(RestoreSeen { entry: entry.seq, number: *number, ts: entry.ts, backup: by.seq });
+        match (&self.trail, &self.pins.operators, &self.keys) {
+            (Some(Trail::Operators(trail)), ..) => trail.restored(by, entry.seq),
+            (_, Some(commands), Some(keys)) => commands.made_a_backup(by, &Aud::of_identity(&keys.identity().kid())),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! It speaks to nobody, and links no server code. Exit 0: intact; 2: tampered; 1: it could not be told.
 
+mod branches;
 mod known;
 mod nockguard;
 mod proof;
@@ -189,6 +190,11 @@ fn tell(output: Output, path: &Path, told: &str, object: serde_json::Value) -> a
         _ => write!(out, "{}: {told}", shown(path)),
     };
     written.context("cannot write the report")
+}
+
+/// Prints what was found of several files together.
+fn print(told: &str) -> anyhow::Result<()> {
+    io::stdout().lock().write_all(told.as_bytes()).context("cannot write the report")
 }
 
 /// Says that a file could not be looked at, which keeps no other from being verified. Gives the exit code of that.

@@ -11,10 +11,12 @@ use std::thread;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nockvault::audit::entry::Origin;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Kept, Means, Pins, verify_operators_with, verify_with};
 use nockvault::id::ChainName;
 
+use super::branches;
 use super::known::{Known, expand};
 use super::{Arguments, shown, tell, unread, unusable};
 
@@ -43,8 +45,9 @@ pub(super) fn run(arguments: &Arguments, known: Known) -> anyhow::Result<u8> {
     if let Some(path) = &operators {
         let mut pins = Pins { chain: Some(ChainName::operators()), policy: chain.policy.clone(), ..vault };
         let of_operators = (!checkpoints.is_empty()).then(|| origin(path)).flatten();
-        let (theirs, others) =
-            checkpoints.into_iter().partition(|(_, kept)| Some(&kept.checkpoint().origin) == of_operators.as_ref());
+        let (theirs, others) = checkpoints
+            .into_iter()
+            .partition(|(_, kept)| of_operators.as_ref().is_some_and(|of| of_one_chain(of, &kept.checkpoint().origin)));
         pins.checkpoints = kept(theirs);
         checkpoints = others;
         let found = open(path, &progress).and_then(|reader| {
@@ -59,9 +62,9 @@ pub(super) fn run(arguments: &Arguments, known: Known) -> anyhow::Result<u8> {
         chain.operators = commands.map(Arc::new);
     }
     let jobs = jobs(files, &chain, checkpoints)?;
-    let each = verify_all(arguments, &jobs, &progress)?;
+    let (each, good) = verify_all(arguments, &jobs, &progress)?;
     progress.done();
-    Ok(worst.max(each))
+    Ok(worst.max(each).max(branches::run(arguments, &good)?))
 }
 
 /// The file of `_operators` in a folder that was given: it is not only one of the chains, the others rest on it.
@@ -88,7 +91,8 @@ fn jobs(files: Vec<PathBuf>, chain: &Pins, checkpoints: Vec<(PathBuf, Kept)>) ->
     for (path, kept) in checkpoints {
         let of = &kept.checkpoint().origin;
         let mut found = false;
-        for (job, _) in jobs.iter_mut().zip(&origins).filter(|(_, origin)| origin.as_ref() == Some(of)) {
+        let theirs = |origin: &Option<String>| origin.as_ref().is_some_and(|origin| of_one_chain(origin, of));
+        for (job, _) in jobs.iter_mut().zip(&origins).filter(|(_, origin)| theirs(origin)) {
             job.pins.checkpoints.push(kept.clone());
             found = true;
         }
@@ -111,11 +115,18 @@ fn origin(path: &Path) -> Option<String> {
     first.get("origin")?.as_str().map(str::to_owned)
 }
 
+/// Whether both are of one chain: a restore changes the number behind it.
+fn of_one_chain(one: &str, two: &str) -> bool {
+    let of = |text| Origin::parse(text).map(|origin| (origin.vault, origin.chain));
+    one == two || of(one).is_some_and(|one| Some(one) == of(two))
+}
+
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn verify_all(arguments: &Arguments, jobs: &[Job], progress: &Progress) -> anyhow::Result<u8> {
+/// Gives the worst exit code, and the files that were found good.
+fn verify_all(arguments: &Arguments, jobs: &[Job], progress: &Progress) -> anyhow::Result<(u8, Vec<PathBuf>)> {
     let hands = cores().min(jobs.len()).max(1);
     let means = Means { threads: (cores() / hands).max(1), ..Means::default() };
     let next = AtomicUsize::new(0);
@@ -135,7 +146,14 @@ fn verify_all(arguments: &Arguments, jobs: &[Job], progress: &Progress) -> anyho
             });
         }
         drop(found);
-        in_order(reports, |at, report| progress.aside(|| one(arguments, &jobs[at].path, report)))
+        let mut good = Vec::new();
+        let worst = in_order(reports, |at, report| {
+            let path = &jobs[at].path;
+            let code = progress.aside(|| one(arguments, path, report))?;
+            good.extend((code == 0 && path != Path::new("-")).then(|| path.clone()));
+            Ok(code)
+        })?;
+        Ok((worst, good))
     })
 }
 

@@ -11,6 +11,7 @@ use nockvault::audit::note::NoteKey;
 use nockvault::client::operator::Operator;
 use nockvault::statement::cert::KeyRole;
 use nockvault::statement::directory::Directory;
+use nockvault::statement::status::StatusRead;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Chain, object};
@@ -62,9 +63,12 @@ impl Keys {
 /// The checkpoint key as each chain's own: the names of keys of checkpoints are origins.
 async fn logs(operator: &Operator, directory: &Directory, output: &Output) -> anyhow::Result<()> {
     let (_, key, _) = certs(directory, KeyRole::Checkpoint).next().context("the vault has no checkpoint key")?;
+    // Each chain's next checkpoint has the number of the newest restore behind its name.
+    let status = operator.command(StatusRead {}).await?.result;
+    let restores = status.get("restores").and_then(Value::as_u64).unwrap_or_default();
     let mut logs = Vec::new();
     for chain in Chain::all(operator).await? {
-        let origin = entry::origin(&directory.name, &chain.name);
+        let origin = entry::origin_after(&directory.name, &chain.name, restores);
         let vkey = NoteKey::new(&origin, key.clone()).with_context(|| format!("{origin} is no name for a key"))?;
         logs.push(object(json!({"chain": chain.name, "origin": origin, "vkey": vkey.to_string()})));
     }

@@ -13,6 +13,7 @@ macro_rules! say {
 
 mod agent;
 mod audit;
+mod backup;
 mod ca;
 mod card;
 mod clock;
@@ -122,6 +123,8 @@ enum Command {
     /// Set right what a wrong clock has left.
     #[command(subcommand)]
     Clock(clock::Clock),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// Write public keys for others.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -176,6 +179,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Clock(clock) => clock.run(&common, &output).await,
+        Command::Backup(backup) => backup.run(&common, &output).await,
+        Command::Restore(restore) => restore.run(&common, &output),
         Command::Keys(keys) => keys.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output).await,

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::super::Pace;
 use super::rows::{ChainId, Covered, Packed, digest, maybe_time, parsed, time};
 use crate::audit::chain::Head;
+use crate::audit::entry;
 use crate::audit::tree::Tree;
 use crate::crypto::hash::Digest;
 use crate::id::{ChainName, VaultName};
@@ -35,6 +36,8 @@ pub(super) struct Chain {
     pub(super) due: Option<Timestamp>,
     /// How many resets of the clock stand in it.
     pub(super) resets: u64,
+    /// What of restores stands in it; none where it began before any and none came since.
+    pub(super) restored: Option<Heard>,
     pub(super) mac: Mac,
 }
 
@@ -53,9 +56,14 @@ impl Chain {
             .number(self.leases);
         let packed = match layout {
             Layout::BeforeTrees => packed,
-            Layout::Present => {
+            Layout::BeforeRestores | Layout::Present => {
                 packed.bytes(&self.peaks()).maybe(self.noted).maybe(self.due.map(|due| due.0)).number(self.resets)
             }
+        };
+        // A chain that heard of none is covered as it was before there were any.
+        let packed = match self.restored {
+            Some(Heard { number, lost_from }) => packed.number(number).number(lost_from),
+            None => packed,
         };
         Covered::new("chains", self.name.as_str(), packed)
     }
@@ -133,6 +141,11 @@ impl Chain {
             self.due.map(|due| due.0),
             self.resets,
         ])?;
+        // A migration to a version that knows of none writes rows too.
+        if let Some(Heard { number, lost_from }) = self.restored {
+            let sql = "UPDATE chains SET restores = ?2, lost_from = ?3 WHERE id = ?1";
+            conn.prepare_cached(sql)?.execute(params![self.id, number, lost_from])?;
+        }
         Ok(())
     }
 
@@ -145,6 +158,15 @@ impl Chain {
     }
 }
 
+/// What a chain has heard of restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The number of the newest one, which its origin ends with.
+    pub(super) number: u64,
+    /// From this entry on, there may have been others before the first of them.
+    pub(super) lost_from: u64,
+}
+
 /// The version of the database from which on chains are trees.
 pub(super) const TREES: usize = 5;
 /// The first version of a database that looks up nonces after a reset of the clock.
@@ -155,21 +177,38 @@ pub(super) const RECALLS: usize = 6;
 pub(super) enum Layout {
     /// Before version 5: no tree, no checkpoints.
     BeforeTrees,
+    /// Before restores were known.
+    BeforeRestores,
     /// As this program writes them.
     Present,
 }
 
 impl Layout {
+    /// That of a database of this version.
+    pub(super) fn of(version: usize) -> Layout {
+        match version {
+            ..TREES => Layout::BeforeTrees,
+            TREES..super::schema::RESTORES => Layout::BeforeRestores,
+            _ => Layout::Present,
+        }
+    }
+
     /// How a row is looked for by its chain's name; what a layout lacks stands as it is in a chain that has none.
     fn select(self) -> &'static str {
         match self {
             Layout::BeforeTrees => {
-                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, x'', NULL, NULL, 0
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, x'', NULL, NULL, 0,
+                        0, NULL
+                 FROM chains WHERE name = ?1"
+            }
+            Layout::BeforeRestores => {
+                "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due,
+                        resets, 0, NULL
                  FROM chains WHERE name = ?1"
             }
             Layout::Present => {
                 "SELECT id, name, size, leaf, ts, kid, deciding, deciders, uses, sessions, leases, mac, tree, noted, due,
-                        resets
+                        resets, restores, lost_from
                  FROM chains WHERE name = ?1"
             }
         }
@@ -182,7 +221,7 @@ pub(super) fn begin(
     ring: &Ring,
     vault: &VaultName,
     name: &ChainName,
-    resets: u64,
+    (resets, restores): (u64, u64),
 ) -> rusqlite::Result<Chain> {
     let sql = "INSERT INTO chains (name, size, leaf, ts, deciders, uses, sessions, leases, mac)
                VALUES (?1, 0, zeroblob(32), 0, zeroblob(32), zeroblob(32), 0, 0, zeroblob(40))";
@@ -190,7 +229,7 @@ pub(super) fn begin(
     let mut chain = Chain {
         id: conn.last_insert_rowid(),
         name: name.clone(),
-        head: Head::empty(vault, name),
+        head: Head { origin: entry::origin_after(vault, name, restores), ..Head::empty(vault, name) },
         deciding: None,
         deciders: Digest::ZERO,
         uses: Digest::ZERO,
@@ -199,6 +238,8 @@ pub(super) fn begin(
         noted: None,
         due: None,
         resets,
+        // There may have been one of this name of which nothing is known.
+        restored: (restores > 0).then_some(Heard { number: restores, lost_from: 0 }),
         mac: Mac::from_slice(&[0; 40]).expect("40 bytes are a MAC"),
     };
     chain.write(conn, ring)?;
@@ -226,7 +267,28 @@ fn read(row: &Row<'_>, vault: &VaultName) -> rusqlite::Result<Option<Chain>> {
     let (sessions, leases) = (row.get(9)?, row.get(10)?);
     let (noted, due) = (maybe_time(row, 13)?.map(|seq| seq.0), maybe_time(row, 14)?);
     let resets = row.get(15)?;
-    Ok(Some(Chain { id: row.get(0)?, name, head, deciding, deciders, uses, sessions, leases, noted, due, resets, mac }))
+    let restored = match (row.get(16)?, row.get(17)?) {
+        (0_u64, None) => None,
+        (number, Some(lost_from)) => Some(Heard { number, lost_from }),
+        _ => return Ok(None),
+    };
+    let mut head = head;
+    head.origin = entry::origin_after(vault, &name, restored.map_or(0, |heard| heard.number));
+    Ok(Some(Chain {
+        id: row.get(0)?,
+        name,
+        head,
+        deciding,
+        deciders,
+        uses,
+        sessions,
+        leases,
+        noted,
+        due,
+        resets,
+        restored,
+        mac,
+    }))
 }
 
 fn tree(size: u64, peaks: &[u8]) -> Option<Tree> {
@@ -387,10 +449,10 @@ mod tests {
         let ring = Ring::generate(&crate::entropy::SeededEntropy::new(1));
         conn.execute_batch(
             "CREATE TABLE chains (id INTEGER PRIMARY KEY, name, size, leaf, ts, kid, deciding, deciders, uses, sessions,
-             leases, mac, tree, noted, due, resets)",
+             leases, mac, tree, noted, due, resets, restores, lost_from)",
         )
         .unwrap();
-        let mut chain = begin(&conn, &ring, &"prod".parse().unwrap(), &"kit".parse().unwrap(), 0).unwrap();
+        let mut chain = begin(&conn, &ring, &"prod".parse().unwrap(), &"kit".parse().unwrap(), (0, 0)).unwrap();
         let pace = Pace { entries: 1000, after: Seconds(300) };
         let mut due = |ts, size| {
             (chain.head.ts, chain.head.size) = (Timestamp(ts), size);

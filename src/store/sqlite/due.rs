@@ -11,7 +11,7 @@ use super::rows::{ChainId, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{VaultFacts, Views};
-use super::{chains, intents, recall, requests, takebacks};
+use super::{chains, intents, recall, requests, restores, takebacks};
 use crate::audit::entry;
 use crate::denial::Reason;
 use crate::id::{ChainName, LeaseId, Sid};
@@ -211,6 +211,9 @@ pub(super) fn event(tx: &mut Tx<'_>, event: &Event, epochs: Option<u64>) -> Resu
         }
         None => tx.append(&mut vault, body)?,
     };
+    if matches!(event, Event::Start { .. }) {
+        restores::begin(tx, &mut vault)?;
+    }
     tx.keep(vault);
     Ok(entry)
 }

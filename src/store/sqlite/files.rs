@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 use super::OpenFault;
 
 /// Enough for some thousand entries that end what was issued.
-const RESERVE: u64 = 4 << 20;
+pub(super) const RESERVE: u64 = 4 << 20;
 
 /// The directory of one store, locked for as long as this lives.
 #[derive(Debug)]
@@ -60,6 +60,34 @@ impl Files {
             _ => io(&files.database())(cause),
         })?;
         Ok(files)
+    }
+
+    /// Makes the directory, which must not be there, and takes it.
+    ///
+    /// # Errors
+    /// [`OpenFault::Exists`] and those of [`Files::take`].
+    pub(super) fn anew(folder: &Path) -> Result<Files, OpenFault> {
+        std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(|cause| match cause.kind() {
+            ErrorKind::AlreadyExists => OpenFault::Exists(folder.to_owned()),
+            _ => io(folder)(cause),
+        })?;
+        Files::take(folder)
+    }
+
+    /// Where a database is made that is to become the database.
+    pub(super) fn unnamed(&self) -> PathBuf {
+        self.folder.join("vault.db.part")
+    }
+
+    /// Gives it its name, durably, with the reserve beside it.
+    ///
+    /// # Errors
+    /// [`OpenFault::Io`].
+    pub(super) fn name(&self, part: &Path) -> Result<(), OpenFault> {
+        self.keep_reserve().map_err(io(&self.folder))?;
+        File::open(part).and_then(|file| file.sync_all()).map_err(io(part))?;
+        std::fs::rename(part, self.database()).map_err(io(&self.database()))?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io(&self.folder))
     }
 
     /// The database file.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::super::{Founding, KeptKey, VaultKeys};
-use super::chains::{self, Found, Layout, RECALLS, TREES};
+use super::super::{Founding, KeptKey, Origins, VaultKeys};
+use super::chains::{self, Found, Layout, RECALLS};
 use super::files::Files;
 use super::rows;
 use super::schema::{self, Access, VERSION};
@@ -134,6 +134,7 @@ fn found_vault(tx: &mut Tx<'_>, shared: &Shared) -> Result<EntryRef, Stop> {
         config: None,
         reset: None,
         frozen: false,
+        restored: None,
     };
     let mut vault = tx.begin(&ChainName::vault(), Facts::Vault(facts.clone()))?;
     let genesis = entry::VaultGenesis {
@@ -193,7 +194,7 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     let id = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
     let mut reading = rows::Reading::new(conn, ring);
     let mut facts = reading.vault(id, from)?.ok_or_else(broken)?;
-    let layout = if to < TREES { Layout::BeforeTrees } else { Layout::Present };
+    let layout = Layout::of(to);
     let Found::Row(mut chain) = chains::find_in(layout, conn, &facts.name, &ChainName::vault())? else {
         return Err(broken());
     };
@@ -211,7 +212,7 @@ pub(super) fn cover_version(conn: &Connection, ring: &Ring, from: usize, to: usi
     chain.deciders = reading.macs.digest();
     match layout {
         Layout::BeforeTrees => Ok(chain.write_before_trees(conn, ring)?),
-        Layout::Present => Ok(chain.write(conn, ring)?),
+        Layout::BeforeRestores | Layout::Present => Ok(chain.write(conn, ring)?),
     }
 }
 
@@ -238,5 +239,10 @@ pub(super) fn keys(conn: &Connection, ring: &Ring, facts: &VaultFacts) -> Result
         return Err(broken("the identity key is not the vault's"));
     }
     let (name, aud, audit_epochs) = (facts.name.clone(), facts.aud.clone(), facts.epochs);
-    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO, ended: true })
+    let restored = facts.restored.as_ref().map_or_else(Origins::default, |restored| Origins {
+        restores: restored.number,
+        unbegun: !restored.begun,
+        rehearsal: restored.rehearsal,
+    });
+    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO, ended: true, restored })
 }

@@ -6,6 +6,7 @@
 //! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
 //!   them is kept in memory
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
+//! - `backup`, `restores`: a copy of everything, and a store that is made of one
 //! - `leases`, `requests`, `orders`, `due`, `reads`, `lists`: the verbs
 //!
 //! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
@@ -16,6 +17,7 @@
 //! stored value is sealed to its name, version and use, and which version is the newest is a row that decides. What he
 //! reads stays sealed.
 
+mod backup;
 mod chains;
 mod checkpoints;
 mod due;
@@ -32,6 +34,7 @@ mod reads;
 mod recall;
 mod requests;
 mod resets;
+mod restores;
 mod rows;
 mod schema;
 mod secrets;
@@ -52,6 +55,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use backup::{RestoreFault, RestoredStore, Restoring};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::files::Files;
@@ -193,6 +197,7 @@ const NO_REQUESTS: Rules = Rules {
 pub struct Sqlite {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    database: PathBuf,
     queue: Option<Queue>,
     room: Arc<Semaphore>,
     done: Mutex<std::sync::mpsc::Receiver<()>>,
@@ -214,6 +219,29 @@ impl Sqlite {
         founding::found(data_dir, root, founding, entropy)
     }
 
+    /// Reads a backup to its end, and writes nothing.
+    ///
+    /// # Errors
+    /// [`RestoreFault`], whose text says what is wrong with it.
+    pub fn check_backup(backup: &std::fs::File, root: &RootKey, wanted: &Restoring) -> Result<(), RestoreFault> {
+        backup::check(backup, root, &wanted.aud).map(drop).map_err(RestoreFault::from)
+    }
+
+    /// Makes a store of a backup in `data_dir`, which must not be there; the backup is read to its end before. Durable when it
+    /// returns: everything that the backup holds, and that it was restored, which the first daemon on it goes on from.
+    ///
+    /// # Errors
+    /// [`RestoreFault`]; where it is not the backup's, a directory without a store is left.
+    pub fn restore(
+        data_dir: &Path,
+        root: &RootKey,
+        backup: std::fs::File,
+        wanted: &Restoring,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<RestoredStore, RestoreFault> {
+        backup::restore(data_dir, root, backup, wanted, entropy)
+    }
+
     /// Opens the store in `data_dir`, brings its tables to this program's version, and begins to write. A chain whose
     /// row does not fit its newest line is set aside at once; whole chains are for a verifier.
     ///
@@ -228,6 +256,7 @@ impl Sqlite {
     ) -> Result<(Sqlite, VaultKeys), OpenFault> {
         let files = Files::take(data_dir)?;
         let database = files.existing_database()?;
+        backup::forget(&database.with_file_name(backup::COPY))?;
         let mut conn = schema::connect(&database, Access::Write)?;
         let version = schema::version(&conn)?;
         let ring = founding::ring(&conn, root)?;
@@ -251,12 +280,13 @@ impl Sqlite {
             // Nobody listens where the store was not dropped but the process ends.
             let _ = end.send(());
         });
-        thread.map_err(|cause| OpenFault::Io { path: database, cause })?;
+        thread.map_err(|cause| OpenFault::Io { path: database.clone(), cause })?;
         let readers = Arc::new(Readers::new(readers));
         Ok((
             Sqlite {
                 shared,
                 readers,
+                database,
                 queue: Some(queue),
                 room: Arc::new(Semaphore::new(QUEUE)),
                 done: Mutex::new(done),

@@ -19,6 +19,7 @@ use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
 use crate::base64url::Bytes;
 use crate::crypto::envelope::Embedded;
+use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
 use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
@@ -66,6 +67,7 @@ enum Effect {
     RevokeGrant(GrantRevoke),
     RevokeLeases(LeaseRevoke),
     ForgetLease(LeaseForget),
+    Backup(Digest),
     ResetClock(Arc<AuditKey>),
     Refuse(Denial),
 }
@@ -121,6 +123,7 @@ impl Wish {
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
             Order::RevokeLeases(command) => wish(command, Effect::RevokeLeases),
             Order::ForgetLease(command) => wish(command, Effect::ForgetLease),
+            Order::Backup(command, drawn) => wish(command, |_| Effect::Backup(*drawn)),
             Order::ResetClock(command, key) => wish(command, |_| Effect::ResetClock(Arc::clone(key))),
             Order::Refuse { envelope, kid, nonce, iat, denial } => Ok(Wish {
                 kid: (*kid).clone(),
@@ -227,6 +230,9 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLeases(body) => revoke_leases(tx, wish, &body.scope),
         Effect::ForgetLease(body) => forget_lease(tx, wish, body),
+        Effect::Backup(drawn) => {
+            command(tx, wish, &json!({ "backup": drawn })).map(|(entry, result, _)| (entry, result))
+        }
         Effect::ResetClock(key) => resets::reset(tx, wish, key),
         Effect::Refuse(denial) => Err(denial.clone().into()),
     }

@@ -12,7 +12,7 @@ use super::rows::maybe_time;
 use super::secrets::{newest_version, secret_place, secret_purpose};
 use super::stop::Stop;
 use super::tx::{chain_of_key, nonce_bytes};
-use super::views::View;
+use super::views::{Held, View};
 use super::{Shared, chains, leases, views};
 use crate::denial::{Denial, Reason};
 use crate::engine::Stored;
@@ -72,7 +72,18 @@ pub(super) fn situation(at: Instant<'_>, asked: &Asked) -> Result<Situation, Sto
         replayed: nonce_known(at, &asked.kid, &asked.nonce)?,
         history: held.chain.has(at.conn, asked.seen)?,
         frozen: at.hold(&ChainName::vault())?.vault()?.frozen,
+        restored: lost_from(at, &held)?.is_some_and(|from| asked.seen.size > from),
     })
+}
+
+/// From which entry on this chain may once have had others, which a restore lost.
+fn lost_from(at: Instant<'_>, held: &Held) -> Result<Option<u64>, Stop> {
+    if let Some(heard) = held.chain.restored {
+        return Ok(Some(heard.lost_from));
+    }
+    // One that has not heard of a restore has none of what came after the backup.
+    let restores = at.hold(&ChainName::vault())?.vault()?.restores();
+    Ok((restores > 0).then_some(held.chain.head.size))
 }
 
 pub(super) fn nonce_known(at: Instant<'_>, kid: &Kid, nonce: &Nonce) -> Result<bool, Stop> {

@@ -84,10 +84,21 @@ pub(super) fn end_sessions(
     // One that was opened later than now runs out later too, so that the index on that finds it.
     let sql = "SELECT c.name, s.sid FROM sessions s INDEXED BY sessions_due JOIN chains c ON c.id = s.chain
                WHERE s.ended IS NULL AND s.due > ?1 AND s.opened > ?1 AND s.opened <= ?2";
+    end_sessions_of(tx, sql, params![after.0, before.0], by, limit)
+}
+
+/// Ends at most `limit` of the sessions that a query names by chain and sid, because of a command. Gives how many.
+pub(super) fn end_sessions_of(
+    tx: &mut Tx<'_>,
+    sql: &str,
+    values: impl rusqlite::Params,
+    by: &By,
+    limit: u64,
+) -> Result<u64, Stop> {
     let mut found: Vec<(ChainName, Sid)> = Vec::new();
     {
         let mut statement = tx.conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params![after.0, before.0])?;
+        let mut rows = statement.query(values)?;
         while (found.len() as u64) < limit
             && let Some(row) = rows.next()?
         {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
+use super::schema::RESTORES;
 use crate::audit::entry::By;
+use crate::base64url::Bytes;
 use crate::crypto::aead::Place;
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, PublicKey};
@@ -115,9 +117,31 @@ pub(super) struct VaultFacts {
     pub(super) reset: Option<Reset>,
     /// Whether everything is frozen, which a row of its own says.
     pub(super) frozen: bool,
+    /// The newest restore from a backup.
+    pub(super) restored: Option<Restored>,
+}
+
+/// A restore from a backup.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Restored {
+    /// The restores that led here, with this one.
+    pub(super) number: u64,
+    /// The command by which the backup was made.
+    pub(super) by: By,
+    /// What this restore drew.
+    pub(super) salt: Bytes,
+    /// Whether a daemon has begun on it.
+    pub(super) begun: bool,
+    /// It is a rehearsal, which touches no backend.
+    pub(super) rehearsal: bool,
 }
 
 impl VaultFacts {
+    /// The number of the newest restore.
+    pub(super) fn restores(&self) -> u64 {
+        self.restored.as_ref().map_or(0, |restored| restored.number)
+    }
+
     /// How often the clock was reset.
     pub(super) fn resets(&self) -> u64 {
         self.reset.as_ref().map_or(0, |reset| reset.number)
@@ -169,6 +193,11 @@ pub(super) fn vault(chain: ChainId, facts: &VaultFacts, version: usize) -> Cover
         ..5 => packed,
         _ => packed.maybe(*config).text(&reset_text(facts).unwrap_or_default()),
     };
+    // One that was never restored is covered as it was before there were restores.
+    let packed = match restored_text(facts) {
+        Some(restored) => packed.text(&restored),
+        None => packed,
+    };
     Covered::new("vault", chain.to_string(), packed)
 }
 
@@ -176,6 +205,12 @@ pub(super) fn vault(chain: ChainId, facts: &VaultFacts, version: usize) -> Cover
 pub(super) fn reset_text(facts: &VaultFacts) -> Option<String> {
     let reset = facts.reset.as_ref()?;
     Some(String::from_utf8(crate::crypto::json::canonical(reset)).expect("canonical JSON is UTF-8"))
+}
+
+/// The newest restore as it is stored.
+pub(super) fn restored_text(facts: &VaultFacts) -> Option<String> {
+    let restored = facts.restored.as_ref()?;
+    Some(String::from_utf8(crate::crypto::json::canonical(restored)).expect("canonical JSON is UTF-8"))
 }
 
 /// The row of an agent.
@@ -276,6 +311,14 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize)
     Ok(row.get_ref(column)?.as_str().ok().and_then(|text| serde_json::from_str(text).ok()))
 }
 
+/// A text of JSON where there is one; none where it is not ours.
+fn maybe_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Option<T>>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(Some(None)),
+        Some(_) => Ok(json(row, column)?.map(Some)),
+    }
+}
+
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp)
 }
@@ -331,21 +374,16 @@ impl<'a> Reading<'a> {
     /// The vault's own facts, in a database of this version.
     pub(super) fn vault(&mut self, chain: ChainId, version: usize) -> rusqlite::Result<Option<VaultFacts>> {
         let sql = match version {
-            ..5 => "SELECT mac, name, aud, epochs, iat_floor, NULL, NULL FROM vault WHERE chain = ?1",
-            _ => "SELECT mac, name, aud, epochs, iat_floor, config, reset FROM vault WHERE chain = ?1",
+            ..5 => "SELECT mac, name, aud, epochs, iat_floor, NULL, NULL, NULL FROM vault WHERE chain = ?1",
+            5..RESTORES => "SELECT mac, name, aud, epochs, iat_floor, config, reset, NULL FROM vault WHERE chain = ?1",
+            _ => "SELECT mac, name, aud, epochs, iat_floor, config, reset, restored FROM vault WHERE chain = ?1",
         };
         let read = |row: &Row<'_>| {
             let (Some(name), Some(aud)) = (parsed(row, 1)?, parsed(row, 2)?) else { return Ok(None) };
             let (epochs, floor) = (row.get(3)?, time(row, 4)?);
             let config = maybe_time(row, 5)?.map(|seq| seq.0);
-            let reset = match row.get_ref(6)?.as_str_or_null()? {
-                None => None,
-                Some(_) => match json(row, 6)? {
-                    Some(reset) => Some(reset),
-                    None => return Ok(None),
-                },
-            };
-            let facts = VaultFacts { name, aud, epochs, floor, config, reset, frozen: false };
+            let (Some(reset), Some(restored)) = (maybe_json(row, 6)?, maybe_json(row, 7)?) else { return Ok(None) };
+            let facts = VaultFacts { name, aud, epochs, floor, config, reset, frozen: false, restored };
             let covered = vault(chain, &facts, version);
             Ok(Some((facts, covered)))
         };

@@ -25,7 +25,11 @@ const MIGRATIONS: &[Step] = &[
     ("", |_, _| Ok(())),
     (TREES, trees::build_all),
     (FREEZES, |_, _| Ok(())),
+    (RESTORED, |_, _| Ok(())),
 ];
+
+/// The version of the database from which on restores are known.
+pub(super) const RESTORES: usize = 7;
 
 /// The version of this program's databases.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -288,6 +292,14 @@ CREATE TABLE freezes (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Restores from backups: in the vault's own row the newest, in a chain's row which it has heard of, and from which entry on
+/// there may have been others before the first.
+const RESTORED: &str = "
+ALTER TABLE chains ADD COLUMN restores INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE chains ADD COLUMN lost_from INTEGER;
+ALTER TABLE vault ADD COLUMN restored TEXT;
+";
+
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -295,6 +307,8 @@ pub(super) enum Access {
     Write,
     /// One that cannot write.
     Read,
+    /// One that cannot write either, but into a new file.
+    Copy,
 }
 
 /// A connection with everything switched off that a database file could use against its reader: triggers, views,
@@ -302,7 +316,7 @@ pub(super) enum Access {
 pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connection> {
     let mode = match access {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Read | Access::Copy => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let conn = Connection::open_with_flags(file, flags)?;
@@ -326,7 +340,7 @@ pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connectio
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    } else {
+    } else if access == Access::Read {
         conn.pragma_update(None, "query_only", true)?;
     }
     Ok(conn)

@@ -11,7 +11,7 @@ use super::leases::{self, COLUMNS, TABLES};
 use super::rows::{ChainId, Covered, Packed, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
-use super::{requests, resets};
+use super::{requests, resets, restores};
 use crate::audit::entry::{self, By};
 use crate::id::{ChainName, LeaseId};
 use crate::lease::State;
@@ -25,6 +25,11 @@ use crate::time::Timestamp;
 pub(super) enum Reach {
     /// Those of a scope.
     Scope(Scope),
+    /// Those that stood in a backup that the vault was restored from, and sessions that were open in it.
+    Restored {
+        /// The restore.
+        restored: u64,
+    },
     /// Those that were issued later, and sessions that were opened later: under a clock that was ahead.
     IssuedAfter {
         /// Later than this.
@@ -63,6 +68,7 @@ type Values = Vec<Box<dyn ToSql>>;
 fn condition(conn: &Connection, reach: &Reach) -> Result<(&'static str, Values), Stop> {
     let scope = match reach {
         Reach::Scope(scope) => scope,
+        Reach::Restored { .. } => return Ok(("1", Vec::new())),
         Reach::IssuedAfter { issued_after } => return Ok(("l.issued > ?2", vec![Box::new(issued_after.0)])),
     };
     // A chain that somebody deleted has no leases; that must not keep those of others alive.
@@ -94,6 +100,7 @@ pub(super) fn count(tx: &Tx<'_>, reach: &Reach, before: Timestamp) -> Result<u64
 pub(super) fn take_back(tx: &mut Tx<'_>, reach: &Reach, before: Timestamp, by: &By, limit: u64) -> Result<u64, Stop> {
     let mut ended = match reach {
         Reach::IssuedAfter { issued_after } => resets::end_sessions(tx, *issued_after, before, by, limit)?,
+        Reach::Restored { .. } => restores::end_sessions(tx, before, by, limit)?,
         Reach::Scope(_) => 0,
     };
     let (condition, values) = condition(tx.conn, reach)?;

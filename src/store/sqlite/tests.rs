@@ -228,6 +228,7 @@ ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes;
 DROP TABLE nodes; DROP TABLE cosigned; DROP INDEX chains_due;
 ALTER TABLE chains DROP COLUMN tree; ALTER TABLE chains DROP COLUMN noted; ALTER TABLE chains DROP COLUMN due;
 ALTER TABLE chains DROP COLUMN resets; ALTER TABLE vault DROP COLUMN config; ALTER TABLE vault DROP COLUMN reset;
+ALTER TABLE chains DROP COLUMN restores; ALTER TABLE chains DROP COLUMN lost_from; ALTER TABLE vault DROP COLUMN restored;
 PRAGMA user_version = 4;";
 
 /// What takes them from there to those of the first version, which had no MACs on leases.
@@ -349,7 +350,10 @@ async fn proofs(store: &Sqlite, chain: &ChainName) -> Vec<Vec<Digest>> {
 }
 
 /// What takes the tables back to those of the fifth version, which looked up no nonces after a reset of the clock.
-const FIFTH: &str = "ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes; PRAGMA user_version = 5;";
+const FIFTH: &str = "
+ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes;
+ALTER TABLE chains DROP COLUMN restores; ALTER TABLE chains DROP COLUMN lost_from; ALTER TABLE vault DROP COLUMN restored;
+PRAGMA user_version = 5;";
 
 #[tokio::test]
 async fn a_database_that_had_a_reset_before_nonces_were_looked_up_looks_them_up() {

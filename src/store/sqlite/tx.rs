@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{self, ChainId, Covered, Reset};
+use super::rows::{self, ChainId, Covered, Reset, Restored};
 use super::schema::VERSION;
 use super::stop::{Stop, is_constraint};
 use super::views::{AgentFacts, Facts, Held, OperatorFacts, VaultFacts, View};
 use super::{Shared, chains, trees};
 use crate::audit::chain::{AuditKey, NotAppended, append};
-use crate::audit::entry::{Body, By, ClockReset};
+use crate::audit::entry::{Body, By, ClockReset, Restore};
 use crate::base64url;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role, Uses};
@@ -104,14 +104,14 @@ impl<'a> Tx<'a> {
 
     /// Adds a chain.
     pub(super) fn begin(&mut self, name: &ChainName, facts: Facts) -> Result<Held, Stop> {
-        let resets = self.reset()?.map_or(0, |reset| reset.number);
-        let chain = chains::begin(self.conn, &self.shared.ring, &self.shared.name, name, resets)?;
+        let counts = self.vault()?.map_or((0, 0), |facts| (facts.resets(), facts.restores()));
+        let chain = chains::begin(self.conn, &self.shared.ring, &self.shared.name, name, counts)?;
         let view = View { facts, deciders: rows::Macs::default(), uses: rows::Macs::default() };
         Ok(Held { chain, view: Arc::new(view) })
     }
 
-    /// The newest reset of the clock; none is known while `_vault` is set aside, or before it is founded.
-    pub(super) fn reset(&mut self) -> Result<Option<&Reset>, Stop> {
+    /// The vault's own facts; none are known while `_vault` is set aside, or before it is founded.
+    fn vault(&mut self) -> Result<Option<&VaultFacts>, Stop> {
         let name = ChainName::vault();
         if !self.job.contains_key(&name) && !self.group.contains_key(&name) {
             match self.look(&name) {
@@ -120,9 +120,14 @@ impl<'a> Tx<'a> {
             }
         }
         match self.job.get(&name).or_else(|| self.group.get(&name)) {
-            Some((vault, _)) => Ok(vault.vault()?.reset.as_ref()),
+            Some((vault, _)) => vault.vault().map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The newest reset of the clock, as far as the vault's own facts are known.
+    pub(super) fn reset(&mut self) -> Result<Option<&Reset>, Stop> {
+        Ok(self.vault()?.and_then(|facts| facts.reset.as_ref()))
     }
 
     /// The reset of the clock that this chain's next entry must be.
@@ -132,6 +137,16 @@ impl<'a> Tx<'a> {
             _ => self.reset()?,
         };
         Ok(reset.filter(|reset| held.chain.resets < reset.number).cloned())
+    }
+
+    /// The restore that this chain's next entry must be.
+    fn unheard(&mut self, held: &Held) -> Result<Option<Restored>, Stop> {
+        let restored = match &held.view.facts {
+            Facts::Vault(facts) => facts.restored.as_ref(),
+            _ => self.vault()?.and_then(|facts| facts.restored.as_ref()),
+        };
+        let heard = held.chain.restored.map_or(0, |heard| heard.number);
+        Ok(restored.filter(|restored| heard < restored.number).cloned())
     }
 
     /// The instant that an entry of this chain gets now, and at which all is judged that a verifier judges by it.
@@ -146,10 +161,11 @@ impl<'a> Tx<'a> {
 
     /// The `seq` that the next entry gets which says something.
     pub(super) fn next_seq(&mut self, held: &Held) -> Result<u64, Stop> {
-        Ok(held.chain.head.size + u64::from(self.pending(held)?.is_some()))
+        let first = u64::from(self.pending(held)?.is_some()) + u64::from(self.unheard(held)?.is_some());
+        Ok(held.chain.head.size + first)
     }
 
-    /// Appends an entry to a chain; before it, the reset of the clock that the chain has not heard of.
+    /// Appends an entry to a chain; before it, the restore and the reset of the clock that the chain has not heard of.
     pub(super) fn append(&mut self, held: &mut Held, body: impl Into<Body>) -> Result<EntryRef, Stop> {
         self.settle(held)?;
         self.write(held, body.into())
@@ -165,8 +181,14 @@ impl<'a> Tx<'a> {
         appended
     }
 
-    /// Writes the reset of the clock that the chain has not heard of.
+    /// Writes the restore and the reset of the clock that the chain has not heard of. The restore is the first that a
+    /// restored vault writes in any chain.
     pub(super) fn settle(&mut self, held: &mut Held) -> Result<(), Stop> {
+        if let Some(Restored { number, by, salt, .. }) = self.unheard(held)? {
+            let lost_from = held.chain.restored.map_or(held.chain.head.size, |heard| heard.lost_from);
+            held.chain.restored = Some(chains::Heard { number, lost_from });
+            self.write(held, Restore { by, number, salt }.into())?;
+        }
         if let Some(Reset { number, by, .. }) = self.pending(held)? {
             held.chain.resets = number;
             self.write(held, ClockReset { by }.into())?;
@@ -317,9 +339,10 @@ impl Tx<'_> {
     pub(super) fn put_vault(&mut self, held: &mut Held, facts: VaultFacts) -> Result<(), Stop> {
         let chain = held.chain.id;
         let mac = self.cover(held, &rows::vault(chain, &facts, VERSION));
-        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, config, reset, mac)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                   ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, config = ?6, reset = ?7, mac = ?8";
+        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, config, reset, mac, restored)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                   ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, config = ?6, reset = ?7, mac = ?8,
+                                                     restored = ?9";
         let (name, aud, floor) = (facts.name.as_str(), facts.aud.as_str(), facts.floor.0);
         let reset = rows::reset_text(&facts);
         self.conn.prepare_cached(sql)?.execute(params![
@@ -330,7 +353,8 @@ impl Tx<'_> {
             floor,
             facts.config,
             reset,
-            mac
+            mac,
+            rows::restored_text(&facts)
         ])?;
         Arc::make_mut(&mut held.view).facts = Facts::Vault(facts);
         Ok(())

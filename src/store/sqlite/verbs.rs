@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::super::{
     Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
-    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey,
+    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, checkpoints, due, founding, intents, listed, lists, reads, token_keys, trees, undo};
+use super::{Sqlite, backup, checkpoints, due, founding, intents, listed, lists, reads, token_keys, trees, undo};
 use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
 use crate::authz::Peer;
@@ -355,6 +355,12 @@ impl Store for Sqlite {
 
     async fn token_keys(&self) -> Result<Vec<TokenKey>, Failure> {
         self.read(token_keys::all).await
+    }
+
+    async fn backup(&self, wanted: WantedBackup, out: Box<dyn std::io::Write + Send>) -> Result<(), Failure> {
+        let (shared, database) = (Arc::clone(&self.shared), self.database.clone());
+        let task = tokio::task::spawn_blocking(move || backup::write(&shared, &database, wanted, out));
+        task.await.unwrap_or_else(|_| Err(Failure::Unavailable("a fault of our own; the log says where".to_owned())))
     }
 
     async fn census(&self) -> Result<Census, Failure> {

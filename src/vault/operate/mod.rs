@@ -2,11 +2,13 @@
 //! `_operators` before its effects do, also where it is refused. There is no password and no root token.
 
 mod audit;
+mod backup;
 mod ca;
 mod clock;
 mod role;
 mod secret;
 
+pub use backup::Making;
 use serde_json::{Map, Value};
 
 use super::Vault;

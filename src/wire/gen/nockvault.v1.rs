@@ -1431,6 +1431,26 @@ pub struct ResetClockResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/backup`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MakeBackupRequest {
+    /// The statement `nockvault/backup`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// A part of the answer to a `nockvault/backup`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MakeBackupResponse {
+    /// In the first message: the statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+    /// In those behind it: the next bytes of the file, at most 1 MiB.
+    #[prost(bytes = "vec", tag = "2")]
+    pub part: ::prost::alloc::vec::Vec<u8>,
+    /// In the last: SHA-256 of the file, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+}
 /// Carries a `nockvault/audit_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChainsRequest {
@@ -2535,6 +2555,37 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ResetClock"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives out a backup: a copy of everything that the vault keeps, as it is at one instant behind this command, encrypted
+        /// so that only the root key opens it. It is made and sent while the vault serves on. The first message holds the signed
+        /// answer and nothing else, those behind it the parts of the file in their order, and the last the digest of the whole.
+        /// Statement: `nockvault/backup`.
+        ///
+        /// Refused: RESOURCE_EXHAUSTED while another backup is under way. Where it cannot be made, or not to its end, the stream
+        /// ends with a status other than OK and without a digest: what came until then is no backup.
+        pub async fn make_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MakeBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MakeBackupResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/MakeBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "MakeBackup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         pub async fn list_chains(
@@ -3055,6 +3106,23 @@ pub mod operator_service_server {
             tonic::Response<super::ResetClockResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the MakeBackup method.
+        type MakeBackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MakeBackupResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Gives out a backup: a copy of everything that the vault keeps, as it is at one instant behind this command, encrypted
+        /// so that only the root key opens it. It is made and sent while the vault serves on. The first message holds the signed
+        /// answer and nothing else, those behind it the parts of the file in their order, and the last the digest of the whole.
+        /// Statement: `nockvault/backup`.
+        ///
+        /// Refused: RESOURCE_EXHAUSTED while another backup is under way. Where it cannot be made, or not to its end, the stream
+        /// ends with a status other than OK and without a digest: what came until then is no backup.
+        async fn make_backup(
+            &self,
+            request: tonic::Request<super::MakeBackupRequest>,
+        ) -> std::result::Result<tonic::Response<Self::MakeBackupStream>, tonic::Status>;
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         async fn list_chains(
@@ -4673,6 +4741,52 @@ pub mod operator_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/MakeBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct MakeBackupSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::ServerStreamingService<super::MakeBackupRequest>
+                    for MakeBackupSvc<T> {
+                        type Response = super::MakeBackupResponse;
+                        type ResponseStream = T::MakeBackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MakeBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::make_backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MakeBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,0 +1,161 @@
+//! `vaultctl backup` and `vaultctl restore`.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use nockvault::client::operator::Made;
+use nockvault::config::Places;
+use nockvault::entropy::{Entropy, OsEntropy};
+use nockvault::server::restore::{self, Laid, Plan};
+use nockvault::store::sqlite::RestoredStore;
+use serde_json::{Map, json};
+
+use crate::output::Output;
+use crate::{Common, find};
+
+/// Write a backup: all that the vault keeps, at one instant, in a file that only the root key opens.
+///
+/// The daemon makes it while it serves on. The command stands in _operators, and a vault that is restored from this file
+/// names it in every chain. The root key is not in the file: keep a copy of it elsewhere, or the file is worth nothing.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Write into this file; one that is there is not replaced.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Backup {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let file = &self.file;
+        let shown = || file.display().to_string();
+        if file.symlink_metadata().is_ok() {
+            bail!("{} is there already and is not replaced", shown());
+        }
+        let mut part = file.file_name().context("--file names no file")?.to_owned();
+        part.push(".part");
+        let part = file.with_file_name(part);
+        let operator = find::connect(common).await?;
+        let written = async {
+            let mut to = BufWriter::new(private(&part).with_context(|| part.display().to_string())?);
+            let made = operator.backup(&mut to).await?;
+            to.flush().and_then(|()| to.get_ref().sync_all()).with_context(shown)?;
+            // Not a rename, which would replace what came to be meanwhile.
+            fs::hard_link(&part, file).with_context(shown)?;
+            anyhow::Ok(made)
+        };
+        let written = written.await;
+        let _ = fs::remove_file(&part);
+        let Made { executed, bytes, digest } = written?;
+        let told = json!({
+            "backup": executed.result.get("backup"),
+            "bytes": bytes,
+            "entry": executed.entry.map(|entry| entry.seq),
+            "file": file,
+            "sha256": digest,
+        });
+        output.one(told.as_object().unwrap_or(&Map::new()))?;
+        say!("The root key of today opens it, and nothing else does: see that a copy of that key is kept elsewhere.");
+        Ok(())
+    }
+}
+
+/// A new file for this user alone, in the place of what an earlier try left.
+fn private(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Make a vault out of a backup, in a folder that is not there yet. No daemon runs yet.
+///
+/// The whole file is verified before anything is written: that it is of the vault of the card, that the root key opens it,
+/// and that every chain in it holds. What the vault did after the backup is lost: requests of before are refused, what was
+/// live in the backup is taken back, each chain goes on with an entry that says so, and each agent's owner accepts that
+/// once. It is no continuation, and must not run beside the vault it came from: at their backends the two would take away
+/// each other's credentials. To try a backup, use --rehearsal.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The root key of the time of the backup. It stays where it is, and the configuration names it there.
+    #[arg(long, value_name = "FILE")]
+    root_key: PathBuf,
+    /// Where agents reach it.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8440")]
+    listen: SocketAddr,
+    /// Where operators reach it over the network, beside the unix socket.
+    #[arg(long, value_name = "IP:PORT")]
+    listen_operators: Option<SocketAddr>,
+    /// Where health, metrics and the JWKS are, without TLS.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8441")]
+    http: SocketAddr,
+    /// The number of this restore, which stands behind the names of the chains; without it, one more than the backup has
+    /// behind it. Give a higher one where this backup was restored, and served, before.
+    #[arg(long, value_name = "N")]
+    number: Option<u64>,
+    /// Only to try it: the vault serves, but touches no backend, and can never become the real one.
+    #[arg(long)]
+    rehearsal: bool,
+}
+
+impl Restore {
+    pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let card = find::card(common)?;
+        let places =
+            Places { agents: self.listen, operators: self.listen_operators, http: self.http, ..Places::default() };
+        let plan = Plan {
+            file: self.file,
+            folder: self.dir,
+            card,
+            root_key: self.root_key,
+            places,
+            number: self.number,
+            rehearsal: self.rehearsal,
+        };
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        tell(&plan, &restore::lay(&plan, &entropy)?, output)
+    }
+}
+
+fn tell(plan: &Plan, laid: &Laid, output: &Output) -> anyhow::Result<()> {
+    let Laid { config, card_path, store } = laid;
+    let RestoredStore { name, by, made, number, chains, entries, quarantined, .. } = store;
+    let told = json!({
+        "aud": plan.card.aud,
+        "backup_entry": by.seq,
+        "card": card_path,
+        "chains": chains,
+        "config": config,
+        "entries": entries,
+        "made": made,
+        "number": number,
+        "quarantined": quarantined.iter().map(|(chain, _)| chain).collect::<Vec<_>>(),
+        "rehearsal": plan.rehearsal,
+        "vault": name,
+    });
+    output.one(told.as_object().unwrap_or(&Map::new()))?;
+    for (chain, why) in quarantined {
+        say!("{chain} does not verify and stays set aside: {why}");
+    }
+    say!(
+        "\nThe vault {name} is restored to {made}, restore number {number}. Before it serves:\n\
+         \x20 see that the vault it came from is stopped and stays so: it would issue on under the same keys\n\
+         \x20 put your settings into {config}: it holds the defaults\n\
+         Then:\n\
+         \x20 vaultd --config {config}\n\
+         \x20 vaultctl --vault {card} status         answered once the window of accepted clocks has passed\n\
+         What was done after {made} is to be done again, revocations first: grants, keys and agents that were taken away\n\
+         since are back. The chains as they were carried outside, _operators before all, tell which.",
+        config = config.display(),
+        card = card_path.display(),
+    );
+    Ok(())
+}
