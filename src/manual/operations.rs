@@ -87,8 +87,8 @@
 //!    meanwhile by `vaultctl freeze --everything` as the first command.
 //! 6. Each agent that had seen more than the backup holds is answered `restored`, signed. Its client stops there. Once its
 //!    owner knows why, he accepts it (`Agent::accept_restore`): the old head is kept beside as `<agent>.seen.lost-<size>`.
-//! 7. Begin an empty `[audit] dir`: files of the lost chains are evidence, and the mirror writes over nothing. Tell
-//!    witnesses and keepers of checkpoints the new names (`vaultctl keys export --witness`).
+//! 7. Begin an empty `[audit] dir`, and an empty folder in `[checkpoints] places`: files of the lost chains are evidence,
+//!    and nothing is written over them. Tell witnesses the new names (`vaultctl keys export --witness`).
 //!
 //! Each chain says it itself: the next entry is `restore`, and its name ends with `~1` from there on, `~2` after the next
 //! restore. Whoever restores one backup twice gives the second a higher `--number`; with the same number the two differ in
