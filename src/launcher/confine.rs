@@ -2,7 +2,7 @@
 //! ways out are another user (`--user`), a key that lies in no file (an ssh-agent), or Landlock, which takes files away
 //! from a process and all that it starts, for good, and needs no privilege.
 //!
-//! Landlock can only allow. So [`landlock`] allows the reading of everything beside the way to a forbidden place, at the
+//! Landlock can only allow. So [`landlock()`] allows the reading of everything beside the way to a forbidden place, at the
 //! time it is called, and says nothing of writing, running and listing. What follows from that, and what it does not do:
 //!
 //! - A file that is made later right in a folder on the way (for `~/.config/nockvault/agents`: in `/`, `/home`, `~`,

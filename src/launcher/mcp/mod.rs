@@ -1,6 +1,6 @@
 //! A server of the Model Context Protocol over standard input and output, for a model that needs credentials for what it
 //! runs. It says what may be asked for, asks, puts what comes where programs find it, and gives it back. The value of a
-//! secret is in no answer: answers are made of [`text::Text`] and names, which cannot hold one.
+//! secret is in no answer: answers are made of `text::Text` and names, which cannot hold one.
 //!
 //! What is put into a file or a variable can be read by whatever the model may run as the same user: it stays out of the
 //! conversation unless a command brings it there. Only the proxy keeps a value from commands too.
