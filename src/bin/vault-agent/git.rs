@@ -18,6 +18,7 @@ use crate::who::Who;
 ///     helper = !vault-agent git --host git.example.com=git-push
 ///
 /// The empty line keeps other helpers from storing what is short-lived.
+#[allow(rustdoc::bare_urls, reason = "a line to paste, shown in a terminal")]
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Git {

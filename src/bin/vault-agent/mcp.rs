@@ -45,7 +45,7 @@ pub(crate) struct Mcp {
     /// had in that way alone, unless --role names them too.
     #[arg(long, value_name = "FILE")]
     proxy: Option<PathBuf>,
-    /// Write a row for each request into the agent's own NockGuard trail, ~/.nockguard/logs/<AGENT>.audit.jsonl or this
+    /// Write a row for each request into the agent's own NockGuard trail, ~/.nockguard/logs/AGENT.audit.jsonl or this
     /// file. What cannot be written there is not given out.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     nockguard_trail: Option<Option<PathBuf>>,

@@ -97,7 +97,7 @@ pub(crate) struct Exec {
     /// Demand a token of this run on the launcher's socket, which only the command and what it starts inherit.
     #[arg(long, help_heading = "While it runs")]
     pub(super) tight: bool,
-    /// Write a row for each request into the agent's own NockGuard trail, ~/.nockguard/logs/<AGENT>.audit.jsonl or this
+    /// Write a row for each request into the agent's own NockGuard trail, ~/.nockguard/logs/AGENT.audit.jsonl or this
     /// file. What cannot be written there is not given out.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, help_heading = "While it runs")]
     pub(super) nockguard_trail: Option<Option<PathBuf>>,
