@@ -307,3 +307,30 @@ async fn nobody_there_is_unreachable_and_says_where() {
     let fault = connect_at(&card, &ManualClock::at(START)).await.map(|_| ()).unwrap_err();
     assert!(matches!(&fault, Fault::Unreachable { address, .. } if address.ends_with(":1")), "{fault}");
 }
+
+#[cfg(feature = "launcher")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_vault_is_waited_for_by_the_launcher_and_no_longer() {
+    let (fake, card) = Fake::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("prod.card"), card.write()).unwrap();
+    let run = |wait: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_vault-agent"));
+        command.env_clear().env("HOME", folder.path()).env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("NOCKVAULT_AGENT_KIT_ED25519_KEY", "04".repeat(32)).current_dir(folder.path());
+        command.args(["exec", "--agent", "kit", "--vault", "prod.card", "--role", "orders-read", "--wait", wait]);
+        command.args(["--", "sh", "-c", "printf %s \"$ORDERS_READ\""]).kill_on_drop(true).output()
+    };
+    fake.wrong(Wrongs { sealed: true, ..Wrongs::default() });
+    let refused = run("1s").await.unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(125) && refused.stdout.is_empty() && words.contains("sealed"), "{refused:?}");
+    let unsealed = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        fake.wrong(Wrongs::default());
+    };
+    let (given, ()) = tokio::join!(run("60s"), unsealed);
+    let given = given.unwrap();
+    assert_eq!((given.status.code(), &given.stdout[..]), (Some(0), &b"demo"[..]), "{given:?}");
+    assert!(String::from_utf8_lossy(&given.stderr).contains("trying for 60 s"), "{given:?}");
+}

@@ -57,6 +57,8 @@ pub(crate) struct Wrongs {
     pub(crate) unsigned: bool,
     /// Names another request in its refusals.
     pub(crate) refuses_another: bool,
+    /// Holds no root key: it says so to everybody, and can sign nothing.
+    pub(crate) sealed: bool,
 }
 
 #[derive(Debug)]
@@ -132,8 +134,15 @@ impl Fake {
         Some(envelope.into())
     }
 
+    fn unsealed(&self) -> Result<(), Status> {
+        let reason = Reason::Sealed.code();
+        let details = RefusalDetails { reason: reason.into(), metadata: [].into(), signed: None };
+        if self.wrongs().sealed { Err(details.into_status(Code::Unavailable, reason)) } else { Ok(()) }
+    }
+
     /// Keeps what came, and refuses it where it was told so.
     fn take(&self, signed: Option<SignedEnvelope>) -> Result<Envelope, Status> {
+        self.unsealed()?;
         let envelope = convert::envelope(signed.clone()).unwrap();
         self.0.sent.lock().unwrap().extend(signed);
         let wrongs = self.wrongs();
@@ -193,6 +202,7 @@ impl AgentService for Fake {
         &self,
         request: tonic::Request<DescribeVaultRequest>,
     ) -> Result<Response<DescribeVaultResponse>, Status> {
+        self.unsealed()?;
         let wrongs = self.wrongs();
         let life = wrongs.life.unwrap_or(LIFE);
         let response = self.0.response.public();
