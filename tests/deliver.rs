@@ -285,13 +285,19 @@ async fn a_witness_tells_a_vault_that_was_put_back() {
     let forked = stage.checkpoint(1).await;
     assert!(forked.seq < seen.seq);
     soon!(stage.metric("sink_set_aside_total") == Some(1));
-    assert_eq!(witness.answered(), [200, 409]);
+    // It is asked again as often as something happens, and answers as often.
+    let answers = || {
+        let mut answers = witness.answered();
+        answers.dedup();
+        answers
+    };
+    assert_eq!(answers(), [200, 409]);
     stage.rest().await;
     let forked = stage.checkpoint(9).await;
     assert!(forked.seq > seen.seq);
     stage.ask(&policy).await;
     soon!(stage.metric("sink_set_aside_total") == Some(1));
-    assert_eq!(witness.answered()[..4], [200, 409, 409, 422]);
+    assert_eq!(answers()[..3], [200, 409, 422]);
     assert_eq!(stage.metric("sink_well"), Some(0));
     assert!(!stage.is_cosigned().await);
     // Agents are served: it is not for a witness to stop a vault.
