@@ -308,6 +308,22 @@ async fn nobody_there_is_unreachable_and_says_where() {
     assert!(matches!(&fault, Fault::Unreachable { address, .. } if address.ends_with(":1")), "{fault}");
 }
 
+#[tokio::test]
+async fn what_cannot_be_remembered_is_not_used_and_can_be_given_back() {
+    let (fake, card) = Fake::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Arc::new(Memory::kept_in(folder.path(), &card.aud, &"kit".parse().unwrap()).unwrap());
+    let identity = Identity::held("kit".parse().unwrap(), SigningKey::from_seed(&Secret::new([4; 32])), 1);
+    let agent = Agent::connect_in(&card, identity, around(&ManualClock::at(START), &memory)).await.unwrap();
+    let session = agent.session("test").unwrap();
+    // A folder in the file's way, as a full disk would be.
+    std::fs::create_dir_all(folder.path().join(card.aud.as_str()).join("kit.seen.new/full")).unwrap();
+    let Err(Fault::NoAnswer { req, why }) = session.request(&ask()).await else { panic!("it was used") };
+    let sent = fake.0.sent.lock().unwrap()[0].clone();
+    assert_eq!(req, nockvault::wire::convert::envelope(Some(sent)).unwrap().digest());
+    assert!(why.contains("kit.seen"), "{why}");
+}
+
 #[cfg(feature = "launcher")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_vault_is_waited_for_by_the_launcher_and_no_longer() {

@@ -253,7 +253,11 @@ impl Agent {
         if reply.req() != request.digest() {
             return Err(Untrusted::OtherRequest.into());
         }
-        self.0.link.around.memory.learn(seen, reply.entry())?;
+        self.0.link.around.memory.learn(seen, reply.entry()).map_err(|fault| match fault {
+            // What cannot be remembered is not used, a full disk say. It happened all the same, and can be given back.
+            Fault::Local(why) => Fault::NoAnswer { req: request.digest(), why },
+            fault => fault,
+        })?;
         let receipt = Receipt::keep(&answer, self.0.link.pins().cert_of(&answer)).map_err(Fault::local)?;
         Ok(Answered { reply, receipt, request })
     }

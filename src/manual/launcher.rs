@@ -59,6 +59,7 @@
 //! | another vault answers, or one whose history was rolled back | believes nothing, sends nothing more, says both thumbprints |
 //! | the vault is away at the end | waits 5 s, says that the session could not be ended, and leaves its note for the next start |
 //! | an answer was lost | gives the lease back by the hash of its request before it asks again |
+//! | what was seen of the trail cannot be kept (a full disk) | the same: what cannot be remembered is not used |
 //! | NockGuard's trail cannot be written (`--nockguard-trail`) | gives the credential back and does not use it |
 //!
 //! Exit codes of its own are 125 (it failed itself), 126 (the command cannot be run) and 127 (there is none).

@@ -134,3 +134,19 @@ fn a_network_that_is_cut_for_longer_than_a_lease_holds_nothing_up() {
     assert!(took.as_secs() < 20, "{took:?}");
     assert!(launched.words().contains("the session could not be ended"), "{}", launched.words());
 }
+
+#[test]
+fn on_a_full_disk_nothing_is_used_and_what_was_given_is_given_back() {
+    let vault = vault();
+    run(&vault, &["--role", "orders-read"], "true").ok();
+    let state = std::fs::read_dir(vault.path().join(".local/state/nockvault")).unwrap().next().unwrap().unwrap().path();
+    // A folder in the file's way, as a full disk would be.
+    std::fs::create_dir_all(state.join("kit.seen.new/full")).unwrap();
+    let full = run(&vault, &["--role", "orders-read", "--wait", "1s"], "echo ran");
+    assert!(full.code == 125 && full.out.is_empty() && full.err.contains("kit.seen"), "{full:?}");
+    let count = |wanted: &str| kinds(&vault).iter().filter(|kind| *kind == wanted).count();
+    assert!(count("release") >= 1 && count("release") == count("issue") - 1, "{:?}", kinds(&vault));
+    assert_eq!(leases(&vault), 0);
+    std::fs::remove_dir_all(state.join("kit.seen.new")).unwrap();
+    assert_eq!(run(&vault, &["--role", "orders-read"], "true").code, 0);
+}

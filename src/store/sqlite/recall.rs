@@ -8,8 +8,8 @@
 //! after a reset anyhow, which is time enough for millions of entries.
 //!
 //! A chain of one false future is read from where that begins, which is found by halving: the `ts` of entries does not
-//! fall before the reset. A chain that was reset before is read as a whole. What left no entry is not found again: questions of operators, and
-//! refusals that were only counted.
+//! fall before the reset. A chain that was reset before is read as a whole. What left no entry is not found again:
+//! questions of operators, and refusals that were only counted.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Deserialize;
