@@ -221,7 +221,8 @@ async fn a_command_of_the_wrong_time_is_a_replay_when_that_time_comes() {
     for resets in [1, 2] {
         let (mut vault, [kit, ..], now) = after_a_year_that_never_was(rules(), terms()).await;
         vault.clock.set(now.plus(YEAR));
-        let freeze = vault.operator.sign(&vault.operator.command(AgentFreeze { agent: kit.name.clone() }));
+        let freeze =
+            vault.operator.sign(&vault.operator.command(AgentFreeze { reason: None, agent: kit.name.clone() }));
         vault.operate(Call::AgentFreeze, freeze.clone(), None).await;
         vault.order(AgentThaw { agent: kit.name.clone() }).await;
         let signed = vault.clock_now();

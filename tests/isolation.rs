@@ -151,7 +151,7 @@ async fn what_was_taken_back_is_over_with_the_next_request() {
 
     // A lease alone.
     let lease = bob.get(&vault, "shared").await.hdr.lease;
-    vault.order(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(lease.clone()) }).await;
     let renew = bob.signed(Renew { lease, ttl: Seconds(0) });
     assert_eq!(vault.refusal(Rpc::RenewLease, renew).await.reason, LeaseEnded);
 

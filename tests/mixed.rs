@@ -155,7 +155,7 @@ impl Run {
         let (agent, sid) = (self.agents[who].name.clone(), self.agents[who].sid.clone());
         let role = ROLES[self.dice.below(3) as usize].parse().unwrap();
         match self.dice.below(14) {
-            8 => self.order(AgentFreeze { agent }).await,
+            8 => self.order(AgentFreeze { reason: None, agent }).await,
             9 => self.order(RoleFreeze { reason: reason(), role }).await,
             10 => self.order(VaultFreeze { reason: reason() }).await,
             11..=13 => self.thaw().await,
@@ -174,13 +174,13 @@ impl Run {
             }
             4 => {
                 let Some(lease) = self.dice.of(&self.told[who]).cloned() else { return };
-                self.order(LeaseRevoke { scope: Scope::Lease(lease) }).await;
+                self.order(LeaseRevoke { reason: None, scope: Scope::Lease(lease) }).await;
             }
-            5 => self.order(LeaseRevoke { scope: Scope::Session(agent, sid) }).await,
-            6 => self.order(LeaseRevoke { scope: Scope::Role(role) }).await,
+            5 => self.order(LeaseRevoke { reason: None, scope: Scope::Session(agent, sid) }).await,
+            6 => self.order(LeaseRevoke { reason: None, scope: Scope::Role(role) }).await,
             _ => {
                 let scope = if self.dice.below(2) == 0 { Scope::All } else { Scope::Agent(agent) };
-                self.order(LeaseRevoke { scope }).await;
+                self.order(LeaseRevoke { reason: None, scope }).await;
             }
         }
     }

@@ -408,7 +408,7 @@ async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
     let mut kit = vault.agent("kit").await;
     vault.grant(&kit.name, "orders", support::terms()).await;
     kit.get(&vault, "orders").await;
-    vault.order(AgentFreeze { agent: kit.name.clone() }).await;
+    vault.order(AgentFreeze { reason: None, agent: kit.name.clone() }).await;
     vault.order(AgentThaw { agent: kit.name.clone() }).await;
     let role: nockvault::id::RoleName = "orders".parse().unwrap();
     let reason = nockvault::statement::issue::Purpose::default();

@@ -157,6 +157,30 @@ fn a_backup_made_under_load_becomes_a_vault_that_serves_and_verifies() {
 }
 
 #[test]
+fn an_agent_goes_on_with_a_restored_vault_by_one_command_of_its_owner() {
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    let folder = vault.path().to_owned();
+    let agent = |card: &str, arguments: &[&str]| {
+        let mut command = program(env!("CARGO_BIN_EXE_vault-agent"), &folder);
+        said(command.args(["--agent", "kit", "--vault", card]).args(arguments))
+    };
+    let of_now = vault.card().to_str().unwrap().to_owned();
+    vault.vaultctl(&["backup", "--file", "prod.backup"]).ok();
+    assert_eq!(agent(&of_now, &["get", "orders-read"]).ok(), "hunter2\n");
+    let nothing = agent(&of_now, &["accept-restore"]);
+    assert!(nothing.code == 0 && nothing.err.contains("nothing to accept"), "{nothing:?}");
+    vault.kill();
+    restore(&vault, &[]).ok();
+    let (_daemon, card) = serve(&vault);
+    let refused = patiently(|| agent(&card, &["get", "orders-read"])).fails(2);
+    assert!(refused.contains("restored") && refused.contains("vault-agent accept-restore --agent kit"), "{refused}");
+    let accepted = agent(&card, &["accept-restore"]);
+    assert!(accepted.code == 0 && accepted.err.contains("is kept as evidence"), "{accepted:?}");
+    assert_eq!(agent(&card, &["get", "orders-read"]).ok(), "hunter2\n");
+}
+
+#[test]
 fn a_kill_in_the_middle_of_a_backup_or_a_restore_leaves_nothing_half_true() {
     let mut vault = Vault::start();
     vault.with_kit("hunter2");

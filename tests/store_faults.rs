@@ -293,7 +293,7 @@ async fn on_a_full_disk(mount: &Path) {
 
     // In the room of the reserve: agents give back, operators take back, and what runs out ends.
     kit.release(&vault, &held[0]).await;
-    vault.order(LeaseRevoke { scope: Scope::Lease(held[1].clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(held[1].clone()) }).await;
     vault.clock.advance(Seconds(301));
     vault.vault().tend_once().await;
     let counts = leases(&vault, &kit).await;

@@ -192,7 +192,7 @@ async fn the_list_of_revoked_tokens_holds_what_was_given_back_or_taken_back() {
     let (_, revoked) = token(&vault, &mut kit).await;
     let (_, live) = token(&vault, &mut kit).await;
     kit.release(&vault, &released).await;
-    vault.order(LeaseRevoke { scope: Scope::Lease(revoked.clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(revoked.clone()) }).await;
     assert_eq!(list().await["revoked"], json!([]), "it is made once in a while, however many ask");
     vault.clock.advance(Seconds(5));
     let now = list().await;

@@ -277,7 +277,7 @@ impl Operator {
     /// Takes all leases of a role back.
     pub(crate) async fn revoke(&self, house: &House, role: &str) {
         let scope = Scope::Role(role.parse().unwrap());
-        self.order(house, Call::LeaseRevoke, LeaseRevoke { scope }).await;
+        self.order(house, Call::LeaseRevoke, LeaseRevoke { reason: None, scope }).await;
     }
 
     /// Makes the roles, the agents, and their grants.

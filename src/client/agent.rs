@@ -213,19 +213,21 @@ impl Agent {
         }
     }
 
-    /// The vault says nothing to a stranger but that it knows no such key. What a stranger can do, this side knows.
+    /// The vault says nothing to a stranger but that it knows no such key. What a stranger can do, this side knows, and what
+    /// an agent of a restored vault can.
     fn with_a_way_in(&self, mut fault: Fault) -> Fault {
-        let unknown = fault.reason() == Some(Reason::Unauthenticated);
-        if let Fault::Refused(refusal) = &mut fault
-            && unknown
-        {
-            let Identity { name, .. } = self.identity();
-            refusal.message += &format!(
+        let reason = fault.reason();
+        let Fault::Refused(refusal) = &mut fault else { return fault };
+        let Identity { name, .. } = self.identity();
+        refusal.message += &match reason {
+            Some(Reason::Unauthenticated) => format!(
                 "; if agent {name} was never enrolled with this key ({}): vaultctl keygen --agent {name} makes one where it \
                  runs, and an operator registers it: vaultctl agent register {name}.register",
                 self.identity().kid()
-            );
-        }
+            ),
+            Some(Reason::Restored) => format!(" (vault-agent accept-restore --agent {name})"),
+            _ => return fault,
+        };
         fault
     }
 

@@ -154,7 +154,7 @@
 //! |---|---|---|
 //! | `nockvault/agent_register` | `register`, a register envelope | yes |
 //! | `nockvault/agent_key_end` | `agent`; `kid`, or null for every key, and then every lease is revoked too; `suspect_from` or null | yes |
-//! | `nockvault/agent_freeze` | `agent`: none of its requests is carried out, and every lease is revoked | yes |
+//! | `nockvault/agent_freeze` | `agent`, and `reason` where one is said: none of its requests is carried out, and every lease is revoked | yes |
 //! | `nockvault/agent_thaw` | `agent` | yes |
 //! | `nockvault/vault_freeze` | `reason`, a text: no request of any agent is carried out, and every lease is revoked | yes |
 //! | `nockvault/vault_thaw` | none | yes |
@@ -169,7 +169,7 @@
 //! | `nockvault/ca_certify` | `name`, `engine`, `chain`: PEM, the authority's own certificate first | yes |
 //! | `nockvault/grant_create` | `agent`, `role`, `terms` | yes |
 //! | `nockvault/grant_revoke` | `agent`, `role` | yes |
-//! | `nockvault/lease_revoke` | `scope` | yes |
+//! | `nockvault/lease_revoke` | `scope`, and `reason` where one is said | yes |
 //! | `nockvault/lease_forget` | `lease` | yes |
 //! | `nockvault/key_rotate` | `role` (`jwt`), `ahead` in seconds, `withdraw` | yes |
 //! | `nockvault/clock_reset` | none | yes |

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::Page;
-use super::{Body, nullable};
+use super::issue::Purpose;
+use super::{Body, nullable, present};
 use crate::crypto::envelope::Embedded;
 use crate::id::{AgentName, Kid};
 use crate::time::Timestamp;
@@ -71,6 +72,10 @@ impl Body for AgentKeyEnd {
 pub struct AgentFreeze {
     /// Which agent.
     pub agent: AgentName,
+    /// Why, for whoever reads the trail; at most 256 bytes of UTF-8. Left out where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "Purpose")]
+    pub reason: Option<Purpose>,
 }
 
 impl Body for AgentFreeze {

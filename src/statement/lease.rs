@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::Page;
+use super::issue::Purpose;
 use super::{Body, nullable, present};
 use crate::crypto::hash::Digest;
 use crate::id::{AgentName, LeaseId, RoleName, Sid};
@@ -210,6 +211,10 @@ impl JsonSchema for Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseRevoke {
+    /// Why, for whoever reads the trail; at most 256 bytes of UTF-8. Left out where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    #[schemars(with = "Purpose")]
+    pub reason: Option<Purpose>,
     /// Which leases.
     pub scope: Scope,
 }

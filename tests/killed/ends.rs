@@ -87,7 +87,10 @@ async fn revoked(stage: &mut Stage, backend: Backend) {
     let (role, session, credential) = lease_before(stage, step).await;
     let operator = stage.operator().await;
     let scope = Scope::Lease(credential.hdr.lease.clone());
-    lost(step, stage.kill_at(step, backend, async move { operator.command(LeaseRevoke { scope }).await }).await);
+    lost(
+        step,
+        stage.kill_at(step, backend, async move { operator.command(LeaseRevoke { reason: None, scope }).await }).await,
+    );
     let fault = session.renew(&credential.hdr.lease, Seconds(60)).await.unwrap_err();
     assert_eq!(fault.reason(), Some(Reason::LeaseEnded));
     stage.back(backend, true).await;

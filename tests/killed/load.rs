@@ -34,7 +34,7 @@ async fn a_kill_in_the_middle_of_a_large_revocation_leaves_the_rest_to_the_next_
     let step = "operate: carried";
     stage.arm(step);
     let operator = stage.operator().await;
-    let order = LeaseRevoke { scope: Scope::Role(role.clone()) };
+    let order = LeaseRevoke { reason: None, scope: Scope::Role(role.clone()) };
     let answer = stage.kill_at(step, Backend::Down, async move { operator.command(order).await }).await;
     assert!(answer.is_err(), "{answer:?}");
     stage.back(Backend::Down, true).await;

@@ -23,7 +23,7 @@ async fn a_frozen_agent_has_nothing_and_gets_nothing_until_it_is_thawed() {
     vault.grant(&ada.name, "far", terms()).await;
     let issued = kit.get(&vault, "far").await;
     ada.get(&vault, "far").await;
-    let done = vault.order(AgentFreeze { agent: kit.name.clone() }).await;
+    let done = vault.order(AgentFreeze { reason: None, agent: kit.name.clone() }).await;
     assert_eq!(done["leases"], json!(1));
     vault.vault().undo_once().await;
     assert_eq!(vault.far.handles().len(), 1, "the other agent's credential stays");
@@ -54,7 +54,7 @@ async fn what_was_under_way_when_its_agent_was_frozen_does_not_come_alive() {
     let asked = kit.issue("far");
     let (answer, ()) = tokio::join!(vault.refuses(&asked), async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        vault.order(AgentFreeze { agent: kit.name.clone() }).await;
+        vault.order(AgentFreeze { reason: None, agent: kit.name.clone() }).await;
     });
     assert_eq!(answer, AgentFrozen);
     vault.far.takes(std::time::Duration::ZERO);
@@ -70,13 +70,13 @@ async fn freezing_goes_on_where_a_backend_is_away_and_where_there_are_many_lease
         kit.get(&vault, "far").await;
     }
     vault.far.temper(Temper::Away);
-    assert_eq!(vault.order(AgentFreeze { agent: kit.name.clone() }).await["leases"], json!(120));
+    assert_eq!(vault.order(AgentFreeze { reason: None, agent: kit.name.clone() }).await["leases"], json!(120));
     vault.reopen().await;
     vault.far.temper(Temper::Well);
     vault.after(60).await;
     assert!(vault.far.handles().is_empty());
     // An agent that is frozen can be frozen again, and its keys can be ended.
-    vault.order(AgentFreeze { agent: kit.name.clone() }).await;
+    vault.order(AgentFreeze { reason: None, agent: kit.name.clone() }).await;
     vault.order(AgentKeyEnd { agent: kit.name.clone(), kid: None, suspect_from: None }).await;
     assert_eq!(vault.refusal(Rpc::RequestCredential, kit.issue("far")).await.reason, KeyRetired);
     vault.verify_all().await;
@@ -195,7 +195,7 @@ async fn a_session_that_is_stopped_is_over() {
     let (vault, mut kit) = world().await;
     let issued = kit.get(&vault, "far").await;
     let scope = Scope::Session(kit.name.clone(), issued.hdr.sid.clone());
-    assert_eq!(vault.order(LeaseRevoke { scope }).await["leases"], json!(1));
+    assert_eq!(vault.order(LeaseRevoke { reason: None, scope }).await["leases"], json!(1));
     assert_eq!(vault.refuses(&kit.issue("far")).await, SessionEnded);
     vault.vault().undo_once().await;
     assert!(vault.far.handles().is_empty());

@@ -22,7 +22,7 @@ async fn a_command_reaches_what_is_under_way() {
         let sent = async { vault.issued(&kit.issue("far")).await };
         let commanded = async {
             tokio::time::sleep(Duration::from_millis(150)).await;
-            vault.order(LeaseRevoke { scope: scope() }).await;
+            vault.order(LeaseRevoke { reason: None, scope: scope() }).await;
             assert_eq!(vault.order(StatusRead {}).await["revoking"], json!(1), "{:?}", scope());
         };
         let (issued, ()) = tokio::join!(sent, commanded);
@@ -44,7 +44,7 @@ async fn one_lease_is_taken_back_while_it_is_under_way() {
     let commanded = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         let id = vault.all_leases().await.remove(0).id;
-        vault.order(LeaseRevoke { scope: Scope::Lease(id) }).await;
+        vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(id) }).await;
     };
     let (issued, ()) = tokio::join!(sent, commanded);
     vault.vault().tend_once().await;
@@ -58,7 +58,7 @@ async fn a_clock_that_was_set_back_delays_no_revocation() {
     let issued = kit.get(&vault, "far").await;
     let now = vault.clock_now();
     vault.clock.set(Timestamp(now.0 - 3_600_000));
-    vault.order(LeaseRevoke { scope: Scope::Lease(issued.hdr.lease) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(issued.hdr.lease) }).await;
     vault.vault().undo_once().await;
     assert!(vault.far.handles().is_empty(), "its backend waits until the clock has caught up");
     vault.clock.set(now.plus(Seconds(1)));

@@ -59,7 +59,7 @@ async fn a_scope_takes_back_what_it_names_and_nothing_else() {
     for (scope, meant, count) in cases {
         let (vault, _ada, kit) = crowd().await;
         let session = matches!(scope, Scope::Session(..));
-        let done = vault.order(LeaseRevoke { scope: scope.clone() }).await;
+        let done = vault.order(LeaseRevoke { reason: None, scope: scope.clone() }).await;
         assert_eq!(done["leases"], json!(count), "{scope:?}");
         let left: Vec<String> = all.iter().filter(|lease| !meant(lease)).cloned().collect();
         assert_eq!(live(&vault).await, left, "{scope:?}");
@@ -88,7 +88,11 @@ async fn what_is_not_there_is_said() {
         Scope::Session("kit".parse().unwrap(), "never".parse().unwrap()),
         Scope::Role("nothing".parse().unwrap()),
     ] {
-        assert_eq!(vault.order_refused(LeaseRevoke { scope: scope.clone() }).await.reason, NotFound, "{scope:?}");
+        assert_eq!(
+            vault.order_refused(LeaseRevoke { reason: None, scope: scope.clone() }).await.reason,
+            NotFound,
+            "{scope:?}"
+        );
     }
     assert_eq!(live(&vault).await.len(), 8);
 }
@@ -100,7 +104,7 @@ async fn many_are_ended_in_parts_and_a_crash_leaves_the_rest_to_the_next_start()
         kit.get(&vault, "far").await;
     }
     vault.far.temper(Temper::Away);
-    let done = vault.order(LeaseRevoke { scope: Scope::All }).await;
+    let done = vault.order(LeaseRevoke { reason: None, scope: Scope::All }).await;
     assert_eq!(done["leases"], 250);
     let status = vault.order(StatusRead {}).await;
     assert_eq!((&status["revoking"], &status["undoing"]), (&json!(1), &json!(100)));
@@ -133,7 +137,7 @@ async fn what_was_taken_back_is_not_renewed() {
     let (vault, mut kit) = world().await;
     let issued = kit.get(&vault, "far").await;
     vault.far.temper(Temper::Away);
-    vault.order(LeaseRevoke { scope: Scope::Lease(issued.hdr.lease.clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(issued.hdr.lease.clone()) }).await;
     vault.far.temper(Temper::Well);
     let renew = nockvault::statement::lease::Renew { lease: issued.hdr.lease, ttl: nockvault::time::Seconds(0) };
     assert_eq!(vault.refusal(Rpc::RenewLease, kit.signed(renew)).await.reason, LeaseEnded);

@@ -136,11 +136,11 @@ async fn a_command_about_a_chain_that_was_deleted_keeps_no_other_lease_alive() {
     for _ in 0..60 {
         kit.get(&vault, "far").await;
     }
-    vault.order(LeaseRevoke { scope: Scope::Agent(kit.name.clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Agent(kit.name.clone()) }).await;
     let issued = ada.get(&vault, "far").await;
     let gone = "UPDATE chains SET name = 'gone' WHERE name = 'kit'";
     assert_eq!(vault.database().execute(gone, []).unwrap(), 1);
-    vault.order(LeaseRevoke { scope: Scope::Lease(issued.hdr.lease.clone()) }).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(issued.hdr.lease.clone()) }).await;
     vault.after(1000).await;
     vault.vault().tend_once().await;
     assert!(vault.lease(&issued.hdr.lease).await.state.ended());

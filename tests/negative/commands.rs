@@ -125,8 +125,20 @@ async fn a_command_that_does_not_fit_changes_nothing_and_stands_in_the_chain() {
         let body = CaCertify { name: name.parse().unwrap(), engine: engine.into(), chain: chain.into() };
         refused(s, &format!("certify {name} of {engine}"), body, wanted).await;
     }
-    refused(s, "revoke no lease", LeaseRevoke { scope: Scope::Lease(LeaseId::new(1, [1; 10])) }, NotFound).await;
-    refused(s, "revoke what is over", LeaseRevoke { scope: Scope::Lease(s.given_back.clone()) }, LeaseEnded).await;
+    refused(
+        s,
+        "revoke no lease",
+        LeaseRevoke { reason: None, scope: Scope::Lease(LeaseId::new(1, [1; 10])) },
+        NotFound,
+    )
+    .await;
+    refused(
+        s,
+        "revoke what is over",
+        LeaseRevoke { reason: None, scope: Scope::Lease(s.given_back.clone()) },
+        LeaseEnded,
+    )
+    .await;
 }
 
 #[tokio::test]

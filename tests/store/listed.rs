@@ -39,7 +39,7 @@ async fn what_ended_before_its_time_is_listed_until_it_would_have_expired() {
     wanted.push(released.clone());
 
     let revoked = issued(&world, &kit, "s1", Revocation::Listed).await;
-    let command = world.command(LeaseRevoke { scope: Scope::Lease(revoked.clone()) }).await;
+    let command = world.command(LeaseRevoke { reason: None, scope: Scope::Lease(revoked.clone()) }).await;
     world.order(&Order::RevokeLeases(&command)).await.result.unwrap();
     wanted.push(revoked);
 

@@ -37,7 +37,9 @@ async fn effects_name_the_command_that_caused_them() {
     let kit = world.granted("kit").await;
     let (lease, _) = world.issue(&kit, "s1").await.unwrap();
     let revoke = world
-        .order(&Order::RevokeLeases(&world.command(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await))
+        .order(&Order::RevokeLeases(
+            &world.command(LeaseRevoke { reason: None, scope: Scope::Lease(lease.clone()) }).await,
+        ))
         .await;
     assert_eq!(revoke.result.unwrap()["leases"], 1);
     assert_eq!(world.store().lease(&lease).await.unwrap().unwrap().state, State::Revoked);
@@ -154,7 +156,8 @@ async fn a_command_is_taken_once_whether_refused_or_not() {
 async fn an_agents_key_commands_nothing() {
     let world = World::new().await;
     let kit = world.agent("kit").await;
-    let command = world.command(LeaseRevoke { scope: Scope::Lease(nockvault::id::LeaseId::new(1, [0; 10])) }).await;
+    let command =
+        world.command(LeaseRevoke { reason: None, scope: Scope::Lease(nockvault::id::LeaseId::new(1, [0; 10])) }).await;
     let denial = Denial::new(Reason::NotPermitted);
     let (kid, nonce) = (kit.key.kid(), world.nonce());
     let order = Order::Refuse {
@@ -276,7 +279,7 @@ async fn leases_are_listed_newest_first() {
         world.clock.advance(Seconds(1));
         made.push(world.issue(if turn % 2 == 0 { &kit } else { &ida }, "s1").await.unwrap().0);
     }
-    let body = LeaseRevoke { scope: Scope::Lease(made[2].clone()) };
+    let body = LeaseRevoke { reason: None, scope: Scope::Lease(made[2].clone()) };
     world.order(&Order::RevokeLeases(&world.command(body).await)).await.result.unwrap();
     made.reverse();
     let store = world.store();

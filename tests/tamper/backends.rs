@@ -98,21 +98,21 @@ pub(crate) const BACKENDS: &[Case] = &[
         with_operators(|world| {
             let lease = world.obtain_at_backend();
             let scope = Scope::Session("kit".parse().unwrap(), "nightly-9".parse().unwrap());
-            let by = world.command(LeaseRevoke { scope });
+            let by = world.command(LeaseRevoke { reason: None, scope });
             world.put(entry::Revoke { by, lease, outcome: "pending".into() });
         })
     }),
     ("revoked by a command for another role", Fault::By, || {
         with_operators(|world| {
             let lease = world.obtain_at_backend();
-            let by = world.command(LeaseRevoke { scope: Scope::Role("orders-write".parse().unwrap()) });
+            let by = world.command(LeaseRevoke { reason: None, scope: Scope::Role("orders-write".parse().unwrap()) });
             world.put(entry::Revoke { by, lease, outcome: "pending".into() });
         })
     }),
     ("revoked by a command for another agent", Fault::By, || {
         with_operators(|world| {
             let lease = world.obtain_at_backend();
-            let by = world.command(LeaseRevoke { scope: Scope::Agent("mira".parse().unwrap()) });
+            let by = world.command(LeaseRevoke { reason: None, scope: Scope::Agent("mira".parse().unwrap()) });
             world.put(entry::Revoke { by, lease, outcome: "pending".into() });
         })
     }),
@@ -124,7 +124,7 @@ pub(crate) const BACKENDS: &[Case] = &[
     }),
     ("a session revoked by a command for an agent", Fault::By, || {
         with_operators(|world| {
-            let by = Some(world.command(LeaseRevoke { scope: Scope::Agent("kit".parse().unwrap()) }));
+            let by = Some(world.command(LeaseRevoke { reason: None, scope: Scope::Agent("kit".parse().unwrap()) }));
             let sid = world.sid.parse().unwrap();
             world.put(entry::SessionEnd { by, reason: "revoked".into(), sid });
         })
@@ -157,14 +157,14 @@ impl World {
         let abandoned = LeaseId::new(self.now.0, [6; 10]);
         self.abandon(&abandoned, &handle(&agent, &abandoned));
         let given_up = self.obtain_at_backend();
-        let by = self.command(LeaseRevoke { scope: Scope::All });
+        let by = self.command(LeaseRevoke { reason: None, scope: Scope::All });
         self.put(entry::Revoke { by, lease: given_up.clone(), outcome: "pending".into() });
         undone(self, &abandoned);
         let by = self.command(LeaseForget { lease: given_up.clone() });
         self.put(entry::Forget { by, lease: given_up });
         let with_its_session = self.obtain_at_backend();
         let sid = self.sid.parse().unwrap();
-        let by = self.command(LeaseRevoke { scope: Scope::Session(agent, self.sid.parse().unwrap()) });
+        let by = self.command(LeaseRevoke { reason: None, scope: Scope::Session(agent, self.sid.parse().unwrap()) });
         self.put(entry::SessionEnd { by: Some(by.clone()), reason: "revoked".into(), sid });
         self.put(entry::Revoke { by, lease: with_its_session, outcome: "pending".into() });
     }

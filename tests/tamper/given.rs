@@ -143,6 +143,7 @@ pub(crate) const GIVEN: &[Case] = &[
         then(|world| {
             let lease = nockvault::id::LeaseId::new(1, [1; 10]);
             let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                reason: None,
                 scope: nockvault::statement::lease::Scope::Lease(lease.clone()),
             });
             world.put(entry::Revoke { by, lease, outcome: "none".into() });
@@ -167,6 +168,7 @@ pub(crate) const GIVEN: &[Case] = &[
             let request = world.ask(Close {});
             world.put(entry::Close { request });
             let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                reason: None,
                 scope: nockvault::statement::lease::Scope::Lease(lease.clone()),
             });
             world.put(entry::Revoke { by, lease, outcome: "none".into() });

@@ -52,6 +52,7 @@ pub(crate) const OPERATORS: &[Case] = &[
     ("caused by a command of another kind", Fault::By, || {
         with_operators(|world| {
             let by = world.command(nockvault::statement::lease::LeaseRevoke {
+                reason: None,
                 scope: nockvault::statement::lease::Scope::Lease(world.lease()),
             });
             world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
@@ -83,6 +84,7 @@ pub(crate) const OPERATORS: &[Case] = &[
     ("a command twice", Fault::RequestTwice, || {
         commanded(|world| {
             let command = world.signed_command(&nockvault::statement::lease::LeaseRevoke {
+                reason: None,
                 scope: nockvault::statement::lease::Scope::Lease(world.lease()),
             });
             for _ in 0..2 {
@@ -109,6 +111,7 @@ fn misnamed(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
     let lease = world.lease();
     let mut command = world
         .signed_command(&nockvault::statement::lease::LeaseRevoke {
+            reason: None,
             scope: nockvault::statement::lease::Scope::Lease(lease),
         })
         .payload;

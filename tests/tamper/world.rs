@@ -157,7 +157,7 @@ impl World {
         world.release(&first);
         world.obtain();
         let revoked = world.lease();
-        let by = world.command(LeaseRevoke { scope: Scope::Lease(revoked.clone()) });
+        let by = world.command(LeaseRevoke { reason: None, scope: Scope::Lease(revoked.clone()) });
         world.put(entry::Revoke { by, lease: revoked, outcome: "none".into() });
         world.new_epoch();
         world.obtain();

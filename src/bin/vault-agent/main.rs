@@ -12,6 +12,7 @@ macro_rules! say {
     }};
 }
 
+mod accept_restore;
 mod account;
 mod api_key;
 mod aws;
@@ -65,6 +66,7 @@ enum Command {
     ApiKey(api_key::ApiKey),
     Provide(provide::Provide),
     Proxy(proxy::Proxy),
+    AcceptRestore(accept_restore::AcceptRestore),
 }
 
 /// What was typed. Docker gives its helpers no words of the user's, and so the name by which it calls this program, a
@@ -130,5 +132,6 @@ async fn run(Cli { mut who, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::ApiKey(key) => key.run(&who).await,
         Command::Provide(provide) => provide.run(&who).await,
         Command::Proxy(proxy) => proxy.run(&who).await,
+        Command::AcceptRestore(accept) => accept.run(&who).await,
     }
 }

@@ -23,9 +23,9 @@ pub(crate) struct Freeze {
     /// End this session.
     #[arg(long, value_name = "AGENT/SID", conflicts_with_all = ["name", "agent", "role", "everything"])]
     session: Option<String>,
-    /// Why, for whoever reads the trail, with --role or --everything; at most 256 bytes.
-    #[arg(long, default_value = "", hide_default_value = true, conflicts_with_all = ["name", "agent", "session"])]
-    reason: String,
+    /// Why, for whoever reads the trail; at most 256 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = lease::reason)]
+    reason: Option<Purpose>,
 }
 
 /// Let a frozen agent, a frozen role or everything act again. What was revoked stays revoked.
@@ -80,14 +80,18 @@ fn session(text: &str) -> anyhow::Result<Scope> {
 impl Freeze {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let ends = self.session.as_deref().map(session).transpose()?;
-        let reason = Purpose::try_from(self.reason).map_err(|why| anyhow::anyhow!("--reason: {why}"))?;
+        let reason = self.reason;
         let operator = find::connect(common).await?;
         let waiting = lease::waiting(&operator).await?;
         let done = match (ends, self.what.named()) {
-            (Some(scope), _) => operator.command(LeaseRevoke { scope }).await?,
-            (None, Some(Named::Agent(agent))) => operator.command(AgentFreeze { agent }).await?,
-            (None, Some(Named::Role(role))) => operator.command(RoleFreeze { reason, role }).await?,
-            (None, Some(Named::Everything)) => operator.command(VaultFreeze { reason }).await?,
+            (Some(scope), _) => operator.command(LeaseRevoke { reason, scope }).await?,
+            (None, Some(Named::Agent(agent))) => operator.command(AgentFreeze { agent, reason }).await?,
+            (None, Some(Named::Role(role))) => {
+                operator.command(RoleFreeze { reason: reason.unwrap_or_default(), role }).await?
+            }
+            (None, Some(Named::Everything)) => {
+                operator.command(VaultFreeze { reason: reason.unwrap_or_default() }).await?
+            }
             (None, None) => bail!("name an agent, or --session, --role or --everything"),
         };
         output.one(&done.result)?;

@@ -129,7 +129,7 @@ impl Revoke {
         let waiting = lease::waiting(&operator).await?;
         let done = match (self.lease, self.agent, self.role) {
             (Some(lease), _, _) => {
-                let done = operator.command(LeaseRevoke { scope: Scope::Lease(lease.clone()) }).await?;
+                let done = operator.command(LeaseRevoke { reason: None, scope: Scope::Lease(lease.clone()) }).await?;
                 say!("revoked lease {lease}");
                 done
             }

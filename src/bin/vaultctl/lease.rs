@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use nockvault::client::operator::Operator;
 use nockvault::id::{AgentName, LeaseId, RoleName, Sid};
+use nockvault::statement::issue::Purpose;
 use nockvault::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow, Scope, Which};
 use nockvault::statement::status::StatusRead;
 use serde_json::{Map, Value};
@@ -65,6 +66,14 @@ pub(crate) struct Revoke {
     /// Do not wait for the backends.
     #[arg(long)]
     no_wait: bool,
+    /// Why, for whoever reads the trail; at most 256 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<Purpose>,
+}
+
+/// What `--reason` says.
+pub(crate) fn reason(text: &str) -> Result<Purpose, &'static str> {
+    Purpose::try_from(text.to_owned())
 }
 
 const COLUMNS: &[Column] = &[
@@ -128,7 +137,7 @@ impl Revoke {
             return output.one(&done.result);
         }
         let before = waiting(operator).await?;
-        let done = operator.command(LeaseRevoke { scope: self.scope()? }).await?;
+        let done = operator.command(LeaseRevoke { reason: self.reason.clone(), scope: self.scope()? }).await?;
         let leases = done.result.get("leases").and_then(Value::as_u64).unwrap_or_default();
         say!("revoked {leases} {}", if leases == 1 { "lease" } else { "leases" });
         output.one(&done.result)?;
