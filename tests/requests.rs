@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use nockvault::client::Surroundings;
 use nockvault::client::agent::{Agent, Ask, Session};
-use nockvault::client::fault::{Fault, Untrusted};
+use nockvault::client::fault::{Fault, Refusal, Untrusted};
 use nockvault::client::keyfile::hex;
 use nockvault::client::seen::Memory;
 use nockvault::client::signer::{Held, Identity};
@@ -87,7 +87,7 @@ fn told(fault: &Fault) -> Value {
             Untrusted::OlderHistory { .. } => "older_history",
             Untrusted::Seal => "seal",
         }}}),
-        Fault::Local(why) => json!({"local": why}),
+        Fault::Local(_) => json!({"local": {}}),
     }
 }
 
@@ -99,6 +99,8 @@ struct Talk {
     memory: Arc<Memory>,
     agent: Option<Agent>,
     session: Option<Session>,
+    /// The vault's last no.
+    refusal: Option<Refusal>,
 }
 
 impl Talk {
@@ -126,6 +128,10 @@ impl Talk {
             return Ok(json!({}));
         }
         let agent = self.agent.clone().unwrap();
+        if text("do") == "accept_restore" {
+            let lost = agent.accept_restore(self.refusal.as_ref().unwrap())?;
+            return Ok(json!({"head": lost.head, "size": lost.size}));
+        }
         if text("do") == "hello" {
             let (session, opened) = agent.open_session("sdk").await?;
             self.session = Some(session);
@@ -182,11 +188,15 @@ async fn held(n: u64, plan: Plan) -> Value {
         entropy: Arc::new(Recorded(SeededEntropy::new(n), Mutex::default())),
         agent: None,
         session: None,
+        refusal: None,
     };
     for act in &acts {
         let came = match talk.carry_out(act).await {
             Ok(ok) => json!({ "ok": ok }),
-            Err(fault) => told(&fault),
+            Err(fault) => {
+                talk.refusal = fault.refusal().cloned();
+                told(&fault)
+            }
         };
         assert_eq!(came, act["expect"], "{name}: {act}");
     }

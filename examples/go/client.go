@@ -131,6 +131,11 @@ func (v *Vault) Close() { v.close() }
 // Seen is the newest state of the agent's chain that was shown to it: keep it where the vault cannot reach.
 func (v *Vault) Seen() State { return v.memory.state() }
 
+// AcceptRestore goes on with a vault that has just said, signed, that it was restored from a backup (Refused.Reason is
+// restored). It is for whoever owns the agent to decide. It gives the newest state of the history that was lost, which is
+// kept beside the memory as evidence.
+func (v *Vault) AcceptRestore(refused *Refused) (State, error) { return v.memory.acceptRestore(refused) }
+
 // now is the vault's time, as far as it is known here.
 func (v *Vault) now() int64 {
 	v.lock.Lock()
@@ -239,6 +244,11 @@ func (v *Vault) exchange(ctx context.Context, method, typ, kind string, body Obj
 			return fail(otherRequest)
 		}
 		if err := v.memory.learn(seen, told.Entry.Leaf, told.Entry.Seq); err != nil {
+			// What cannot be remembered is not used, as on a full disk. It happened all the same, and can be given back.
+			var unkept *Local
+			if errors.As(err, &unkept) {
+				err = &NoAnswer{sent.name(), err.Error()}
+			}
 			return fail(err)
 		}
 		return told, reply, sent, nil
@@ -258,6 +268,9 @@ func (v *Vault) refusal(ctx context.Context, failure *Failure, sent Envelope) er
 		// The vault says nothing to a stranger but that it knows no such key. What a stranger can do, this side knows.
 		words += fmt.Sprintf("; if agent %[1]s was never enrolled with this key (%[2]s): vaultctl keygen --agent %[1]s makes "+
 			"one, and an operator registers it: vaultctl agent register %[1]s.register", v.agent, sent.Kid)
+	}
+	if found.reason == "restored" {
+		words += fmt.Sprintf(" (vault-agent accept-restore --agent %s, or Vault.AcceptRestore)", v.agent)
 	}
 	shown := &Refused{Reason: found.reason, Words: words}
 	if text := found.metadata["limit"]; digits.MatchString(text) {

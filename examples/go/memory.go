@@ -12,18 +12,20 @@ import (
 )
 
 // State is what an agent remembers of its own chain: the newest state it was shown, which it countersigns with its next
-// request, and the birth of the newest response certificate. Both only grow.
+// request, and the birth of the newest response certificate. Both only grow, until the agent's owner accepts that the vault
+// was restored from a backup. Restores counts that: what was seen before one counts no more, however long it was.
 type State struct {
-	CertNbf int64  `json:"cert_nbf"`
-	Head    string `json:"head"`
-	Size    int64  `json:"size"`
+	CertNbf  int64  `json:"cert_nbf"`
+	Head     string `json:"head"`
+	Restores int64  `json:"restores"`
+	Size     int64  `json:"size"`
 }
 
 func nothing() State { return State{Head: b64(make([]byte, 32))} }
 
 func (s State) joined(other State) State {
 	newest := s
-	if other.Size > s.Size {
+	if other.Restores > s.Restores || other.Restores == s.Restores && other.Size > s.Size {
 		newest = other
 	}
 	if newest.CertNbf = s.CertNbf; other.CertNbf > s.CertNbf {
@@ -39,7 +41,7 @@ func (s State) older(seq int64) error {
 }
 
 func (s State) mustNotPart(news State) error {
-	if news.Size > 0 && news.Size == s.Size && news.Head != s.Head {
+	if news.Size > 0 && news.Restores == s.Restores && news.Size == s.Size && news.Head != s.Head {
 		return s.older(news.Size - 1)
 	}
 	return nil
@@ -77,7 +79,7 @@ func (m *memory) learn(sent State, leaf string, seq int64) error {
 	if seq < sent.Size {
 		return m.state().older(seq)
 	}
-	return m.keep(State{0, leaf, seq + 1})
+	return m.keep(State{Head: leaf, Restores: m.state().Restores, Size: seq + 1})
 }
 
 func (m *memory) certified(nbf int64) error {
@@ -102,14 +104,11 @@ func (m *memory) keep(news State) error {
 		m.held = joined
 		return nil
 	}
-	guard, err := os.OpenFile(m.file+".lock", os.O_WRONLY|os.O_CREATE, 0o600)
+	guard, err := m.guard()
 	if err != nil {
-		return &Local{err.Error()}
+		return err
 	}
 	defer guard.Close()
-	if err := syscall.Flock(int(guard.Fd()), syscall.LOCK_EX); err != nil {
-		return local("%s.lock: %v", m.file, err)
-	}
 	kept, err := readState(m.file)
 	if err != nil {
 		return err
@@ -119,6 +118,57 @@ func (m *memory) keep(news State) error {
 	}
 	m.held = joined.joined(kept)
 	return writeState(m.file, m.held)
+}
+
+// guard takes the lock that other processes respect; it ends with the file.
+func (m *memory) guard() (*os.File, error) {
+	guard, err := os.OpenFile(m.file+".lock", os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, &Local{err.Error()}
+	}
+	if err := syscall.Flock(int(guard.Fd()), syscall.LOCK_EX); err != nil {
+		guard.Close()
+		return nil, local("%s.lock: %v", m.file, err)
+	}
+	return guard, nil
+}
+
+// acceptRestore believes the vault's signed `restored`, and no other word. What was seen is put aside as evidence, in
+// <agent>.seen.lost-<size>, and given back.
+func (m *memory) acceptRestore(refused *Refused) (State, error) {
+	if !refused.Proven || refused.Reason != "restored" {
+		return State{}, local("the vault has not said, signed, that it was restored; nothing is accepted")
+	}
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	lost := m.held
+	if m.file != "" {
+		guard, err := m.guard()
+		if err != nil {
+			return State{}, err
+		}
+		defer guard.Close()
+		kept, err := readState(m.file)
+		if err != nil {
+			return State{}, err
+		}
+		lost = lost.joined(kept)
+	}
+	if lost.Size == 0 {
+		return State{}, local("nothing was seen of this agent's chain; there is nothing to accept")
+	}
+	begun := nothing()
+	begun.CertNbf, begun.Restores = lost.CertNbf, lost.Restores+1
+	if m.file != "" {
+		if err := writeState(fmt.Sprintf("%s.lost-%d", m.file, lost.Size), lost); err != nil {
+			return State{}, err
+		}
+		if err := writeState(m.file, begun); err != nil {
+			return State{}, err
+		}
+	}
+	m.held = begun
+	return lost, nil
 }
 
 func readState(file string) (State, error) {
@@ -135,7 +185,11 @@ func readState(file string) (State, error) {
 	if err == nil {
 		err = json.Unmarshal(text, &state)
 	}
-	if err == nil && (len(members) != 3 || state.Size < 0 || state.CertNbf < 0) {
+	known := 3
+	if _, told := members["restores"]; told {
+		known = 4
+	}
+	if err == nil && (len(members) != known || state.CertNbf < 0 || state.Restores < 0 || state.Size < 0) {
 		err = errors.New("it has other members")
 	}
 	if err == nil {
@@ -149,7 +203,11 @@ func readState(file string) (State, error) {
 
 // writeState leaves, where it is broken off before the rename, the old file and a stray one beside it.
 func writeState(file string, state State) error {
-	text, err := JCS(Object{"cert_nbf": state.CertNbf, "head": state.Head, "size": state.Size})
+	told := Object{"cert_nbf": state.CertNbf, "head": state.Head, "size": state.Size}
+	if state.Restores > 0 {
+		told["restores"] = state.Restores
+	}
+	text, err := JCS(told)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func sentAs(t *testing.T, vector Object, key *Key) Envelope {
 		body["new"] = register
 	}
 	seen := given.(Object)["seen"]
-	sent, err := vault.sign(key, typ, body, str(given, "sid"), State{0, str(seen, "head"), num(seen, "size")})
+	sent, err := vault.sign(key, typ, body, str(given, "sid"), State{Head: str(seen, "head"), Size: num(seen, "size")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +170,10 @@ func told(err error) Object {
 		return Object{"untrusted": Object{"why": untrusted.Why, "member": untrusted.Member}}
 	case errors.As(err, &untrusted):
 		return Object{"untrusted": Object{"why": untrusted.Why}}
+	}
+	var unkept *Local
+	if errors.As(err, &unkept) {
+		return Object{"local": Object{}}
 	}
 	return Object{"error": err.Error()}
 }
@@ -257,6 +261,7 @@ func hold(t *testing.T, all, talk Object) {
 	}
 	var vault *Vault
 	var session *Session
+	var refused *Refused
 	for _, one := range talk["acts"].([]any) {
 		act, came, err := one.(Object), Object{}, error(nil)
 		switch str(act, "do") {
@@ -264,6 +269,10 @@ func hold(t *testing.T, all, talk Object) {
 			vault, err = Open(ctx, options)
 		case "wait":
 			clock += num(act, "seconds") * 1000
+		case "accept_restore":
+			var lost State
+			lost, err = vault.AcceptRestore(refused)
+			came = Object{"head": lost.Head, "size": whole(lost.Size)}
 		default:
 			if session == nil {
 				session = vault.Session(str(all, "label"))
@@ -272,6 +281,7 @@ func hold(t *testing.T, all, talk Object) {
 		}
 		if came = (Object{"ok": came}); err != nil {
 			came = told(err)
+			errors.As(err, &refused)
 		}
 		if !reflect.DeepEqual(came, act["expect"]) {
 			t.Fatalf("%s: %v, not %v", str(act, "do"), came, act["expect"])

@@ -164,8 +164,19 @@ fn remembers(head: Digest, size: u64, cert_nbf: Timestamp) -> Option<Value> {
 
 /// Every conversation.
 pub(crate) fn all() -> Vec<Plan> {
-    let groups =
-        [honest(), sessions(), clocks(), refusals(), strangers(), signatures(), forms(), terms(), histories(), seals()];
+    let groups = [
+        honest(),
+        sessions(),
+        clocks(),
+        refusals(),
+        strangers(),
+        signatures(),
+        forms(),
+        terms(),
+        histories(),
+        restores(),
+        seals(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -578,6 +589,62 @@ fn histories() -> Vec<Plan> {
             vec![connect(), ask(given()), ask(untrusted("older_history"))],
             vec![describes(), gives(), gives()],
         ),
+    ]
+}
+
+/// A vault that comes out of a backup, and an agent whose owner accepts it, or may not.
+fn restores() -> Vec<Plan> {
+    let (head, size) = (entry(8).leaf, 9);
+    let accept = |expect: Value| json!({"do": "accept_restore", "expect": expect});
+    let lost = json!({"ok": {"head": head, "size": size}});
+    let restored = || denies(Code::FailedPrecondition, "restored", None);
+    let no = |proven: bool| ask(refused("restored", None, proven));
+    let young = |asked: &Asked| {
+        let mut said = issued(asked, hdr(asked), SECRET.as_bytes());
+        said.entry = entry(3);
+        value(&said)
+    };
+    let plan = |name, acts: Vec<Value>, turns: Vec<Turn>| Plan {
+        memory: remembers(head, size, Timestamp(7)),
+        ..plan(name, [vec![connect()], acts].concat(), [describes()].into_iter().chain(turns).collect())
+    };
+    vec![
+        plan(
+            "a restore that is accepted: from there on the vault is believed as if nothing had been seen",
+            vec![no(true), accept(lost.clone()), ask(given())],
+            vec![restored(), says(young)],
+        ),
+        plan("a restore that nobody accepted", vec![no(true), no(true)], vec![restored(), restored()]),
+        plan(
+            "a restore that the vault did not sign is not accepted",
+            vec![no(false), accept(json!({"local": {}}))],
+            vec![Box::new(|_| Err(refusal(Code::FailedPrecondition, "restored", None, None)))],
+        ),
+        plan(
+            "another history is no restore, and is not accepted as one",
+            vec![ask(refused("history_mismatch", None, true)), accept(json!({"local": {}}))],
+            vec![denies(Code::FailedPrecondition, "history_mismatch", None)],
+        ),
+        Plan {
+            memory: Some(json!({"cert_nbf": 7, "head": head, "restores": 2, "size": size})),
+            ..plan(
+                "what was seen since a restore that was accepted is countersigned",
+                vec![ask(given())],
+                vec![says(|asked| {
+                    let mut said = issued(asked, hdr(asked), SECRET.as_bytes());
+                    said.entry = entry(12);
+                    value(&said)
+                })],
+            )
+        },
+        Plan {
+            memory: remembers(Digest::ZERO, 0, Timestamp(7)),
+            ..plan(
+                "nothing was seen, so there is nothing to accept",
+                vec![no(true), accept(json!({"local": {}}))],
+                vec![restored()],
+            )
+        },
     ]
 }
 

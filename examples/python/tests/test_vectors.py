@@ -130,6 +130,8 @@ def told(fault: nockvault.Fault) -> Any:
             return {"untrusted": {"why": fault.why}}
         case nockvault.Untrusted():
             return {"untrusted": {"why": fault.why, "member": fault.member}}
+        case nockvault.Local():
+            return {"local": {}}
     raise fault
 
 
@@ -150,6 +152,10 @@ def arguments(act: Any) -> tuple[list[Any], dict[str, Any]]:
     if act["do"] == "rotate_key":
         return [nockvault.Key(bytes.fromhex(act["seed"]))], {}
     return [act[name] for name in ("lease", "req", "ttl") if name in act], {}
+
+
+def lost(state: nockvault.memory.State) -> Any:
+    return {"head": state.head, "size": state.size}
 
 
 NAMES = {"renew": "exp", "release_unanswered": "lease", "close": "leases", "rotate_key": "grace"}
@@ -182,6 +188,7 @@ class Conversations(unittest.TestCase):
         def hold(whole: Any, talk: Any, tape: Tape, scripted: Scripted, folder: str) -> None:
             vault: nockvault.Vault | None = None
             session: nockvault.Session | None = None
+            refused: nockvault.Refused | None = None
             for act in talk["acts"]:
                 came: Any = {}
                 try:
@@ -191,6 +198,8 @@ class Conversations(unittest.TestCase):
                         )
                     elif act["do"] == "wait":
                         scripted.now += act["seconds"] * 1000
+                    elif act["do"] == "accept_restore":
+                        came = lost(vault.accept_restore(refused))  # type: ignore[union-attr,arg-type]
                     else:
                         session = session or vault.session(whole["label"])  # type: ignore[union-attr]
                         positional, named = arguments(act)
@@ -198,6 +207,7 @@ class Conversations(unittest.TestCase):
                     came = {"ok": came}
                 except nockvault.Fault as fault:
                     came = told(fault)
+                    refused = fault if isinstance(fault, nockvault.Refused) else refused
                 self.assertEqual(came, act["expect"], act)
 
         self.each(hold)
@@ -208,6 +218,7 @@ class Conversations(unittest.TestCase):
                 card(whole), "kit", key(whole), state=folder, around=scripted.around(), carry=tape.awaited
             )
             session: nockvault.AsyncSession | None = None
+            refused: nockvault.Refused | None = None
             for act in talk["acts"]:
                 came: Any = {}
                 try:
@@ -215,6 +226,8 @@ class Conversations(unittest.TestCase):
                         await vault.connect()
                     elif act["do"] == "wait":
                         scripted.now += act["seconds"] * 1000
+                    elif act["do"] == "accept_restore":
+                        came = lost(vault.accept_restore(refused))  # type: ignore[arg-type]
                     else:
                         session = session or vault.session(whole["label"])
                         positional, named = arguments(act)
@@ -222,6 +235,7 @@ class Conversations(unittest.TestCase):
                     came = {"ok": came}
                 except nockvault.Fault as fault:
                     came = told(fault)
+                    refused = fault if isinstance(fault, nockvault.Refused) else refused
                 self.assertEqual(came, act["expect"], act)
 
         self.each(lambda *talk: asyncio.run(carry_out(*talk)))

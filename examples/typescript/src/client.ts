@@ -167,6 +167,13 @@ export class Vault {
     return new Session(this, label, ownsVault);
   }
 
+  /** Goes on with a vault that has just said, signed, that it was restored from a backup (`Refused.reason` is `restored`). It
+   * is for whoever owns the agent to decide. Gives the newest state of the history that was lost, which is kept beside the
+   * memory as evidence. */
+  async acceptRestore(refused: Refused): Promise<State> {
+    return this.#memory.acceptRestore(refused);
+  }
+
   /** Ends the connection. Sessions that are open stay so at the vault. */
   close(): void {
     this.#close();
@@ -234,7 +241,12 @@ export class Vault {
       const said = await this.#read(reply, kind);
       const answered = said as unknown as { req?: string; hdr?: Hdr; entry: Entry };
       if ((answered.hdr?.req ?? answered.req) !== b64(wire.nameOf(sent))) throw otherRequest();
-      await this.#memory.learn(seen, answered.entry);
+      try {
+        await this.#memory.learn(seen, answered.entry);
+      } catch (why) {
+        // What cannot be remembered is not used, as on a full disk. It happened all the same, and can be given back.
+        throw why instanceof Untrusted ? why : new NoAnswer(b64(wire.nameOf(sent)), words(why));
+      }
       return { said, reply, sent };
     }
   }
@@ -251,6 +263,7 @@ export class Vault {
         `; if agent ${this.agent} was never enrolled with this key (${this.key.kid}): vaultctl keygen --agent ` +
         `${this.agent} makes one, and an operator registers it: vaultctl agent register ${this.agent}.register`;
     }
+    if (reason === "restored") text += ` (vault-agent accept-restore --agent ${this.agent}, or Vault.acceptRestore)`;
     const number = (name: string): number | null => {
       const text = metadata.get(name) ?? "";
       return /^[0-9]{1,15}$/.test(text) ? Number(text) : null;

@@ -1,5 +1,6 @@
 /** What an agent remembers of its own chain: the newest state it was shown, which it countersigns with its next request,
- * and the birth of the newest response certificate. Both only grow. The file is the one that every client of this agent
+ * and the birth of the newest response certificate. Both only grow, until the agent's owner accepts that the vault was
+ * restored from a backup. The file is the one that every client of this agent
  * keeps, and its lock is the one that they take. */
 
 import { spawn } from "node:child_process";
@@ -7,17 +8,26 @@ import { once } from "node:events";
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { Local, Untrusted, words } from "./faults.js";
+import { Local, type Refused, Untrusted, words } from "./faults.js";
 import { AGENT, admit, b64, jcs, unb64 } from "./statements.js";
 
-/** What is remembered. */
-export type State = { cert_nbf: number; head: string; size: number };
+/** What is remembered. `restores` is how many restores of the vault were accepted, left out where there was none: what was
+ * seen before one counts no more, however long it was. */
+export type State = { cert_nbf: number; head: string; restores?: number; size: number };
 export type Seen = { head: string; size: number };
 
 const NOTHING: State = { cert_nbf: 0, head: b64(new Uint8Array(32)), size: 0 };
 
+const restoresOf = (state: State): number => state.restores ?? 0;
+
+/** The form of a state, in which no restores are not told. */
+function stateOf(cert_nbf: number, head: string, size: number, restores: number): State {
+  return { cert_nbf, head, ...(restores > 0 && { restores }), size };
+}
+
 function joined(one: State, other: State): State {
-  const newest = other.size > one.size ? other : one;
+  const later = restoresOf(other) - restoresOf(one);
+  const newest = later > 0 || (later === 0 && other.size > one.size) ? other : one;
   return { ...newest, cert_nbf: Math.max(one.cert_nbf, other.cert_nbf) };
 }
 
@@ -29,8 +39,14 @@ function older(held: State, seq: number): Untrusted {
   );
 }
 
+function accepted(lost: State): State {
+  if (lost.size === 0) throw new Local("nothing was seen of this agent's chain; there is nothing to accept");
+  return stateOf(lost.cert_nbf, NOTHING.head, 0, restoresOf(lost) + 1);
+}
+
 function mustNotPart(held: State, news: State): void {
-  if (news.size > 0 && news.size === held.size && news.head !== held.head) throw older(held, news.size - 1);
+  const alike = restoresOf(news) === restoresOf(held) && news.size === held.size;
+  if (news.size > 0 && alike && news.head !== held.head) throw older(held, news.size - 1);
 }
 
 /** One agent's memory of one vault, in `<folder>/<aud>/<agent>.seen`; without a folder it ends with the process. */
@@ -58,12 +74,43 @@ export class Memory {
   /** Takes in the entry that answers a request which countersigned `sent`. */
   async learn(sent: Seen, entry: { leaf: string; seq: number }): Promise<void> {
     if (entry.seq < sent.size) throw older(this.#state, entry.seq);
-    await this.#keep({ cert_nbf: 0, head: entry.leaf, size: entry.seq + 1 });
+    await this.#keep(stateOf(0, entry.leaf, entry.seq + 1, restoresOf(this.#state)));
   }
 
   /** Takes in when a response certificate was born. */
   async certified(nbf: number): Promise<void> {
     if (nbf > this.#state.cert_nbf) await this.#keep({ ...NOTHING, cert_nbf: nbf });
+  }
+
+  /** Accepts that the vault was restored from a backup that is older than what was seen: on its signed `restored`, and no
+   * other word. What was seen is put aside as evidence, in `<agent>.seen.lost-<size>`, and given back. */
+  acceptRestore(refused: Refused): Promise<State> {
+    if (!refused.proven || refused.reason !== "restored") {
+      throw new Local("the vault has not said, signed, that it was restored; nothing is accepted");
+    }
+    const lost = this.#turn.then(() => this.#putAside());
+    this.#turn = lost.then(
+      () => undefined,
+      () => undefined,
+    );
+    return lost;
+  }
+
+  async #putAside(): Promise<State> {
+    const file = this.#file;
+    let lost = this.#state;
+    if (file === null) {
+      this.#state = accepted(lost);
+      return lost;
+    }
+    await locked(`${file}.lock`, () => {
+      lost = joined(lost, read(file));
+      const begun = accepted(lost);
+      write(`${file}.lost-${lost.size}`, lost);
+      write(file, begun);
+      this.#state = begun;
+    });
+    return lost;
   }
 
   /** Compared in turn and under the lock, so that of two answers at once, or to two processes, the second is held
@@ -120,10 +167,11 @@ function read(file: string): State {
     throw new Local(`${file}: ${words(why)}`);
   }
   try {
-    const { cert_nbf, head, size, ...more } = admit(text.at(-1) === 10 ? text.subarray(0, -1) : text, AGENT);
-    if (typeof cert_nbf !== "number" || typeof size !== "number" || cert_nbf < 0 || size < 0) throw new Error("no number");
+    const { cert_nbf, head, restores = 0, size, ...more } = admit(text.at(-1) === 10 ? text.subarray(0, -1) : text, AGENT);
+    if (typeof cert_nbf !== "number" || typeof size !== "number" || typeof restores !== "number") throw new Error("no number");
+    if (Math.min(cert_nbf, restores, size) < 0) throw new Error("a number is negative");
     if (Object.keys(more).length > 0) throw new Error("it has members that are not known");
-    return { cert_nbf, head: b64(unb64(head, 32)), size };
+    return stateOf(cert_nbf, b64(unb64(head, 32)), size, restores);
   } catch (why) {
     throw new Local(`${file}: ${words(why)}; move it away to begin anew, and keep it as evidence`);
   }

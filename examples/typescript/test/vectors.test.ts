@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
-import { Fault, Key, NoAnswer, Refused, Unreachable, Untrusted, Vault, type Card, type Credential, type Session } from "../src/index.js";
+import { Fault, Key, Local, NoAnswer, Refused, Unreachable, Untrusted, Vault, type Card, type Credential, type Session } from "../src/index.js";
 import type { Around, Purpose } from "../src/client.js";
 import { b64, jcs, message, pae, privateKey, publicBytes, unb64, type Form, type JsonObject } from "../src/statements.js";
 import * as wire from "../src/wire.js";
@@ -164,6 +164,7 @@ function told(fault: unknown): JsonObject {
   }
   if (fault instanceof Unreachable) return { unreachable: {} };
   if (fault instanceof NoAnswer) return { no_answer: {} };
+  if (fault instanceof Local) return { local: {} };
   if (!(fault instanceof Untrusted)) throw fault;
   return { untrusted: fault.member === undefined ? { why: fault.why } : { why: fault.why, member: fault.member } };
 }
@@ -218,19 +219,24 @@ async function hold(whole: Whole, talk: Talk): Promise<void> {
   const card = { ...whole.card, identity: unb64(whole.card.identity) };
   const key = new Key(Buffer.from(whole.agent.seed, "hex"), whole.agent.kver);
   const options = { card, agent: "kit", key, state: folder, around: { clock: () => clock, random }, carry: played(tape) };
-  let [vault, session]: [Vault?, Session?] = [];
+  let [vault, session, refused]: [Vault?, Session?, Refused?] = [];
   for (const act of talk.acts) {
     let came: JsonObject = { ok: {} };
     try {
       if (act.do === "connect") vault = await Vault.connect(options);
       else if (act.do === "wait") clock += act.seconds * 1000;
-      else {
+      else if (act.do === "accept_restore") {
+        assert(vault && refused);
+        const { head, size } = await vault.acceptRestore(refused);
+        came = { ok: { head, size } };
+      } else {
         assert(vault);
         session ??= vault.session(whole.label);
         came = { ok: await carryOut(session, act) };
       }
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
+      if (fault instanceof Refused) refused = fault;
       came = told(fault);
     }
     assert.deepEqual(came, act.expect, act.do);

@@ -10,7 +10,7 @@ import grpc.aio
 
 from .channel import METHOD, TIMEOUT, failure, options, trusted
 from .core import Around, Core, Credential, SessionCore, Steps, lease_of
-from .faults import Fault, Local
+from .faults import Fault, Local, Refused
 from .keys import Key
 from .memory import State
 from .places import Card, target
@@ -86,6 +86,10 @@ class AsyncVault:
     def session(self, label: str = "python") -> "AsyncSession":
         """A session whose id begins with `label`. Nothing is sent: the first request opens it at the vault."""
         return AsyncSession(self, SessionCore(self._core, label))
+
+    def accept_restore(self, refused: Refused) -> State:
+        """Goes on with a vault that has just said, signed, that it was restored from a backup; as `Vault` has it."""
+        return self._core.memory.accept_restore(refused)
 
     async def close(self) -> None:
         """Ends the connection. Sessions that are open stay so at the vault."""

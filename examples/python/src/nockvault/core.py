@@ -198,7 +198,11 @@ class Core:
             said = yield from self._read(reply, kind)
             if (said["hdr"] if kind == "issued" else said)["req"] != b64(sent.digest()):
                 raise _other_request()
-            self.memory.learn(seen, said["entry"])
+            try:
+                self.memory.learn(seen, said["entry"])
+            except Local as why:
+                # What cannot be remembered is not used, as on a full disk. It happened all the same, and can be given back.
+                raise NoAnswer(b64(sent.digest()), str(why)) from None
             return said, reply, sent
 
     def _refusal(self, failure: Failure, sent: Envelope) -> Steps[Fault]:
@@ -213,6 +217,8 @@ class Core:
                 f"; if agent {self.agent} was never enrolled with this key ({self.key.kid}): vaultctl keygen --agent "
                 f"{self.agent} makes one, and an operator registers it: vaultctl agent register {self.agent}.register"
             )
+        if refusal.reason == "restored":
+            message += f" (vault-agent accept-restore --agent {self.agent}, or Vault.accept_restore)"
         number = {name: int(text) for name, text in refusal.metadata.items() if text.isascii() and text.isdigit()}
         shown = Refused(refusal.reason, message, number.get("limit"), number.get("now"), False)
         if refusal.signed is None:

@@ -10,7 +10,7 @@ import grpc
 from . import wire
 from .channel import METHOD, TIMEOUT, failure, options, trusted
 from .core import Around, Core, Credential, SessionCore, Steps, lease_of
-from .faults import Fault, Local, Untrusted
+from .faults import Fault, Local, Refused, Untrusted
 from .keys import Key, find_key
 from .memory import State
 from .places import Card, find_card, state_dir, target
@@ -86,6 +86,12 @@ class Vault:
     def session(self, label: str = "python") -> "Session":
         """A session whose id begins with `label`. Nothing is sent: the first request opens it at the vault."""
         return Session(self, SessionCore(self._core, label))
+
+    def accept_restore(self, refused: Refused) -> State:
+        """Goes on with a vault that has just said, signed, that it was restored from a backup (`Refused.reason` is
+        `restored`). It is for whoever owns the agent to decide. Gives the newest state of the history that was lost, which
+        is kept beside the memory as evidence."""
+        return self._core.memory.accept_restore(refused)
 
     def close(self) -> None:
         """Ends the connection. Sessions that are open stay so at the vault."""
