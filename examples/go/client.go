@@ -134,7 +134,9 @@ func (v *Vault) Seen() State { return v.memory.state() }
 // AcceptRestore goes on with a vault that has just said, signed, that it was restored from a backup (Refused.Reason is
 // restored). It is for whoever owns the agent to decide. It gives the newest state of the history that was lost, which is
 // kept beside the memory as evidence.
-func (v *Vault) AcceptRestore(refused *Refused) (State, error) { return v.memory.acceptRestore(refused) }
+func (v *Vault) AcceptRestore(refused *Refused) (State, error) {
+	return v.memory.acceptRestore(refused)
+}
 
 // now is the vault's time, as far as it is known here.
 func (v *Vault) now() int64 {
