@@ -99,6 +99,11 @@ identifier!(
     "1 to 63 of a-z 0-9 . - beginning with a letter or digit", "^[a-z0-9][a-z0-9.-]{0,62}$", 63, holder_name
 );
 identifier!(
+    /// A custodian's name: one way to get at the root key.
+    CustodianName, "a custodian's name",
+    "1 to 63 of a-z 0-9 . - beginning with a letter or digit", "^[a-z0-9][a-z0-9.-]{0,62}$", 63, holder_name
+);
+identifier!(
     /// A vault's name. Names tell vaults apart for people; [`Aud`] tells them apart for programs.
     VaultName, "a vault name",
     "1 to 63 of a-z 0-9 . - beginning with a letter or digit", "^[a-z0-9][a-z0-9.-]{0,62}$", 63, holder_name

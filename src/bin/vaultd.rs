@@ -103,7 +103,7 @@ fn close_up() {
 /// Reads a configuration and tries what can be tried without starting.
 fn check(file: &Path) -> anyhow::Result<()> {
     let config = Config::read(file)?;
-    compose::root_key(&config)?;
+    compose::secret(&config)?;
     if let Some(files) = &config.tls {
         install_tls_provider();
         tls::load(files, Seconds(config.limits.handshake_timeout_s))?;

@@ -16,6 +16,7 @@ use ::hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 pub use super::aead::NotOpened;
 use super::bytes::bytes_as_text;
 use super::hash::Digest;
+use super::primitive::hkdf_sha256;
 use crate::base64url;
 use crate::entropy::Entropy;
 use crate::id::Kid;
@@ -170,6 +171,16 @@ impl SealSecretKey {
         }
     }
 
+    /// `sk = HKDF-SHA256(ikm = secret, salt = "", info, 32 bytes)`, clamped when used: the key that whoever holds the
+    /// secret can always make again. RFC 5869.
+    #[must_use]
+    pub fn derive(secret: &Secret<[u8; 32]>, info: &[u8]) -> SealSecretKey {
+        let bytes = Secret::init(|key: &mut [u8; 32]| {
+            hkdf_sha256(secret.expose(), &[], info, key).expect("32 bytes are fewer than HKDF's 8160");
+        });
+        SealSecretKey::from_bytes(&bytes)
+    }
+
     /// The bytes, for whoever keeps the key.
     #[must_use]
     pub fn to_bytes(&self) -> Secret<[u8; 32]> {
@@ -320,6 +331,16 @@ mod tests {
         let key = SealSecretKey::generate(&SeededEntropy::new(3));
         assert_eq!(SealSecretKey::from_bytes(&key.to_bytes()).public(), key.public());
         assert!(!format!("{key:?}").contains(&base64url::encode(key.to_bytes().expose())));
+    }
+
+    #[test]
+    fn a_derived_key_is_that_of_its_secret_and_purpose() {
+        let secret = Secret::new([5; 32]);
+        let key = SealSecretKey::derive(&secret, b"one");
+        assert_eq!(key.public(), SealSecretKey::derive(&Secret::new([5; 32]), b"one").public());
+        assert_ne!(key.public(), SealSecretKey::derive(&secret, b"two").public());
+        assert_ne!(key.public(), SealSecretKey::derive(&Secret::new([6; 32]), b"one").public());
+        assert_ne!(key.to_bytes().expose(), secret.expose());
     }
 
     #[test]

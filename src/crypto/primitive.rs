@@ -1,6 +1,6 @@
 //! The bare functions that [`super::aead`] is built of, in one place, so that the published vectors run against the
-//! very code that the vault runs. Nothing but [`super::aead`], [`super::mac`], [`super::stream`] and the vectors calls them: they know no
-//! place and commit to no key.
+//! very code that the vault runs. Nothing but [`super::aead`], [`super::hpke`], [`super::mac`], [`super::stream`] and the
+//! vectors calls them: they know no place and commit to no key.
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};

@@ -11,9 +11,6 @@ use crate::crypto::hash::Digest;
 use crate::entropy::Entropy;
 use crate::secret::{Secret, SecretBytes};
 
-/// Which root key wrapped the ring, counted from 1.
-const ROOT_EPOCH: u64 = 1;
-
 /// What the MAC key is derived for.
 const ROWS: &str = "rows";
 
@@ -82,7 +79,7 @@ impl Ring {
     pub fn wrap(&self, root: &RootKey, entropy: &dyn Entropy) -> Vec<(u64, Vec<u8>)> {
         let wrap = |(epoch, key): (&u64, &Epoch)| {
             let row = epoch.to_string();
-            let record = aead::seal(root.key(), ROOT_EPOCH, &wrapped_at(&row), key.data.expose(), entropy);
+            let record = aead::seal(root.key(), root.epoch(), &wrapped_at(&row), key.data.expose(), entropy);
             (*epoch, record.to_bytes())
         };
         self.epochs.iter().map(wrap).collect()
@@ -95,7 +92,11 @@ impl Ring {
     pub fn unwrap(root: &RootKey, wrapped: &[(u64, Vec<u8>)]) -> Result<Ring, NotOpened> {
         let mut epochs = BTreeMap::new();
         for (epoch, record) in wrapped {
-            let key = aead::open(root.key(), &wrapped_at(&epoch.to_string()), &Record::from_bytes(record)?)?;
+            let record = Record::from_bytes(record)?;
+            if record.epoch() != root.epoch() {
+                return Err(NotOpened);
+            }
+            let key = aead::open(root.key(), &wrapped_at(&epoch.to_string()), &record)?;
             let key = Secret::from_slice(key.expose()).ok_or(NotOpened)?;
             epochs.insert(*epoch, Epoch::of(DataKey::from_bytes(key)));
         }

@@ -1,15 +1,19 @@
 //! A backup file: everything that a vault keeps, at one instant, sealed so that only the root key of that time opens it.
 //!
 //! ```text
-//! "nockvault-backup-v1" LF
-//! u32be length || header       JCS, in the clear: whose it is, which command made it, and the keys, wrapped
+//! "nockvault-backup-v2" LF
+//! u32be length || header       JCS, in the clear: whose it is, which command made it, who can get at the root key, and the
+//!                              keys, wrapped
 //! chunk || chunk || ...        crypto::stream behind everything before them
 //!
-//! header   = {"aud","backup","by":{"leaf","seq"},"file_key","made","name","ring":[{"epoch","key"}],
-//!             "typ":"nockvault/backup_file","v":1}
+//! header   = {"aud","backup","by":{"leaf","seq"},"custodians":[{"kind","name","public","root","sealed"}],"file_key",
+//!             "made","name","ring":[{"epoch","key"}],"typ":"nockvault/backup_file","v":2}
 //! inside   = u32be length || manifest || the files of the manifest, one behind the other || the database
 //! manifest = {"chains","database","entries","files":[{"bytes","name"}],"heads","schema","v":1}
 //! ```
+//!
+//! Any custodian of that time comes by the root key; in a backup of the first version, which names none, it is what the
+//! key file holds.
 //!
 //! `backup` is drawn for the backup and stands in the result of its command in `_operators`. The root key opens the ring,
 //! a key of the ring the file key, and that the chunks, which are bound to all that stands before them: what opens is what
@@ -23,7 +27,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::at_rest::Ring;
-use super::custody::RootKey;
+use super::custody::{Custodian, RootKey};
 use crate::base64url::Bytes;
 use crate::crypto::aead::{DataKey, Place};
 use crate::crypto::hash::Digest;
@@ -36,10 +40,15 @@ use crate::statement::reply::EntryRef;
 use crate::time::Timestamp;
 
 /// What a backup file begins with.
-pub const MAGIC: &[u8] = b"nockvault-backup-v1\n";
+pub const MAGIC: &[u8] = b"nockvault-backup-v2\n";
+
+/// What one begins with that was made before there were custodians.
+const BEFORE_CUSTODIANS: &[u8; MAGIC.len()] = b"nockvault-backup-v1\n";
 
 const TYP: &str = "nockvault/backup_file";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// The version of manifests.
+const MANIFEST: u64 = 1;
 
 /// The longest header and manifest: far more than any has.
 const LONGEST: usize = 1 << 20;
@@ -64,6 +73,9 @@ pub struct Header {
     pub backup: Digest,
     /// The command that made it, in `_operators`.
     pub by: EntryRef,
+    /// Who can get at the root key of that time; nobody is named in the first version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custodians: Vec<Custodian>,
     /// The key of the chunks, sealed by the ring.
     pub file_key: Bytes,
     /// When it was made, by the vault's clock.
@@ -74,7 +86,7 @@ pub struct Header {
     pub ring: Vec<Wrapped>,
     /// `nockvault/backup_file`.
     pub typ: String,
-    /// 1.
+    /// 2, or 1 where it names no custodians.
     pub v: u64,
 }
 
@@ -176,7 +188,8 @@ pub struct About {
 }
 
 impl<W: Write> Sealing<W> {
-    /// Writes the head, with a key that is drawn for this backup, and the manifest. `wrapped` is the ring as it is kept.
+    /// Writes the head, with a key that is drawn for this backup, and the manifest. Custodians and the wrapped ring are as
+    /// they are kept.
     ///
     /// # Errors
     /// Those of `out`.
@@ -184,7 +197,7 @@ impl<W: Write> Sealing<W> {
         mut out: W,
         about: About,
         ring: &Ring,
-        wrapped: Vec<(u64, Vec<u8>)>,
+        (custodians, wrapped): (Vec<Custodian>, Vec<(u64, Vec<u8>)>),
         manifest: &Manifest,
         entropy: &dyn Entropy,
     ) -> io::Result<Sealing<W>> {
@@ -192,8 +205,8 @@ impl<W: Write> Sealing<W> {
         let file_key = DataKey::generate(entropy);
         let sealed = ring.seal(&file_key_place(&backup.to_string()), file_key.expose(), entropy);
         let ring = wrapped.into_iter().map(|(epoch, key)| Wrapped { epoch, key: Bytes(key) }).collect();
-        let header =
-            Header { aud, backup, by, file_key: Bytes(sealed), made, name, ring, typ: TYP.to_owned(), v: VERSION };
+        let (sealed, typ) = (Bytes(sealed), TYP.to_owned());
+        let header = Header { aud, backup, by, custodians, file_key: sealed, made, name, ring, typ, v: VERSION };
         let head = [MAGIC, &framed(&canonical(&header))].concat();
         out.write_all(&head)?;
         let mut sealing =
@@ -267,25 +280,47 @@ pub struct Opened<R> {
     pub rest: Opening<R>,
 }
 
+/// What a backup says in the clear, unverified, and its bytes with all before them.
+fn head(from: &mut impl Read) -> Result<(Header, Vec<u8>), BackupFault> {
+    let mut magic = [0; MAGIC.len()];
+    exact(from, &mut magic)?;
+    let version = match magic {
+        magic if magic == *MAGIC => VERSION,
+        magic if magic == *BEFORE_CUSTODIANS => 1,
+        magic if magic.starts_with(b"nockvault-backup-") => return Err(BackupFault::Unknown),
+        _ => return Err(BackupFault::NotOurs),
+    };
+    let mut length = [0; 4];
+    exact(from, &mut length)?;
+    let mut text = vec![0; length_of(length).ok_or(BackupFault::NotOurs)?];
+    exact(from, &mut text)?;
+    let header: Header = serde_json::from_slice(&text).map_err(|_| BackupFault::NotOurs)?;
+    let named = header.custodians.is_empty() == (version == 1);
+    if header.typ != TYP || header.v != version || !named || canonical(&header) != text {
+        return Err(BackupFault::Unknown);
+    }
+    Ok((header, [&magic[..], &length, &text].concat()))
+}
+
+/// Who can get at the root key of a backup, and whose it says it is: nothing of it is verified before it opens.
+///
+/// # Errors
+/// [`BackupFault`].
+pub fn custodians(mut from: impl Read) -> Result<(Vec<Custodian>, Aud, VaultName), BackupFault> {
+    let (header, _) = head(&mut from)?;
+    let custodians = match header.custodians.is_empty() {
+        true => vec![Custodian::before_custodians()],
+        false => header.custodians,
+    };
+    Ok((custodians, header.aud, header.name))
+}
+
 /// Opens a backup of the vault `aud` with its root key.
 ///
 /// # Errors
 /// [`BackupFault`].
 pub fn open<R: Read>(mut from: R, aud: &Aud, root: &RootKey) -> Result<Opened<R>, BackupFault> {
-    let mut magic = [0; MAGIC.len()];
-    exact(&mut from, &mut magic)?;
-    if magic != *MAGIC {
-        let ours = magic.starts_with(b"nockvault-backup-");
-        return Err(if ours { BackupFault::Unknown } else { BackupFault::NotOurs });
-    }
-    let mut length = [0; 4];
-    exact(&mut from, &mut length)?;
-    let mut text = vec![0; length_of(length).ok_or(BackupFault::NotOurs)?];
-    exact(&mut from, &mut text)?;
-    let header: Header = serde_json::from_slice(&text).map_err(|_| BackupFault::NotOurs)?;
-    if header.typ != TYP || header.v != VERSION || canonical(&header) != text {
-        return Err(BackupFault::Unknown);
-    }
+    let (header, head) = head(&mut from)?;
     if header.aud != *aud {
         return Err(BackupFault::OtherVault { found: header.aud, wanted: aud.clone() });
     }
@@ -293,14 +328,13 @@ pub fn open<R: Read>(mut from: R, aud: &Aud, root: &RootKey) -> Result<Opened<R>
     let ring = Ring::unwrap(root, &wrapped).map_err(|_| BackupFault::WrongRoot)?;
     let opened = ring.open(&file_key_place(&header.backup.to_string()), &header.file_key.0);
     let file_key = opened.ok().and_then(|key| Secret::from_slice(key.expose())).ok_or(BackupFault::WrongRoot)?;
-    let head = [MAGIC, &length, &text].concat();
     let key = StreamKey::derive(&DataKey::from_bytes(file_key), &head);
     let chunk = SecretBytes::from(Vec::new());
     let mut rest = Opening { from, key, ahead: Vec::new(), chunk, at: 0, last: false };
     let length = rest.take(4)?;
     let length = length.expose().as_slice().try_into().ok().and_then(length_of).ok_or(BackupFault::Changed)?;
     let manifest: Manifest = serde_json::from_slice(rest.take(length)?.expose()).map_err(|_| BackupFault::Changed)?;
-    if manifest.v != VERSION {
+    if manifest.v != MANIFEST {
         return Err(BackupFault::Unknown);
     }
     Ok(Opened { header, ring, manifest, rest })
@@ -383,6 +417,7 @@ impl<R: Read> Opening<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::custody::{self, Appointed, CustodySecret};
     use super::*;
     use crate::entropy::SeededEntropy;
     use crate::id::Kid;
@@ -408,7 +443,9 @@ mod tests {
             name: "prod".parse().unwrap(),
         };
         let wrapped = ring.wrap(&root, &entropy);
-        let mut sealing = Sealing::begin(Vec::new(), about, &ring, wrapped, &manifest(size as u64), &entropy).unwrap();
+        let custodians = vec![Appointed::first(&root).appoint(&root, &aud(1), &entropy)];
+        let kept = (custodians, wrapped);
+        let mut sealing = Sealing::begin(Vec::new(), about, &ring, kept, &manifest(size as u64), &entropy).unwrap();
         sealing.write_all(b"key").unwrap();
         sealing.write_all(&database).unwrap();
         (root, sealing.finish().unwrap(), database)
@@ -451,7 +488,36 @@ mod tests {
         longer.push(0);
         assert!(read(&longer, &root).is_err(), "a byte more");
         assert!(matches!(read(b"SQLite format 3\0 and so on and on", &root), Err(BackupFault::NotOurs)));
-        assert!(matches!(read(b"nockvault-backup-v2\n and so on", &root), Err(BackupFault::Unknown)));
+        assert!(matches!(read(b"nockvault-backup-v3\n and so on", &root), Err(BackupFault::Unknown)));
+    }
+
+    #[test]
+    fn a_custodian_of_its_time_opens_it() {
+        let (root, file, _) = written(10);
+        let (custodians, whose, name) = super::custodians(&file[..]).unwrap();
+        assert_eq!((whose, name.as_str()), (aud(1), "prod"));
+        let secret = CustodySecret::new(Secret::new(*root.key().expose()));
+        let (_, opened) = custody::open_any(&custodians, &aud(1), &secret).unwrap();
+        read(&file, &opened).unwrap();
+    }
+
+    #[test]
+    fn one_of_before_there_were_custodians_is_read() {
+        let (root, file, database) = written(10);
+        let Opened { header, ring, manifest, .. } = open(&file[..], &aud(1), &root).unwrap();
+        // What a program of then wrote: a head without custodians, and the chunks behind it.
+        let header = Header { custodians: Vec::new(), v: 1, ..header };
+        let head = [&BEFORE_CUSTODIANS[..], &framed(&canonical(&header))].concat();
+        let file_key = ring.open(&file_key_place(&header.backup.to_string()), &header.file_key.0).unwrap();
+        let file_key = DataKey::from_bytes(Secret::from_slice(file_key.expose()).unwrap());
+        let inside = [&framed(&canonical(&manifest))[..], b"key", &database].concat();
+        let sealed = StreamKey::derive(&file_key, &head).seal(&inside, true);
+        let old = [head, sealed].concat();
+        let secret = CustodySecret::new(Secret::new(*root.key().expose()));
+        let (_, opened) = custody::open_any(&super::custodians(&old[..]).unwrap().0, &aud(1), &secret).unwrap();
+        assert_eq!(read(&old, &opened).unwrap(), database);
+        let text = String::from_utf8_lossy(&old).replace("\"v\":1", "\"v\":2");
+        assert!(matches!(super::custodians(text.as_bytes()), Err(BackupFault::Unknown)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, Custody};
 use crate::engine;
 use crate::entropy::Entropy;
-use crate::seal::custody::{self, CustodyFault, RootKey};
+use crate::seal::custody::{self, CustodyFault, CustodySecret, RootKey};
 use crate::store::sqlite::{OpenFault, Sqlite};
 use crate::time::Clock;
 use crate::vault::{OpeningFault, Vault};
@@ -13,9 +13,20 @@ use crate::vault::{OpeningFault, Vault};
 /// Why there is no vault to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeFault {
-    /// The root key.
+    /// A custodian's secret.
     #[error(transparent)]
     Custody(#[from] CustodyFault),
+    /// A secret that opens nothing.
+    #[error("what {place} holds is no custodian's of this vault ({known}); name the right one")]
+    Stranger {
+        /// Where it came from.
+        place: String,
+        /// The custodians that there are, with their kinds.
+        known: String,
+    },
+    /// Nothing opens by itself.
+    #[error("the vault is sealed, and its configuration names nothing that opens it")]
+    Sealed,
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenFault),
@@ -24,13 +35,31 @@ pub enum ComposeFault {
     Vault(#[from] OpeningFault),
 }
 
-/// The root key, out of its custody.
+/// The secret of the custodian that the configuration names; none where nothing opens by itself.
 ///
 /// # Errors
-/// What is wrong with the key's file.
-pub fn root_key(config: &Config) -> Result<RootKey, CustodyFault> {
+/// What is wrong with where it comes from.
+pub fn secret(config: &Config) -> Result<Option<CustodySecret>, ComposeFault> {
     let Custody::File(path) = &config.vault.custody;
-    custody::read(path, &config.vault.data_dir)
+    Ok(Some(custody::file::read(path, &config.vault.data_dir)?))
+}
+
+/// The root key, out of its custody; none where nothing opens by itself. It is the store's where its ring opens.
+///
+/// # Errors
+/// [`ComposeFault`], whose text says what to do.
+pub fn root_key(config: &Config) -> Result<Option<RootKey>, ComposeFault> {
+    let Some(secret) = secret(config)? else { return Ok(None) };
+    let (custodians, aud, _) = Sqlite::custodians(&config.vault.data_dir)?;
+    match custody::open_any(&custodians, &aud, &secret) {
+        Ok((_, root)) => Ok(Some(root)),
+        Err(_) => {
+            let Custody::File(path) = &config.vault.custody;
+            let known = custodians.iter().map(|one| format!("{}: {}", one.who.name, one.who.kind.name()));
+            let known = known.collect::<Vec<_>>().join(", ");
+            Err(ComposeFault::Stranger { place: path.display().to_string(), known })
+        }
+    }
 }
 
 /// Opens the vault. It begins to serve: `_vault` says so.
@@ -42,7 +71,7 @@ pub async fn open(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
-    let root = root_key(config)?;
+    let root = root_key(config)?.ok_or(ComposeFault::Sealed)?;
     let limits = config.vault_limits();
     let (store, keys) =
         Sqlite::open(&config.vault.data_dir, &root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;

@@ -16,8 +16,9 @@ use crate::config::{self, Places};
 use crate::crypto::signature::SigningKey;
 use crate::entropy::Entropy;
 use crate::id::{OperatorName, VaultName};
-use crate::seal::custody::{self, CustodyFault};
+use crate::seal::custody::{self, Appointed, CustodyFault, RootKey};
 use crate::statement::card::{Card, Genesis};
+use crate::statement::custody::Kind;
 use crate::store::sqlite::{OpenFault, Sqlite};
 use crate::time::Timestamp;
 use crate::vault::found::{self, Founding};
@@ -107,10 +108,12 @@ pub fn lay(plan: &Plan, now: Timestamp, entropy: &Arc<dyn Entropy>) -> Result<La
 
     let places = places(plan)?;
     let data = folder.join(&places.data_dir);
-    let root = custody::create(&folder.join(&places.root_key), &data, &**entropy)?;
+    let secret = custody::file::create(&folder.join(&places.root_key), &data, &**entropy)?;
+    let root = RootKey::generate(&**entropy);
     let founding =
         Founding { name: plan.name.clone(), node: config::NODE.to_owned(), operator: plan.operator.clone(), now };
-    let (founding, founder) = found::prepare(founding, &**entropy);
+    let (mut founding, founder) = found::prepare(founding, &**entropy);
+    founding.custodians = vec![Appointed { name: custody::first_name(), kind: Kind::File, public: secret.public() }];
     let (vault, operators) = Sqlite::found(&data, &root, founding, Arc::clone(entropy))?;
 
     let card = Card {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::init::{self, CONFIG, InitFault};
 use crate::config::{self, Places, TlsFiles};
 use crate::entropy::Entropy;
+use crate::seal::backup::BackupFault;
 use crate::seal::custody::{self, CustodyFault};
 use crate::statement::card::Card;
 use crate::store::sqlite::{RestoreFault, RestoredStore, Restoring, Sqlite};
@@ -93,8 +94,15 @@ pub fn lay(plan: &Plan, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
         return Err(LayFault::Exists(plan.folder.clone()));
     }
     let root_key = plan.root_key.canonicalize().map_err(at(&plan.root_key))?;
-    let root = custody::read(&root_key, &plan.folder.join(&plan.places.data_dir))?;
+    let secret = custody::file::read(&root_key, &plan.folder.join(&plan.places.data_dir))?;
     let backup = File::open(&plan.file).map_err(at(&plan.file))?;
+    let (custodians, whose, _) = Sqlite::backup_custodians(&backup)?;
+    if whose != plan.card.aud {
+        let other = BackupFault::OtherVault { found: whose, wanted: plan.card.aud.clone() };
+        return Err(RestoreFault::from(other).into());
+    }
+    let (_, root) = custody::open_any(&custodians, &whose, &secret)
+        .map_err(|_| LayFault::from(RestoreFault::from(BackupFault::WrongRoot)))?;
     let wanted = Restoring { aud: plan.card.aud.clone(), number: plan.number, rehearsal: plan.rehearsal };
     Sqlite::check_backup(&backup, &root, &wanted)?;
     let folder = init::make_folder(&plan.folder)?;

@@ -13,6 +13,7 @@ pub mod card;
 pub mod cert;
 pub mod clock;
 pub mod command;
+pub mod custody;
 pub mod directory;
 pub mod freeze;
 pub mod grant;

@@ -37,6 +37,7 @@ use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
+use crate::seal::custody::Appointed;
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::backup::Backup;
@@ -457,6 +458,8 @@ pub struct Founding {
     pub proof: Embedded,
     /// The audit key that signs the first entries.
     pub audit_key: AuditKey,
+    /// Who can get at the root key. Where nobody is named, whoever has the root key itself.
+    pub custodians: Vec<Appointed>,
     /// The present.
     pub now: Timestamp,
 }

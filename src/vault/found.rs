@@ -59,6 +59,7 @@ pub fn prepare(founding: Founding, entropy: &dyn Entropy) -> (store::Founding, F
         kept: keys::KEPT.iter().map(|role| keys::make(*role, &identity, &node, now, entropy)).collect(),
         audit_key: Epochs::after(0, now).next(&identity, &node, now, entropy),
         identity,
+        custodians: Vec::new(),
         now,
     };
     (founding, founder)

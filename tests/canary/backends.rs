@@ -259,7 +259,9 @@ async fn the_secrets_of_engines_are_seen_nowhere_but_by_their_sessions() {
 /// The newest password of the vault's own role, out of a store whose daemon is gone.
 async fn rotated(vault: &Vault) -> Vec<u8> {
     let data = vault.path().join("vault/data");
-    let root = custody::read(&vault.path().join("vault/root.key"), &data).unwrap();
+    let secret = custody::file::read(&vault.path().join("vault/root.key"), &data).unwrap();
+    let (custodians, aud, _) = Sqlite::custodians(&data).unwrap();
+    let (_, root) = custody::open_any(&custodians, &aud, &secret).unwrap();
     let (store, _) = Sqlite::open(&data, &root, rules(), Arc::new(SystemClock), Arc::new(OsEntropy)).unwrap();
     let name = "orders/admin".parse().unwrap();
     let stored = store.secret_value(SecretUse::Backend, &name, None).await.unwrap().unwrap();

@@ -135,10 +135,10 @@ async fn a_directory_that_is_not_a_store_is_refused() {
 fn a_key_file_is_made_once_and_for_its_owner_alone() {
     let (folder, entropy) = (tempfile::tempdir().unwrap(), entropy());
     let (path, data) = (folder.path().join("root.key"), folder.path().join("data"));
-    custody::create(&path, &data, &*entropy).unwrap();
+    custody::file::create(&path, &data, &*entropy).unwrap();
     assert_eq!((mode(&path), path.metadata().unwrap().len()), (0o600, 32));
-    assert!(matches!(custody::create(&path, &data, &*entropy), Err(CustodyFault::Exists(_))));
-    custody::read(&path, &data).unwrap();
+    assert!(matches!(custody::file::create(&path, &data, &*entropy), Err(CustodyFault::Exists(_))));
+    custody::file::read(&path, &data).unwrap();
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn a_key_file_that_does_not_look_like_one_is_refused_with_the_way_out() {
     let data = at("data");
     std::fs::create_dir(&data).unwrap();
     let path = at("root.key");
-    custody::create(&path, &data, &*entropy).unwrap();
-    let fault = |path: &Path| custody::read(path, &data).expect_err("it was taken").to_string();
+    custody::file::create(&path, &data, &*entropy).unwrap();
+    let fault = |path: &Path| custody::file::read(path, &data).expect_err("it was taken").to_string();
 
     for open in [0o640, 0o604, 0o660, 0o610] {
         set_mode(&path, open);
@@ -167,7 +167,7 @@ fn a_key_file_that_does_not_look_like_one_is_refused_with_the_way_out() {
     assert!(fault(&data.join("root.key")).contains("inside the data directory"));
     symlink(&data, at("elsewhere")).unwrap();
     assert!(fault(&at("elsewhere").join("root.key")).contains("inside the data directory"));
-    assert!(matches!(custody::create(&data.join("new"), &data, &*entropy), Err(CustodyFault::Inside { .. })));
+    assert!(matches!(custody::file::create(&data.join("new"), &data, &*entropy), Err(CustodyFault::Inside { .. })));
     for length in [0, 31, 33, 64] {
         let path = at(&format!("length-{length}"));
         std::fs::write(&path, vec![1u8; length]).unwrap();

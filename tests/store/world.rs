@@ -98,13 +98,15 @@ pub(crate) fn data_dir(folder: &Path) -> PathBuf {
 }
 
 pub(crate) fn root(folder: &Path) -> RootKey {
-    custody::read(&folder.join("root.key"), &data_dir(folder)).expect("the key file was made with the vault")
+    let secret = custody::file::read(&folder.join("root.key"), &data_dir(folder));
+    RootKey::itself(&secret.expect("the key file was made with the vault"))
 }
 
 /// A founded vault that nobody has opened yet.
 pub(crate) fn found(entropy: &Arc<dyn Entropy>) -> (TempDir, Founder, (EntryRef, EntryRef)) {
     let folder = tempfile::tempdir().unwrap();
-    let root = custody::create(&folder.path().join("root.key"), &data_dir(folder.path()), &**entropy).unwrap();
+    custody::file::create(&folder.path().join("root.key"), &data_dir(folder.path()), &**entropy).unwrap();
+    let root = root(folder.path());
     let wish = found::Founding {
         name: "prod".parse().unwrap(),
         node: "n1".to_owned(),

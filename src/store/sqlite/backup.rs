@@ -24,11 +24,11 @@ use rusqlite::Connection;
 use super::super::{Belonging, Failure, WantedBackup};
 use super::files::Files;
 use super::rows::{Restored, VaultFacts};
-use super::schema::{self, Access, VERSION};
+use super::schema::{self, Access, Keys, VERSION};
 use super::stop::Stop;
 use super::tx::{self, Tx};
 use super::writer::execute;
-use super::{OpenFault, Shared, chains, founding};
+use super::{OpenFault, Shared, chains, custodians, founding};
 use crate::audit::entry::{Body, Entry};
 use crate::audit::links::Links;
 use crate::base64url::Bytes;
@@ -72,6 +72,8 @@ pub(super) fn write(
         }
         let mut statement = conn.prepare("SELECT epoch, wrapped FROM ring ORDER BY epoch")?;
         let ring = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+        let custodians = custodians::stored(&conn, VERSION).map_err(|fault| Stop::Broken(fault.to_string()))?;
+        let kept = (custodians, ring);
         let WantedBackup { by, backup, files } = wanted;
         let about = About { aud: shared.aud.clone(), backup, by, made: shared.clock.now(), name: shared.name.clone() };
         let parts = files.iter().map(|file| Part { bytes: file.bytes.expose().len() as u64, name: file.name.clone() });
@@ -87,7 +89,7 @@ pub(super) fn write(
         };
         let entropy = &*shared.entropy;
         let give = || -> std::io::Result<()> {
-            let mut sealing = Sealing::begin(out, about, &shared.ring, ring, &manifest, entropy)?;
+            let mut sealing = Sealing::begin(out, about, &shared.ring, kept, &manifest, entropy)?;
             files.iter().try_for_each(|file| sealing.write_all(file.bytes.expose()))?;
             std::io::copy(&mut copy, &mut sealing)?;
             sealing.finish().map(drop)
@@ -285,7 +287,7 @@ pub(super) fn restore(
     if (version as u64, summary.chains, summary.entries, summary.heads) != told {
         return Err(RestoreFault::NotSo("its database has other chains than its manifest names".to_owned()));
     }
-    schema::migrate(&mut conn, &stored, version)?;
+    schema::migrate(&mut conn, &Keys { ring: &stored, root, entropy: &*entropy }, version)?;
     let facts = founding::vault(&conn, &stored)?;
     let keys = founding::keys(&conn, &stored, &facts)?;
     if facts.aud != header.aud || facts.name != header.name {

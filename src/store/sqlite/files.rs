@@ -31,12 +31,7 @@ impl Files {
     /// # Errors
     /// [`OpenFault::Missing`], [`OpenFault::Open`], [`OpenFault::Locked`], [`OpenFault::Io`].
     pub(super) fn take(folder: &Path) -> Result<Files, OpenFault> {
-        let missing = |_| OpenFault::Missing(folder.to_owned());
-        let folder = folder.canonicalize().map_err(missing)?;
-        let mode = folder.metadata().map_err(io(&folder))?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(OpenFault::Open { path: folder, mode });
-        }
+        let folder = closed(folder)?;
         let lock = create(&folder.join("lock"), OFlags::empty()).map_err(io(&folder.join("lock")))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
             rustix::io::Errno::WOULDBLOCK => OpenFault::Locked(folder.clone()),
@@ -100,13 +95,7 @@ impl Files {
     /// # Errors
     /// [`OpenFault::Missing`], [`OpenFault::Open`].
     pub(super) fn existing_database(&self) -> Result<PathBuf, OpenFault> {
-        let path = self.database();
-        match std::fs::symlink_metadata(&path) {
-            Ok(file) if !file.is_file() => Err(OpenFault::NotOurs),
-            Ok(file) if file.mode() & 0o077 != 0 => Err(OpenFault::Open { path, mode: file.mode() & 0o7777 }),
-            Ok(_) => Ok(path),
-            Err(_) => Err(OpenFault::Missing(path)),
-        }
+        database_in(&self.folder)
     }
 
     /// Takes back what a founding left that did not come to its end.
@@ -150,6 +139,32 @@ impl Files {
         {
             tracing::error!(%cause, "the reserve could not be given up");
         }
+    }
+}
+
+/// The database file in a directory that nobody need hold, both closed to others.
+///
+/// # Errors
+/// As those of [`Files::take`] and [`Files::existing_database`].
+pub(super) fn look(folder: &Path) -> Result<PathBuf, OpenFault> {
+    let folder = closed(folder)?;
+    database_in(&folder)
+}
+
+/// The directory, where it is closed to others.
+fn closed(folder: &Path) -> Result<PathBuf, OpenFault> {
+    let folder = folder.canonicalize().map_err(|_| OpenFault::Missing(folder.to_owned()))?;
+    let mode = folder.metadata().map_err(io(&folder))?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 { Err(OpenFault::Open { path: folder, mode }) } else { Ok(folder) }
+}
+
+fn database_in(folder: &Path) -> Result<PathBuf, OpenFault> {
+    let path = folder.join("vault.db");
+    match std::fs::symlink_metadata(&path) {
+        Ok(file) if !file.is_file() => Err(OpenFault::NotOurs),
+        Ok(file) if file.mode() & 0o077 != 0 => Err(OpenFault::Open { path, mode: file.mode() & 0o7777 }),
+        Ok(_) => Ok(path),
+        Err(_) => Err(OpenFault::Missing(path)),
     }
 }
 

@@ -10,11 +10,11 @@ use super::super::{Founding, KeptKey, Origins, VaultKeys};
 use super::chains::{self, Found, Layout, RECALLS};
 use super::files::Files;
 use super::rows;
-use super::schema::{self, Access, VERSION};
+use super::schema::{self, Access, Keys, VERSION};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{Facts, OperatorFacts, VaultFacts};
-use super::{OpenFault, Shared, writer};
+use super::{OpenFault, Shared, custodians, writer};
 use crate::audit::entry;
 use crate::base64url::Bytes;
 use crate::crypto::aead::Place;
@@ -24,7 +24,7 @@ use crate::entropy::Entropy;
 use crate::id::ChainName;
 use crate::registry::HeldKey;
 use crate::seal::at_rest::Ring;
-use crate::seal::custody::RootKey;
+use crate::seal::custody::{Appointed, RootKey};
 use crate::secret::Secret;
 use crate::statement::cert::KeyRole;
 use crate::statement::register::{Holder, Register};
@@ -76,19 +76,17 @@ fn begin(
 ) -> Result<(EntryRef, EntryRef), OpenFault> {
     let mut conn = schema::connect(&files.database(), Access::Write)?;
     let ring = Ring::generate(&*entropy);
-    schema::begin(&mut conn, &ring)?;
-    let Founding { name, aud, identity, kept, operator, proof, audit_key, now } = founding;
-    let wrapped = ring.wrap(root, &*entropy);
+    schema::begin(&mut conn, &Keys { ring: &ring, root, entropy: &*entropy })?;
+    let Founding { name, aud, identity, kept, operator, proof, audit_key, custodians, now } = founding;
+    let custodians = if custodians.is_empty() { vec![Appointed::first(root)] } else { custodians };
     let shared = Shared::new(ring, None, Arc::new(ManualClock::at(now)), entropy, (name, aud), identity.public());
     let genesis = writer::alone(&conn, &shared, Arc::new(audit_key), |tx| {
-        for (epoch, key) in &wrapped {
-            tx.conn.execute("INSERT INTO ring (epoch, wrapped) VALUES (?1, ?2)", params![epoch, key])?;
-        }
+        custodians::write_ring(tx, &tx.shared.ring, root)?;
         store_key(tx, IDENTITY, identity.seed().expose(), None)?;
         for KeptKey { role, secret, cert } in &kept {
             store_key(tx, word(*role), secret.expose(), Some(cert))?;
         }
-        Ok((found_vault(tx, &shared)?, found_operators(tx, &shared, &operator, &proof)?))
+        Ok((found_vault(tx, &shared)?, found_operators(tx, &shared, (&operator, &proof), (root, custodians))?))
     });
     let genesis = genesis.map_err(|stop| match stop {
         Stop::Sql(error) => OpenFault::Sql(error),
@@ -152,8 +150,8 @@ fn found_vault(tx: &mut Tx<'_>, shared: &Shared) -> Result<EntryRef, Stop> {
 fn found_operators(
     tx: &mut Tx<'_>,
     shared: &Shared,
-    register: &Register,
-    embedded: &Embedded,
+    (register, embedded): (&Register, &Embedded),
+    (root, custodians): (&RootKey, Vec<Appointed>),
 ) -> Result<EntryRef, Stop> {
     let Holder::Operator(name) = &register.holder else {
         return Err(Stop::Broken("the first key is not an operator's".to_owned()));
@@ -169,6 +167,7 @@ fn found_operators(
     let since = operators.chain.head.ts;
     tx.put_operator(&mut operators, name, since)?;
     tx.add_key(&mut operators, HeldKey::registered(register, since))?;
+    custodians::found(tx, shared, &mut operators, root, custodians)?;
     tx.keep(operators);
     Ok(entry)
 }

@@ -6,6 +6,7 @@
 //! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
 //!   them is kept in memory
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
+//! - `custodians`: who can get at the root key
 //! - `backup`, `restores`: a copy of everything, and a store that is made of one
 //! - `leases`, `requests`, `orders`, `due`, `reads`, `lists`: the verbs
 //!
@@ -20,6 +21,7 @@
 mod backup;
 mod chains;
 mod checkpoints;
+mod custodians;
 mod due;
 mod files;
 mod founding;
@@ -60,7 +62,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::files::Files;
 use self::reader::{Instant, READERS, Readers};
-use self::schema::Access;
+use self::schema::{Access, Keys};
 use self::stop::Stop;
 use self::ticket::{Left, Ticket};
 use self::tx::Tx;
@@ -73,7 +75,7 @@ use crate::crypto::signature::PublicKey;
 use crate::entropy::Entropy;
 use crate::id::{Aud, ChainName, LeaseId, VaultName};
 use crate::seal::at_rest::Ring;
-use crate::seal::custody::RootKey;
+use crate::seal::custody::{Custodian, RootKey};
 use crate::statement::reply::EntryRef;
 use crate::time::{Clock, Seconds, Timestamp};
 
@@ -219,12 +221,30 @@ impl Sqlite {
         founding::found(data_dir, root, founding, entropy)
     }
 
+    /// Who can get at the root key of the store in `data_dir`, and whose vault it says it is. Nothing of that is verified:
+    /// it is what opening is tried with, and what a ring that opened then proves. A daemon may hold the store meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenFault`].
+    pub fn custodians(data_dir: &Path) -> Result<(Vec<Custodian>, Aud, VaultName), OpenFault> {
+        custodians::unverified(data_dir)
+    }
+
     /// Reads a backup to its end, and writes nothing.
     ///
     /// # Errors
     /// [`RestoreFault`], whose text says what is wrong with it.
     pub fn check_backup(backup: &std::fs::File, root: &RootKey, wanted: &Restoring) -> Result<(), RestoreFault> {
         backup::check(backup, root, &wanted.aud).map(drop).map_err(RestoreFault::from)
+    }
+
+    /// Who can get at the root key of a backup, and whose it says it is; nothing of that is verified.
+    ///
+    /// # Errors
+    /// [`RestoreFault`], where it is no backup.
+    pub fn backup_custodians(mut backup: &std::fs::File) -> Result<(Vec<Custodian>, Aud, VaultName), RestoreFault> {
+        std::io::Seek::rewind(&mut backup)?;
+        Ok(crate::seal::backup::custodians(std::io::BufReader::new(backup))?)
     }
 
     /// Makes a store of a backup in `data_dir`, which must not be there; the backup is read to its end before. Durable when it
@@ -260,7 +280,7 @@ impl Sqlite {
         let mut conn = schema::connect(&database, Access::Write)?;
         let version = schema::version(&conn)?;
         let ring = founding::ring(&conn, root)?;
-        schema::migrate(&mut conn, &ring, version)?;
+        schema::migrate(&mut conn, &Keys { ring: &ring, root, entropy: &*entropy }, version)?;
         let facts = founding::vault(&conn, &ring)?;
         let mut keys = founding::keys(&conn, &ring, &facts)?;
         let readers = (0..READERS).map(|_| schema::connect(&database, Access::Read)).collect::<Result<_, _>>()?;

@@ -91,6 +91,11 @@ impl Macs {
         self.0.insert(row.name(), mac);
     }
 
+    /// The MAC of the row of this name, where what it covers is not at hand.
+    pub(super) fn put_named(&mut self, name: String, mac: Mac) {
+        self.0.insert(name, mac);
+    }
+
     pub(super) fn remove(&mut self, row: &Covered) {
         self.0.remove(&row.name());
     }
@@ -348,7 +353,7 @@ impl<'a> Reading<'a> {
 
     /// The values of a chain's rows that verify. `read` gives a row's value, and what its MAC covers; the MAC stands in
     /// the first column.
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &mut self,
         table: &str,
         sql: &str,

@@ -8,28 +8,42 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{OpenFault, founding, leases, trees};
+use super::{OpenFault, custodians, founding, leases, trees};
+use crate::entropy::Entropy;
 use crate::seal::at_rest::Ring;
+use crate::seal::custody::RootKey;
 
 /// Marks the file as a NockVault store: "NkVt".
 const APPLICATION_ID: i64 = 0x4e6b_5674;
 
 /// A step from one version to the next: the tables, and then what SQL cannot do.
-type Step = (&'static str, fn(&Connection, &Ring) -> rusqlite::Result<()>);
+type Step = (&'static str, fn(&Connection, &Keys<'_>) -> Result<(), OpenFault>);
+
+/// What a database is brought on with.
+pub(super) struct Keys<'a> {
+    pub(super) ring: &'a Ring,
+    /// What opened the ring.
+    pub(super) root: &'a RootKey,
+    pub(super) entropy: &'a dyn Entropy,
+}
 
 const MIGRATIONS: &[Step] = &[
     (FIRST, |_, _| Ok(())),
-    (SECOND, leases::cover_all),
+    (SECOND, |conn, keys| Ok(leases::cover_all(conn, keys.ring)?)),
     (TOKENS, |_, _| Ok(())),
     // From here on the vault's own row covers the version.
     ("", |_, _| Ok(())),
-    (TREES, trees::build_all),
+    (TREES, |conn, keys| Ok(trees::build_all(conn, keys.ring)?)),
     (FREEZES, |_, _| Ok(())),
     (RESTORED, |_, _| Ok(())),
+    (CUSTODY, custodians::first),
 ];
 
 /// The version of the database from which on restores are known.
 pub(super) const RESTORES: usize = 7;
+
+/// The version of the database from which on there are custodians.
+pub(super) const CUSTODIANS: usize = 8;
 
 /// The version of this program's databases.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -300,6 +314,20 @@ ALTER TABLE chains ADD COLUMN lost_from INTEGER;
 ALTER TABLE vault ADD COLUMN restored TEXT;
 ";
 
+/// Custodians of the root key. `root` is the number of the root key that `sealed` holds, as `enc || ct`.
+const CUSTODY: &str = "
+CREATE TABLE custodians (
+    name TEXT PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    kind TEXT NOT NULL,
+    public BLOB NOT NULL,
+    root INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    since INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -339,6 +367,8 @@ pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connectio
     if access == Access::Write {
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
+        // What was wrapped by a root key that was replaced is overwritten in its page, not left beside the new.
+        conn.pragma_update(None, "secure_delete", "FAST")?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     } else if access == Access::Read {
         conn.pragma_update(None, "query_only", true)?;
@@ -351,11 +381,11 @@ fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
 }
 
 /// Puts the tables into a new, empty database.
-pub(super) fn begin(conn: &mut Connection, ring: &Ring) -> Result<(), OpenFault> {
+pub(super) fn begin(conn: &mut Connection, keys: &Keys<'_>) -> Result<(), OpenFault> {
     let sql = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     sql.pragma_update(None, "application_id", APPLICATION_ID)?;
     sql.commit()?;
-    migrate(conn, ring, 0)
+    migrate(conn, keys, 0)
 }
 
 /// The version of a database of ours.
@@ -378,14 +408,14 @@ pub(super) fn version(conn: &Connection) -> Result<usize, OpenFault> {
 ///
 /// # Errors
 /// [`OpenFault::Broken`] where it does not.
-pub(super) fn migrate(conn: &mut Connection, ring: &Ring, done: usize) -> Result<(), OpenFault> {
+pub(super) fn migrate(conn: &mut Connection, keys: &Keys<'_>, done: usize) -> Result<(), OpenFault> {
     for (index, (sql, rest)) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
-        rest(&transaction, ring)?;
+        rest(&transaction, keys)?;
         // Where nothing is founded yet, there is no such row.
         if done > 0 {
-            founding::cover_version(&transaction, ring, index, index + 1)?;
+            founding::cover_version(&transaction, keys.ring, index, index + 1)?;
         }
         transaction.pragma_update(None, "user_version", index as i64 + 1)?;
         transaction.commit()?;

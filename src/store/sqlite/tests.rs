@@ -48,6 +48,7 @@ async fn store(folder: &Path, deadline: Duration) -> Sqlite {
         proof: operator.sign(&key),
         operator,
         kept: Vec::new(),
+        custodians: Vec::new(),
         audit_key: audit_key(&identity, 1),
         identity,
         now: NOW,
@@ -256,7 +257,8 @@ async fn a_database_of_the_first_version_is_brought_on_and_keeps_its_leases() {
     // It is what its own row says, and nothing else.
     assert!(matches!(founding::cover_version(&older.conn, &older.ring, 4, 5), Err(OpenFault::Broken(_))));
     assert_eq!(schema::version(&older.conn).unwrap(), 1);
-    schema::migrate(&mut older.conn, &older.ring, 1).unwrap();
+    let keys = schema::Keys { ring: &older.ring, root: &older.root, entropy: &*older.entropy };
+    schema::migrate(&mut older.conn, &keys, 1).unwrap();
     let store = older.opened();
     assert_eq!(store.lease(&lease).await.unwrap().unwrap().state, State::Live);
     assert!(store.census().await.unwrap().quarantined.is_empty());
@@ -271,6 +273,15 @@ struct Older {
     entropy: Arc<dyn Entropy>,
 }
 
+/// Takes the tables back to those of the seventh version, which named no custodians.
+fn forget_custodians(conn: &rusqlite::Connection, ring: &Ring) {
+    let found = chains::find(conn, &"prod".parse().unwrap(), &ChainName::operators()).unwrap();
+    let chains::Found::Row(mut operators) = found else { panic!("_operators is there") };
+    operators.deciders = custodians::macs_before(conn, operators.id).unwrap().unwrap().digest();
+    operators.write(conn, ring).unwrap();
+    conn.execute_batch("DROP TABLE custodians").unwrap();
+}
+
 impl Older {
     /// Out of one of the present version.
     fn of(folder: &Path) -> Older {
@@ -278,6 +289,7 @@ impl Older {
         let root = RootKey::generate(&*entropy);
         let conn = schema::connect(&data.join("vault.db"), Access::Write).unwrap();
         let ring = founding::ring(&conn, &root).unwrap();
+        forget_custodians(&conn, &ring);
         for name in chains::names(&conn).unwrap().into_iter().flatten() {
             let chains::Found::Row(mut chain) = chains::find(&conn, &"prod".parse().unwrap(), &name).unwrap() else {
                 panic!("{name} is there")
@@ -376,6 +388,7 @@ async fn a_database_that_had_a_reset_before_nonces_were_looked_up_looks_them_up(
     let entropy = Arc::new(SeededEntropy::new(9));
     let (root, data) = (RootKey::generate(&*entropy), folder.path().join("data"));
     let ring = founding::ring(&conn, &root).unwrap();
+    forget_custodians(&conn, &ring);
     founding::cover_version(&conn, &ring, schema::VERSION, 5).unwrap();
     conn.execute_batch(FIFTH).unwrap();
     let reset = |conn: &rusqlite::Connection| -> String {

@@ -3,7 +3,7 @@
 //! request reads one row and not all; what decides is that row, read anew each time, and never the memory.
 //!
 //! The rows of agents, their keys, grants and uses belong to the agent's chain; operators, their keys, roles, the keys
-//! for tokens and the newest versions of secrets to `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
+//! for tokens, the newest versions of secrets and custodians to `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
 //! the others go on.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,13 +14,14 @@ use rusqlite::Connection;
 
 use super::Shared;
 use super::chains::{self, Chain, Found};
+use super::custodians::Kept;
 pub(super) use super::rows::VaultFacts;
 use super::rows::{Macs, Reading, TokenKeyFacts};
 use super::schema::VERSION;
 use super::stop::Stop;
 use crate::denial::Reason;
 use crate::grant::{Role, Uses};
-use crate::id::{AgentName, ChainName, Kid, OperatorName, RoleName, SecretName};
+use crate::id::{AgentName, ChainName, CustodianName, Kid, OperatorName, RoleName, SecretName};
 use crate::registry::{Agent, HeldKey, Operator};
 use crate::statement::register::Holder;
 
@@ -47,6 +48,8 @@ pub(super) struct OperatorFacts {
     pub(super) newest: BTreeMap<SecretName, u64>,
     /// Keys for tokens after the first, by their numbers.
     pub(super) token_keys: BTreeMap<u64, TokenKeyFacts>,
+    /// Who can get at the root key.
+    pub(super) custodians: BTreeMap<CustodianName, Kept>,
 }
 
 /// The facts behind one chain.
@@ -279,5 +282,7 @@ fn operators(deciding: &mut Reading<'_>, chain: &Chain) -> rusqlite::Result<Oper
     facts.roles = roles.into_iter().map(|role| (role.name.clone(), Arc::new(with_freeze(role)))).collect();
     facts.newest = deciding.newest(chain.id)?;
     facts.token_keys = deciding.token_keys(chain.id)?.into_iter().map(|key| (key.epoch, key)).collect();
+    let custodians = deciding.custodians(chain.id)?.into_iter();
+    facts.custodians = custodians.map(|kept| (kept.custodian.who.name.clone(), kept)).collect();
     Ok(facts)
 }

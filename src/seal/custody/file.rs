@@ -1,6 +1,5 @@
-//! Custody of the root key, in a key file for now: 32 bytes, mode 0600, outside the data directory, so that no copy or
-//! backup of the one holds the other. What does not look like that is refused with what was wrong and the command that
-//! mends it.
+//! A custodian that is a file: 32 bytes, mode 0600, outside the data directory, so that no copy or backup of the one holds
+//! the other. What does not look like that is refused with what was wrong and the command that mends it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -9,27 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use zeroize::Zeroize;
 
-use crate::crypto::aead::DataKey;
+use super::CustodySecret;
 use crate::entropy::Entropy;
 use crate::secret::Secret;
 
 const LENGTH: usize = 32;
-
-/// The key that opens the ring, and with it everything.
-#[derive(Debug)]
-pub struct RootKey(DataKey);
-
-impl RootKey {
-    /// A new key.
-    #[must_use]
-    pub fn generate(entropy: &dyn Entropy) -> RootKey {
-        RootKey(DataKey::generate(entropy))
-    }
-
-    pub(super) fn key(&self) -> &DataKey {
-        &self.0
-    }
-}
 
 /// Why a key file is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +81,11 @@ pub enum CustodyFault {
     },
 }
 
-/// Makes a new root key and its file, which must not exist.
+/// Draws a new secret and makes its file, which must not exist.
 ///
 /// # Errors
 /// [`CustodyFault`].
-pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<RootKey, CustodyFault> {
+pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<CustodySecret, CustodyFault> {
     apart(path, data_dir)?;
     let io = |cause: std::io::Error| match cause.kind() {
         ErrorKind::AlreadyExists => CustodyFault::Exists(path.to_owned()),
@@ -111,18 +94,18 @@ pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<Roo
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let mut file = File::from(rustix::fs::open(path, flags, mode).map_err(|errno| io(errno.into()))?);
-    let key = RootKey::generate(entropy);
+    let secret = CustodySecret::generate(entropy);
     // A crash before the last of these leaves a file that is too short and is refused as such; nothing was founded yet.
-    file.write_all(key.0.expose()).and_then(|()| file.sync_all()).map_err(io)?;
+    file.write_all(secret.expose()).and_then(|()| file.sync_all()).map_err(io)?;
     File::open(parent(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
-    Ok(key)
+    Ok(secret)
 }
 
-/// Reads the root key of a vault whose data lie in `data_dir`.
+/// Reads the secret in a file, of a vault whose data lie in `data_dir`.
 ///
 /// # Errors
 /// [`CustodyFault`].
-pub fn read(path: &Path, data_dir: &Path) -> Result<RootKey, CustodyFault> {
+pub fn read(path: &Path, data_dir: &Path) -> Result<CustodySecret, CustodyFault> {
     let io = |cause: std::io::Error| CustodyFault::Io { path: path.to_owned(), cause };
     // NONBLOCK, since a pipe would wait here for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -145,10 +128,11 @@ pub fn read(path: &Path, data_dir: &Path) -> Result<RootKey, CustodyFault> {
     apart(path, data_dir)?;
     let mut bytes = [0u8; LENGTH + 1];
     let length = fill(&mut File::from(file), &mut bytes).map_err(io)?;
-    let key = (length == LENGTH).then(|| Secret::init(|key: &mut [u8; LENGTH]| key.copy_from_slice(&bytes[..LENGTH])));
+    let secret =
+        (length == LENGTH).then(|| Secret::init(|key: &mut [u8; LENGTH]| key.copy_from_slice(&bytes[..LENGTH])));
     bytes.zeroize();
-    let key = key.ok_or_else(|| CustodyFault::Length { path: path.to_owned(), length })?;
-    Ok(RootKey(DataKey::from_bytes(key)))
+    let secret = secret.ok_or_else(|| CustodyFault::Length { path: path.to_owned(), length })?;
+    Ok(CustodySecret::new(secret))
 }
 
 fn fill(file: &mut File, bytes: &mut [u8]) -> std::io::Result<usize> {
