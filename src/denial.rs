@@ -60,6 +60,10 @@ macro_rules! reasons {
 reasons! {
     /// The vault holds no root key and can serve nothing.
     Sealed = "sealed", Vault, "the vault is sealed; an operator must unseal it";
+    /// What only a sealed vault takes.
+    NotSealed = "not_sealed", State, "the vault is not sealed";
+    /// A secret or a share that does not open the custodian it was given for.
+    CustodyRefused = "custody_refused", Identity, "this is not what opens the custodian";
     /// A payload or message over its size limit.
     Oversize = "oversize", Request, "the statement is larger than its limit";
     /// An envelope without the shape of one.

@@ -85,6 +85,7 @@ struct Metrics {
     leases: Gauge,
     undoing: Gauge,
     quarantined: Gauge,
+    sealed: Gauge,
     sink_well: Family<Outside, Gauge>,
     sink_lag: Family<Outside, Gauge>,
     sink_failures: Family<Outside, Counter>,
@@ -134,6 +135,7 @@ impl Telemetry {
             leases: Gauge::default(),
             undoing: Gauge::default(),
             quarantined: Gauge::default(),
+            sealed: Gauge::default(),
             sink_well: Family::default(),
             sink_lag: Family::default(),
             sink_failures: Family::default(),
@@ -161,6 +163,7 @@ impl Telemetry {
             metrics.undoing.clone(),
         );
         registry.register("chains_quarantined", "Chains that do not verify", metrics.quarantined.clone());
+        registry.register("sealed", "Whether the vault is sealed, 1 or 0", metrics.sealed.clone());
         metrics.register_sinks();
         Telemetry(Arc::new(metrics))
     }
@@ -189,6 +192,11 @@ impl Telemetry {
     /// A connection was closed because there were as many as there may be.
     pub fn turned_away(&self, listener: &'static str) {
         self.0.turned_away.get_or_create(&Door { listener }).inc();
+    }
+
+    /// The vault is sealed, or no longer.
+    pub fn sealed(&self, sealed: bool) {
+        self.0.sealed.set(sealed.into());
     }
 
     /// What lives was counted.

@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 use protox::prost::Message as _;
 
-const PROTOS: [&str; 3] = ["nockvault/v1/envelope.proto", "nockvault/v1/agent.proto", "nockvault/v1/operator.proto"];
+const PROTOS: [&str; 4] = [
+    "nockvault/v1/envelope.proto",
+    "nockvault/v1/agent.proto",
+    "nockvault/v1/operator.proto",
+    "nockvault/v1/custody.proto",
+];
 const RUST: &str = "nockvault.v1.rs";
 const DESCRIPTORS: &str = "nockvault.v1.bin";
 

@@ -70,6 +70,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "revoke",
             "freeze",
             "thaw",
+            "seal",
+            "unseal",
             "backup",
             "restore",
             "lease",

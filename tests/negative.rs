@@ -321,6 +321,8 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (BadRole, "commands"),
     (BadTerms, "commands"),
     (BadSealedInput, "commands"),
+    (NotSealed, "tests/sealing.rs"),
+    (CustodyRefused, "tests/sealing.rs"),
     (Internal, "a fault of our own"),
 ];
 

@@ -28,6 +28,7 @@ mod daemon;
 use daemon::{Daemon, http};
 
 const AGENTS: &str = "nockvault.v1.AgentService";
+const CUSTODY: &str = "nockvault.v1.CustodyService";
 const OPERATORS: &str = "nockvault.v1.OperatorService";
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -75,7 +76,10 @@ async fn each_listener_serves_its_own() {
     let public = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
     let expected = |own: &str| public.iter().copied().chain([own]).map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(services(agents.clone()).await, expected(AGENTS));
-    assert_eq!(services(operators.clone()).await, expected(OPERATORS));
+    // Custody stands there too, and at no TCP listener.
+    let mut on_this_machine = expected(OPERATORS);
+    on_this_machine.insert(CUSTODY.to_owned());
+    assert_eq!(services(operators.clone()).await, on_this_machine);
     assert_eq!(services(daemon.agents_unix().await).await, expected(AGENTS));
 
     assert_eq!(health(agents.clone(), AGENTS).await.expect("served"), ServingStatus::Serving);

@@ -150,9 +150,16 @@ async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyh
     sinks::check(config)?;
     // Bound first: a port that is taken leaves no trace in the vault.
     let listeners = Listeners::bind(config).await?;
-    let vault = compose::open(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
-    let ready = ready(&listeners, config.tls.is_some());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), vault = %vault.aud(), name = %vault.name(), "{ready}");
+    let vault = compose::begin(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
+    let mut ready = ready(&listeners, config.tls.is_some());
+    let version = env!("CARGO_PKG_VERSION");
+    match &vault {
+        Some(vault) => tracing::info!(version, vault = %vault.aud(), name = %vault.name(), "{ready}"),
+        None => {
+            ready.push_str(" sealed");
+            tracing::info!(version, "{ready}");
+        }
+    }
     say(&format!("{ready}\n{}", more(&listeners)))?;
     run(config, vault, listeners, Telemetry::new(), stop).await?;
     tracing::info!("stopped");
@@ -160,7 +167,8 @@ async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyh
 }
 
 /// `ready agents=https://127.0.0.1:8440 agents=unix:/run/... operators=unix:/run/... http=http://127.0.0.1:8441`: what
-/// whoever starts a daemon waits for, with the ports that the system chose.
+/// whoever starts a daemon waits for, with the ports that the system chose. A vault that begins sealed says ` sealed` at
+/// the end.
 fn ready(listeners: &Listeners, with_tls: bool) -> String {
     let mut line = String::from("ready");
     let rooms = [("agents", &listeners.agents[..], with_tls), ("operators", &listeners.operators[..], with_tls)];

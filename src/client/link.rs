@@ -215,11 +215,11 @@ fn advice(code: &str) -> String {
 }
 
 /// What a status that is no refusal of the vault's says.
-fn said(status: &tonic::Status) -> String {
+pub(super) fn said(status: &tonic::Status) -> String {
     printable(&format!("{:?}: {}", status.code(), channel::causes(status)))
 }
 
 /// A peer's text on its way to a terminal: no control characters.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -15,11 +15,13 @@
 //! - [`pins`]: which answers are the vault's
 //! - [`place`]: where cards and keys lie
 //! - [`seen`]: what an agent remembers of its chain
+//! - [`custody`]: how a sealed vault is opened
 //! - [`channel`]: TLS with the card's CA alone, loopback, unix sockets
 //! - [`fault`]: what can go wrong, by who has to act
 
 pub mod agent;
 pub mod channel;
+pub mod custody;
 pub mod fault;
 pub mod keyfile;
 mod link;

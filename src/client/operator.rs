@@ -32,6 +32,7 @@ use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
+use crate::statement::seal::VaultSeal;
 use crate::statement::secret::{SecretList, SecretPut, SecretRollback, SecretUse, SecretVersions, intake_info};
 use crate::statement::status::StatusRead;
 use crate::statement::{Body, VERSION};
@@ -83,6 +84,7 @@ orders! {
     AgentThaw => thaw_agent(ThawAgentRequest)
     VaultFreeze => freeze_vault(FreezeVaultRequest)
     VaultThaw => thaw_vault(ThawVaultRequest)
+    VaultSeal => seal_vault(SealVaultRequest)
     RoleFreeze => freeze_role(FreezeRoleRequest)
     RoleThaw => thaw_role(ThawRoleRequest)
     RoleCreate => create_role(CreateRoleRequest)

@@ -158,6 +158,7 @@
 //! | `nockvault/agent_thaw` | `agent` | yes |
 //! | `nockvault/vault_freeze` | `reason`, a text: no request of any agent is carried out, and every lease is revoked | yes |
 //! | `nockvault/vault_thaw` | none | yes |
+//! | `nockvault/vault_seal` | `reason`, a text: the daemon holds no key from here on and answers `sealed`, until somebody unseals | yes |
 //! | `nockvault/role_freeze` | `reason`, `role`: nothing of it is issued or prolonged, and every lease of it is revoked | yes |
 //! | `nockvault/role_thaw` | `role` | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |

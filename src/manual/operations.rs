@@ -44,10 +44,29 @@
 //! | a session of it | `vaultctl freeze --session kit/SID` | never: the agent opens another |
 //! | a role, for everybody | `vaultctl freeze --role ROLE --reason "..."` | `vaultctl thaw --role ROLE` |
 //! | everything | `vaultctl freeze --everything --reason "..."` | `vaultctl thaw --everything` |
+//! | the vault itself | `vaultctl seal --reason "..."` | `vaultctl unseal` |
 //!
 //! While everything is frozen, agents get `vault_frozen` for whatever they ask, and each such request is entered as refused;
 //! operators go on, and backends are tried until they have taken every credential away. `vaultctl status` says whether
 //! everything is frozen, `vaultctl role show` whether a role is. What was revoked stays so after a thaw.
+//!
+//! # Sealing
+//!
+//! `vaultctl seal` takes every key out of the daemon's memory: for the time in which a machine is moved, a host is searched,
+//! or nobody is sure any more. The command is signed and stands in `_operators`. Requests in hand get `drain_s`; then no key is
+//! left, which the daemon sees for itself: where something still held one, it says so and ends, so that whatever supervises
+//! it starts it anew, sealed. The answer comes when that is done, within `drain_s` and some seconds; keep `drain_s` below
+//! `request_timeout_s`, or the command may end without an answer, and be carried out.
+//!
+//! While it is sealed, every request is answered `sealed`, unsigned, since there is no key to sign with; launchers and
+//! clients wait and ask again. `/healthz` says `sealed` with 200, `/readyz` 503, `nockvault_sealed` is 1, gRPC health is
+//! `NOT_SERVING`, and `vaultctl status` ends with 2. Listeners and connections stay. Nothing is revoked: what lives at a
+//! backend lives on, until it expires there or the vault is unsealed and takes it back.
+//!
+//! `vaultctl unseal`, on the vault's machine and over the operators' unix socket alone, opens it again with what a custodian
+//! holds. A wrong secret costs a second and nothing else. A vault that was sealed by command starts sealed after a restart
+//! too, also where its custody would open by itself: a file `sealed` in the data directory says so. Whoever may write there
+//! can remove it; it binds supervisors and mistakes, not one who holds the directory and the root key.
 //!
 //! # Checkpoints
 //!

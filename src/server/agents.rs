@@ -22,15 +22,18 @@ macro_rules! agents {
                 &self,
                 request: Request<DescribeVaultRequest>,
             ) -> Result<Response<DescribeVaultResponse>, Status> {
-                let described = self.0.vault.describe(&request.get_ref().challenge);
+                let described = self.0.enter()?.vault.describe(&request.get_ref().challenge);
                 let signed = described.map_err(|denial| self.0.refuse(&denial, None))?;
                 Ok(Response::new(DescribeVaultResponse { signed: Some(signed.into()) }))
             }
 
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 $(let $peer = peer(&request)?;)?
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let signed = self.0.give(self.0.vault.$verb(envelope $(, $peer)?).await)?;
+                let signed = request.into_inner().signed;
+                let asked = self.0.ask(signed, |vault, envelope| async move {
+                    vault.$verb(envelope $(, $peer)?).await
+                });
+                let signed = asked.await?;
                 Ok(Response::new($response { signed: Some(signed) }))
             })*
         }

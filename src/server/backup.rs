@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::phases::Inside;
 use super::status;
 use crate::crypto::hash::Running;
 use crate::denial::{Denial, Reason};
@@ -29,8 +30,9 @@ pub(super) type Parts = ReceiverStream<Result<MakeBackupResponse, Status>>;
 /// Files that go with a backup: the name of each there, and where it is read when one is made.
 pub(super) type Belongings = Arc<Vec<(String, PathBuf)>>;
 
-/// Begins to give out what was commanded.
-pub(super) fn parts(signed: SignedEnvelope, making: Option<Making>, belongings: Belongings) -> Parts {
+/// Begins to give out what was commanded. Whoever makes it is inside the vault until the end; where that is given up, the
+/// file breaks off with `sealed`.
+pub(super) fn parts(signed: SignedEnvelope, making: Option<Making>, belongings: Belongings, inside: Inside) -> Parts {
     let (sender, parts) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         let first = MakeBackupResponse { signed: Some(signed), ..MakeBackupResponse::default() };
@@ -38,24 +40,42 @@ pub(super) fn parts(signed: SignedEnvelope, making: Option<Making>, belongings: 
         if sender.send(Ok(first)).await.is_err() {
             return;
         }
-        let last = match made(making, &belongings, &sender).await {
-            Ok(digest) => Ok(MakeBackupResponse { digest, ..MakeBackupResponse::default() }),
-            Err(denial) => {
+        let last = match inside.within(carried(making, &belongings, &sender)).await {
+            Some(Ok(digest)) => Ok(MakeBackupResponse { digest, ..MakeBackupResponse::default() }),
+            Some(Err(denial)) => {
                 tracing::error!(reason = denial.reason.code(), why = %denial.internal, "a backup was not made");
                 Err(status::refusal(&denial, None))
             }
+            None => Err(status::refusal(&Reason::Sealed.into(), None)),
         };
+        drop(inside);
         let _ = sender.send(last).await;
     });
     ReceiverStream::new(parts)
 }
 
+/// Makes it and carries each part to whoever takes them. Where this is dropped, the thread that makes it finds nobody and
+/// ends, however slowly the parts were taken.
+async fn carried(making: Option<Making>, belongings: &[(String, PathBuf)], to: &Answers) -> Result<Vec<u8>, Denial> {
+    let (out, mut parts) = mpsc::channel(1);
+    let carry = async {
+        while let Some(part) = parts.recv().await {
+            if to.send(part).await.is_err() {
+                // Whoever asked for it went away.
+                parts.close();
+            }
+        }
+    };
+    let (made, ()) = tokio::join!(made(making, belongings, out), carry);
+    made
+}
+
 /// Makes it, and gives the digest of all of it.
-async fn made(making: Option<Making>, belongings: &[(String, PathBuf)], to: &Answers) -> Result<Vec<u8>, Denial> {
+async fn made(making: Option<Making>, belongings: &[(String, PathBuf)], to: Answers) -> Result<Vec<u8>, Denial> {
     let making = making.ok_or(Reason::Internal)?;
     let files = read(belongings).map_err(|why| Denial::new(Reason::Internal).internal(why))?;
     let digest = Arc::new(Mutex::new(Running::default()));
-    let out = Out { to: to.clone(), digest: Arc::clone(&digest), part: Vec::new() };
+    let out = Out { to, digest: Arc::clone(&digest), part: Vec::new() };
     making.write(files, Box::new(out)).await.map_err(Failure::denial)?;
     let digest = digest.lock().unwrap_or_else(PoisonError::into_inner).digest();
     Ok(digest.as_bytes().to_vec())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::marker;
 use crate::config::{Config, Custody};
 use crate::engine;
 use crate::entropy::Entropy;
@@ -62,7 +63,36 @@ pub fn root_key(config: &Config) -> Result<Option<RootKey>, ComposeFault> {
     }
 }
 
-/// Opens the vault. It begins to serve: `_vault` says so.
+impl ComposeFault {
+    /// Whether it was the wrong root key.
+    #[must_use]
+    pub fn is_wrong_root(&self) -> bool {
+        matches!(self, ComposeFault::Store(OpenFault::WrongRoot))
+    }
+}
+
+/// The vault to begin with, or none where it begins sealed: where nothing opens by itself, and where it was sealed by
+/// command, which stays so until somebody unseals.
+///
+/// # Errors
+/// [`ComposeFault`], whose text says what to do.
+pub async fn begin(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Option<Arc<Vault>>, ComposeFault> {
+    let data = &config.vault.data_dir;
+    if marker::is_set(data).map_err(|cause| OpenFault::Io { path: data.clone(), cause })? {
+        tracing::warn!("the vault was sealed by command and stays sealed until somebody unseals it: `vaultctl unseal`");
+        return Ok(None);
+    }
+    match root_key(config)? {
+        Some(root) => open_with(config, &root, clock, entropy).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Opens the vault with what its custody gives by itself. It begins to serve: `_vault` says so.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
@@ -72,9 +102,22 @@ pub async fn open(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
     let root = root_key(config)?.ok_or(ComposeFault::Sealed)?;
+    open_with(config, &root, clock, entropy).await
+}
+
+/// Opens the vault with this root key. It begins to serve: `_vault` says so.
+///
+/// # Errors
+/// [`ComposeFault`], whose text says what to do.
+pub async fn open_with(
+    config: &Config,
+    root: &RootKey,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Arc<Vault>, ComposeFault> {
     let limits = config.vault_limits();
     let (store, keys) =
-        Sqlite::open(&config.vault.data_dir, &root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
+        Sqlite::open(&config.vault.data_dir, root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
     let engines = engine::all(&entropy, &keys.aud);
     Ok(Vault::open(Arc::new(store), keys, limits, engines, clock, entropy).await?)
 }

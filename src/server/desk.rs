@@ -7,6 +7,7 @@ use tonic::{Request, Status};
 
 use super::backup::Belongings;
 use super::listen::Origin;
+use super::phases::{Inside, Phases};
 use super::status;
 use crate::authz::Peer;
 use crate::crypto::envelope::Envelope;
@@ -14,13 +15,14 @@ use crate::denial::{Denial, Fault, Reason};
 use crate::telemetry::Telemetry;
 use crate::vault::Vault;
 use crate::vault::answer::Outcome;
+use crate::vault::operate::Call;
 use crate::wire::convert;
 use crate::wire::v1::SignedEnvelope;
 
 /// The place where messages are taken and given.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
-    pub(super) vault: Arc<Vault>,
+    pub(super) phases: Phases,
     pub(super) telemetry: Telemetry,
     /// What goes with a backup.
     pub(super) belongings: Belongings,
@@ -30,11 +32,69 @@ impl Desk {
     /// The envelope of a message.
     pub(super) fn take(&self, signed: Option<SignedEnvelope>) -> Result<Envelope, Status> {
         convert::envelope(signed).map_err(|error| {
-            self.vault.refuse_unread(Reason::Malformed);
+            self.phases.refuse_unread(Reason::Malformed);
             self.telemetry.refused(Reason::Malformed);
             tracing::debug!(%error, "a message without an envelope");
             status::malformed(&error)
         })
+    }
+
+    /// A place inside the vault, where it is not sealed.
+    pub(super) fn enter(&self) -> Result<Inside, Status> {
+        self.phases.enter().ok_or_else(|| {
+            self.telemetry.refused(Reason::Sealed);
+            tracing::debug!("refused: the vault is sealed");
+            status::refusal(&Reason::Sealed.into(), None)
+        })
+    }
+
+    /// What the vault answers to a message.
+    pub(super) async fn ask<F>(
+        &self,
+        signed: Option<SignedEnvelope>,
+        work: impl FnOnce(Arc<Vault>, Envelope) -> F,
+    ) -> Result<SignedEnvelope, Status>
+    where
+        F: Future<Output = Outcome>,
+    {
+        let beside = |vault, envelope| {
+            let work = work(vault, envelope);
+            async { (work.await, ()) }
+        };
+        Ok(self.ask_beside(signed, beside).await?.0)
+    }
+
+    /// The same, with what comes beside the answer.
+    pub(super) async fn ask_beside<F, T>(
+        &self,
+        signed: Option<SignedEnvelope>,
+        work: impl FnOnce(Arc<Vault>, Envelope) -> F,
+    ) -> Result<(SignedEnvelope, T), Status>
+    where
+        F: Future<Output = (Outcome, T)>,
+    {
+        let inside = self.enter()?;
+        let envelope = self.take(signed)?;
+        let done = inside.within(work(Arc::clone(&inside.vault), envelope)).await;
+        let (outcome, beside) = done.ok_or_else(|| status::refusal(&Reason::OutcomeUnknown.into(), None))?;
+        Ok((self.give(outcome)?, beside))
+    }
+
+    /// Has the vault sealed, and answers when it is.
+    pub(super) async fn seal(&self, signed: Option<SignedEnvelope>) -> Result<SignedEnvelope, Status> {
+        let mut sealed = self.phases.until_sealed();
+        let inside = self.enter()?;
+        let envelope = self.take(signed)?;
+        // A seal that stands in `_operators` takes effect, so nobody gives it up in between.
+        let outcome = inside.vault.operate(Call::VaultSeal, envelope, None).await;
+        let commanded = inside.vault.sealing().is_cancelled();
+        drop(inside);
+        let signed = self.give(outcome)?;
+        if commanded {
+            // Without a sender the process ends, and the keys with it.
+            let _ = sealed.changed().await;
+        }
+        Ok(signed)
     }
 
     /// What the vault says, on its way out.

@@ -16,21 +16,22 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Door;
+use super::phases::Phases;
 use crate::engine::ca::{Document, Published};
 use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE, REVOKED};
 use crate::id::SecretName;
 use crate::telemetry::Telemetry;
 use crate::time::Seconds;
+use crate::vault;
 use crate::vault::directory::KEPT_FOR;
 use crate::vault::publish::FRESH;
-use crate::vault::{self, Vault};
 
 /// Where the key directory is.
 const KEYS: &str = "/.well-known/nockvault/keys";
 
 #[derive(Clone, Debug)]
 struct Front {
-    vault: Arc<Vault>,
+    phases: Phases,
     telemetry: Telemetry,
     stop: CancellationToken,
     /// Whether the key directory says whose the keys are.
@@ -40,7 +41,7 @@ struct Front {
 /// Serves until `end`; from `stop` on it says that the daemon is not ready.
 pub(super) async fn serve(
     door: Door,
-    vault: Arc<Vault>,
+    phases: Phases,
     names: bool,
     telemetry: Telemetry,
     stop: CancellationToken,
@@ -58,21 +59,25 @@ pub(super) async fn serve(
         .route("/x509/ca/{*name}", get(x509_ca))
         .route("/x509/crl/{*name}", get(x509_crl))
         .route(KEYS, get(keys))
-        .with_state(Front { vault, telemetry, stop, names });
+        .with_state(Front { phases, telemetry, stop, names });
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
 
+/// The word for a vault that is not there.
+const SEALED: &str = "sealed";
+
 async fn healthz(State(front): State<Front>) -> impl IntoResponse {
-    let state = front.vault.state();
-    let code = if state == vault::State::Failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, state.as_str())
+    match front.phases.state() {
+        Some(vault::State::Failed) => (StatusCode::SERVICE_UNAVAILABLE, vault::State::Failed.as_str()),
+        state => (StatusCode::OK, state.map_or(SEALED, vault::State::as_str)),
+    }
 }
 
 async fn readyz(State(front): State<Front>) -> impl IntoResponse {
-    match front.vault.state() {
-        vault::State::Serving if front.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        vault::State::Serving => (StatusCode::OK, "serving"),
-        state => (StatusCode::SERVICE_UNAVAILABLE, state.as_str()),
+    match front.phases.state() {
+        _ if front.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        Some(vault::State::Serving) => (StatusCode::OK, "serving"),
+        state => (StatusCode::SERVICE_UNAVAILABLE, state.map_or(SEALED, vault::State::as_str)),
     }
 }
 
@@ -81,12 +86,15 @@ async fn metrics(State(front): State<Front>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind)], front.telemetry.text())
 }
 
-async fn jwks(State(front): State<Front>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/jwk-set+json".to_owned()), cached()], front.vault.jwks().to_string())
+async fn jwks(State(front): State<Front>) -> Response {
+    let Some(inside) = front.phases.enter() else { return later(FRESH) };
+    let kind = (header::CONTENT_TYPE, "application/jwk-set+json".to_owned());
+    ([kind, cached()], inside.vault.jwks().to_string()).into_response()
 }
 
 async fn discovery(State(front): State<Front>) -> Response {
-    match front.vault.discovery() {
+    let Some(inside) = front.phases.enter() else { return later(FRESH) };
+    match inside.vault.discovery() {
         Some(document) => {
             ([(header::CONTENT_TYPE, "application/json".to_owned()), cached()], document.to_string()).into_response()
         }
@@ -96,27 +104,31 @@ async fn discovery(State(front): State<Front>) -> Response {
 
 /// Whoever fetches the list wants it as it is now; how long it is good, it says itself.
 async fn revoked(State(front): State<Front>) -> Response {
-    match front.vault.revoked_tokens().await {
-        Ok(list) => {
+    let Some(inside) = front.phases.enter() else { return later(FRESH) };
+    match inside.within(inside.vault.revoked_tokens()).await {
+        Some(Ok(list)) => {
             let headers = [(header::CONTENT_TYPE, "application/jwt"), (header::CACHE_CONTROL, "no-cache")];
             // However many read it, and however slowly, there is one of it.
             (headers, Bytes::from_owner(Text(list))).into_response()
         }
         // Why not stands in the log.
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the list cannot be made now; try again later\n").into_response(),
+        Some(Err(_)) | None => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the list cannot be made now; try again later\n").into_response()
+        }
     }
 }
 
 /// How long it is good, the directory says itself, under the vault's signature; a cache on the way keeps it no longer than
 /// the vault does.
 async fn keys(State(front): State<Front>) -> Response {
-    match front.vault.public_directory(front.names).await {
-        Ok(text) => {
+    let Some(inside) = front.phases.enter() else { return later(KEPT_FOR) };
+    match inside.within(inside.vault.public_directory(front.names)).await {
+        Some(Ok(text)) => {
             let cache = format!("public, max-age={}", KEPT_FOR.0);
             let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CACHE_CONTROL, cache)];
             (headers, Bytes::from_owner(Text(text))).into_response()
         }
-        Err(_) => later(KEPT_FOR),
+        Some(Err(_)) | None => later(KEPT_FOR),
     }
 }
 
@@ -140,19 +152,20 @@ async fn x509_crl(front: State<Front>, Path(name): Path<String>) -> Response {
 async fn published(State(front): State<Front>, kind: &str, name: &str, document: Document) -> Response {
     let unknown = || (StatusCode::NOT_FOUND, "no role signs with an authority of this name\n").into_response();
     let Ok(name) = name.parse::<SecretName>() else { return unknown() };
-    match front.vault.published(kind, &name, document).await {
-        Ok(Some(published)) => {
+    let Some(inside) = front.phases.enter() else { return later(FRESH) };
+    match inside.within(inside.vault.published(kind, &name, document)).await {
+        Some(Ok(Some(published))) => {
             let good_for = if document == Document::Authority { JWKS_CACHE } else { FRESH };
             let cache = format!("public, max-age={}", good_for.0);
             let headers = [(header::CONTENT_TYPE, published.media_type.to_owned()), (header::CACHE_CONTROL, cache)];
             (headers, Bytes::from_owner(Shared(published))).into_response()
         }
-        Ok(None) => unknown(),
-        Err(_) => later(FRESH),
+        Some(Ok(None)) => unknown(),
+        Some(Err(_)) | None => later(FRESH),
     }
 }
 
-/// Why not stands in the log.
+/// Why not stands in the log, or the vault is sealed.
 fn later(after: Seconds) -> Response {
     let retry = [(header::RETRY_AFTER, after.0.to_string())];
     (StatusCode::SERVICE_UNAVAILABLE, retry, "it cannot be made now; try again later\n").into_response()

@@ -1,4 +1,4 @@
-//! Every method of both services, by name. A request for one of them counts against the requests in hand and is
+//! Every method of all services, by name. A request for one of them counts against the requests in hand and is
 //! measured under its name; whatever else a peer calls (health, reflection, a method that does not exist) is `other`.
 //! A test compares the table with the contract, so that no new method can be forgotten.
 
@@ -57,12 +57,20 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ProveEntry",
     "/nockvault.v1.OperatorService/ReadAudit",
     "/nockvault.v1.OperatorService/ReadDirectory",
+    "/nockvault.v1.OperatorService/SealVault",
+];
+
+/// The methods of custody, which operators' unix sockets have.
+pub const CUSTODY: &[&str] = &[
+    "/nockvault.v1.CustodyService/ReadCustody",
+    "/nockvault.v1.CustodyService/Unseal",
+    "/nockvault.v1.CustodyService/WithdrawShares",
 ];
 
 /// The name of a method of ours: the last part of its path.
 #[must_use]
 pub fn name(path: &str) -> Option<&'static str> {
-    let ours = AGENTS.iter().chain(OPERATORS).find(|known| **known == path)?;
+    let ours = AGENTS.iter().chain(OPERATORS).chain(CUSTODY).find(|known| **known == path)?;
     ours.rsplit('/').next()
 }
 
@@ -83,7 +91,7 @@ mod tests {
                 methods.extend(service.method.iter().map(|method| path(method.name())));
             }
         }
-        assert_eq!([AGENTS, OPERATORS].concat(), methods);
+        assert_eq!([AGENTS, OPERATORS, CUSTODY].concat(), methods);
     }
 
     #[test]

@@ -13,12 +13,16 @@ mod backup;
 pub mod compose;
 mod desk;
 pub mod drain;
+mod house;
 mod http;
 pub mod init;
 pub mod listen;
+mod marker;
 pub mod methods;
 mod operators;
+mod phases;
 pub mod restore;
+mod sealed;
 pub mod sinks;
 pub mod status;
 pub mod tls;
@@ -38,19 +42,22 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::layer::util::Identity;
 
 use crate::config::{Config, Limits};
-use crate::follow::Follower;
-use crate::telemetry::{Alive, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::time::Seconds;
-use crate::vault::{State, Vault};
+use crate::vault::Vault;
 use crate::wire::v1::agent_service_server::AgentServiceServer;
+use crate::wire::v1::custody_service_server::CustodyServiceServer;
 use crate::wire::v1::operator_service_server::OperatorServiceServer;
 
 use admission::Admission;
 use agents::Agents;
 use backup::Belongings;
 use desk::Desk;
+use house::House;
 use listen::{Door, Listener, Listeners, Patience};
 use operators::Operators;
+use phases::Phases;
+use sealed::Custody;
 use sinks::SinkFault;
 use tls::TlsFault;
 
@@ -58,10 +65,6 @@ use tls::TlsFault;
 const PUBLIC_MESSAGE: usize = 4096;
 /// The largest answer: what gRPC clients take by default.
 const ANSWER: usize = 4 << 20;
-/// How often it is looked at how the vault is.
-const LOOK: Duration = Duration::from_millis(250);
-/// How often what lives is counted for the metrics.
-const COUNT: Duration = Duration::from_secs(15);
 /// How long the sinks have at the end for what is left, where there is so much time.
 const CARRY: Duration = Duration::from_secs(5);
 
@@ -79,6 +82,12 @@ pub enum RunFault {
         "the store failed, so nothing more can be issued; mend the disk and start again, recovery goes on from there"
     )]
     Vault,
+    /// It was sealed, and something held on to its keys.
+    #[error(
+        "the vault is sealed, but something here still holds its keys, so the daemon ends itself; start it again, it \
+         will be sealed"
+    )]
+    Held,
     /// A sink of the audit trail.
     #[error(transparent)]
     Sink(#[from] SinkFault),
@@ -86,14 +95,15 @@ pub enum RunFault {
 
 type Ended = Result<(), String>;
 
-/// Serves the vault on these listeners until it is told to stop, then ends in order: when this returns, the vault has
-/// written down that it stopped.
+/// Serves on these listeners until it is told to stop, then ends in order: when this returns, the vault has written down
+/// that it stopped. Without a vault it begins sealed; a vault that is sealed by command makes room for the next one that
+/// somebody unseals.
 ///
 /// # Errors
 /// What kept it from serving, or from serving on.
 pub async fn run(
     config: &Config,
-    vault: Arc<Vault>,
+    vault: Option<Arc<Vault>>,
     listeners: Listeners,
     telemetry: Telemetry,
     stop: CancellationToken,
@@ -104,110 +114,59 @@ pub async fn run(
         None => None,
     };
     let belongings = Arc::new(config.tls.as_ref().map_or_else(Vec::new, restore::belongings));
-    let serving = Serving { limits: *limits, tls, belongings, vault: Arc::clone(&vault), telemetry: telemetry.clone() };
+    let phases = Phases::new(telemetry.clone());
+    let (custody, contributed) = Custody::new(config, phases.clone(), telemetry.clone());
+    let serving = Serving { limits: *limits, tls, belongings, phases: phases.clone(), custody, telemetry };
     let closing = CancellationToken::new();
-    let [for_agents, for_operators] = [(); 2].map(|()| serving.admission());
-    let [agents_health, operators_health] = [(); 2].map(|()| HealthReporter::new());
+    let admissions = [(); 2].map(|()| serving.admission());
+    let [for_agents, for_operators] = &admissions;
+    let health = [(); 2].map(|()| HealthReporter::new());
+    let [agents_health, operators_health] = &health;
 
     let mut doors: JoinSet<Ended> = JoinSet::new();
     let places = serving.places();
     for listener in listeners.agents {
-        let routes = serving.agents(&agents_health).await;
+        let routes = serving.agents(agents_health).await;
         let door = serving.door(listener, "agents", &places);
-        doors.spawn(serving.grpc(routes, door, &for_agents, AGENT_WINDOWS, closing.clone())?);
+        doors.spawn(serving.grpc(routes, door, for_agents, AGENT_WINDOWS, closing.clone())?);
     }
     let places = serving.places();
     for listener in listeners.operators {
-        let routes = serving.operators(&operators_health).await;
+        let routes = serving.operators(operators_health, matches!(listener, Listener::Unix(_))).await;
         let door = serving.door(listener, "operators", &places);
-        doors.spawn(serving.grpc(routes, door, &for_operators, OPERATOR_WINDOWS, closing.clone())?);
+        doors.spawn(serving.grpc(routes, door, for_operators, OPERATOR_WINDOWS, closing.clone())?);
     }
     // HTTP says "stopping" as long as anybody could ask.
     let end = CancellationToken::new();
     let mut http: JoinSet<Ended> = JoinSet::new();
     if let Some(listener) = listeners.http {
         let door = serving.door(listener, "http", &serving.places());
-        let web =
-            http::serve(door, Arc::clone(&vault), config.http_names, telemetry.clone(), closing.clone(), end.clone());
+        let telemetry = serving.telemetry.clone();
+        let web = http::serve(door, phases.clone(), config.http_names, telemetry, closing.clone(), end.clone());
         http.spawn(async move { web.await.map_err(|error| error.to_string()) });
     }
-    let tending = tokio::spawn({
-        let (vault, end) = (Arc::clone(&vault), end.clone());
-        vault.attend(end)
-    });
 
-    let follower = sinks::follow(config, vault.store(), &telemetry)?;
+    let mut house = House { config, serving: &serving, health: &health, doors, http, contributed, stop };
+    let (ended, unsealed) = house.live(vault).await;
+    let House { mut doors, mut http, .. } = house;
 
-    let ended = serve(&vault, &telemetry, &follower, &mut doors, &mut http, &stop).await;
-
-    for health in [agents_health, operators_health] {
-        resign(health).await;
-    }
+    declare(&health, ServingStatus::NotServing).await;
     closing.cancel();
-    drain::drain(&mut doors, &[&for_agents, &for_operators], Duration::from_secs(limits.drain_s)).await;
+    drain::drain(&mut doors, &[for_agents, for_operators], Duration::from_secs(limits.drain_s)).await;
+    if let Some(unsealed) = unsealed {
+        unsealed.end(CARRY.min(Duration::from_secs(limits.drain_s))).await;
+    }
     end.cancel();
-    // It ends on its own, at the latest after the round it is in.
-    let _ = tending.await;
-    vault.stop().await;
-    // That it stopped is the last that is carried outside.
-    follower.stop(CARRY.min(Duration::from_secs(limits.drain_s))).await;
     http.shutdown().await;
     ended
 }
 
-/// Returns when it was told to stop, or with what went wrong.
-async fn serve(
-    vault: &Vault,
-    telemetry: &Telemetry,
-    follower: &Follower,
-    doors: &mut JoinSet<Ended>,
-    http: &mut JoinSet<Ended>,
-    stop: &CancellationToken,
-) -> Result<(), RunFault> {
-    let mut look = tokio::time::interval(LOOK);
-    let mut count = tokio::time::interval(COUNT);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            Some(ended) = doors.join_next() => return Err(RunFault::Listener(told(ended))),
-            Some(ended) = http.join_next() => return Err(RunFault::Listener(told(ended))),
-            _ = look.tick() => if vault.state() == State::Failed {
-                return Err(RunFault::Vault);
-            },
-            _ = count.tick() => count_what_lives(vault, telemetry, follower).await,
+/// Says whether the services are served, to whoever watches.
+async fn declare(health: &[HealthReporter; 2], status: ServingStatus) {
+    for health in health {
+        for service in ["", AgentServiceServer::<Agents>::NAME, OperatorServiceServer::<Operators>::NAME] {
+            health.set_service_status(service, status).await;
         }
-    }
-}
-
-fn told(ended: Result<Ended, tokio::task::JoinError>) -> String {
-    match ended {
-        Ok(Ok(())) => "without being told to".to_owned(),
-        Ok(Err(error)) => error,
-        Err(error) => error.to_string(),
-    }
-}
-
-async fn count_what_lives(vault: &Vault, telemetry: &Telemetry, follower: &Follower) {
-    match vault.store().census().await {
-        Ok(census) => {
-            follower.measure(census.entries);
-            telemetry.counted(&Alive {
-                agents: census.agents,
-                grants: census.grants,
-                sessions: census.sessions,
-                leases: census.leases,
-                undoing: census.undoing,
-                quarantined: census.quarantined.len() as u64,
-            });
-        }
-        Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),
-    }
-}
-
-/// Says that nothing is served any more, to whoever watches.
-async fn resign(health: HealthReporter) {
-    for service in ["", AgentServiceServer::<Agents>::NAME, OperatorServiceServer::<Operators>::NAME] {
-        health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }
 
@@ -222,16 +181,17 @@ struct Serving {
     tls: Option<ServerTlsConfig>,
     /// What goes with a backup.
     belongings: Belongings,
-    vault: Arc<Vault>,
+    phases: Phases,
+    custody: Custody,
     telemetry: Telemetry,
 }
 
 impl Serving {
     fn admission(&self) -> Admission {
-        let vault = Arc::clone(&self.vault);
+        let phases = self.phases.clone();
         let places = u32::try_from(self.limits.concurrent_requests).unwrap_or(u32::MAX);
         let timeout = Duration::from_secs(self.limits.request_timeout_s);
-        Admission::new(places, timeout, self.telemetry.clone(), move |reason| vault.refuse_unread(reason))
+        Admission::new(places, timeout, self.telemetry.clone(), move |reason| phases.refuse_unread(reason))
     }
 
     fn places(&self) -> Arc<Semaphore> {
@@ -245,7 +205,7 @@ impl Serving {
 
     fn desk(&self) -> Desk {
         let belongings = Arc::clone(&self.belongings);
-        Desk { vault: Arc::clone(&self.vault), telemetry: self.telemetry.clone(), belongings }
+        Desk { phases: self.phases.clone(), telemetry: self.telemetry.clone(), belongings }
     }
 
     async fn agents(&self, health: &HealthReporter) -> Routes {
@@ -257,15 +217,20 @@ impl Serving {
     }
 
     /// Operators challenge the vault before they command it, so `DescribeVault` answers at their door too. It is all of
-    /// the agents' service that they get.
-    async fn operators(&self, health: &HealthReporter) -> Routes {
+    /// the agents' service that they get. Custody is for those on this machine alone.
+    async fn operators(&self, health: &HealthReporter, on_this_machine: bool) -> Routes {
         let bytes = usize::try_from(self.limits.operator_message_bytes).unwrap_or(usize::MAX);
         let service = OperatorServiceServer::new(Operators(self.desk()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(ANSWER);
         let describe = AgentServiceServer::new(Agents(self.desk())).max_decoding_message_size(PUBLIC_MESSAGE);
         let routes = Routes::new(service).into_axum_router().route_service(methods::DESCRIBE, describe);
-        public(Routes::from(routes), OperatorServiceServer::<Operators>::NAME, health).await
+        let mut routes = Routes::from(routes);
+        if on_this_machine {
+            let custody = CustodyServiceServer::new(self.custody.clone());
+            routes = routes.add_service(custody.max_decoding_message_size(PUBLIC_MESSAGE));
+        }
+        public(routes, OperatorServiceServer::<Operators>::NAME, health).await
     }
 
     /// Serves `routes` at `door` until `closing`.
@@ -304,7 +269,9 @@ impl Serving {
 
 /// Adds what anyone may ask: health of this service, and what there is to call.
 async fn public(routes: Routes, service: &'static str, health: &HealthReporter) -> Routes {
-    health.set_service_status(service, ServingStatus::Serving).await;
+    for name in ["", service] {
+        health.set_service_status(name, ServingStatus::NotServing).await;
+    }
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(crate::wire::FILE_DESCRIPTOR_SET)

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::backup;
 use super::desk::Desk;
+use super::{backup, status};
 use crate::crypto::hpke::Sealed;
+use crate::denial::Reason;
+use crate::vault::Vault;
 use crate::vault::operate::Call;
 use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
@@ -23,9 +25,9 @@ use crate::wire::v1::{
     ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, ResetClockRequest, ResetClockResponse,
     RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
     RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
-    ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
-    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse,
-    ThawVaultRequest, ThawVaultResponse,
+    SealVaultRequest, SealVaultResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
+    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse,
+    ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -41,8 +43,10 @@ macro_rules! operators {
         #[tonic::async_trait]
         impl OperatorService for Operators {
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let signed = self.0.give(self.0.vault.operate(Call::$call, envelope, None).await)?;
+                let asked = self.0.ask(request.into_inner().signed, |vault, envelope| async move {
+                    vault.operate(Call::$call, envelope, None).await
+                });
+                let signed = asked.await?;
                 Ok(Response::new($response { signed: Some(signed) }))
             })*
 
@@ -51,10 +55,12 @@ macro_rules! operators {
                 request: Request<$sealed_request>,
             ) -> Result<Response<$sealed_response>, Status> {
                 let $sealed_request { signed, sealed_enc, sealed_ct } = request.into_inner();
-                let envelope = self.0.take(signed)?;
                 // An encapsulated key of another length is no sealed input; the vault says so, signed.
                 let sealed = sealed_enc.try_into().ok().map(|enc| Sealed { enc, ct: sealed_ct });
-                let signed = self.0.give(self.0.vault.operate(Call::$sealed_call, envelope, sealed).await)?;
+                let asked = self.0.ask(signed, |vault, envelope| async move {
+                    vault.operate(Call::$sealed_call, envelope, sealed).await
+                });
+                let signed = asked.await?;
                 Ok(Response::new($sealed_response { signed: Some(signed) }))
             })*
 
@@ -62,9 +68,9 @@ macro_rules! operators {
                 &self,
                 request: Request<ReadAuditRequest>,
             ) -> Result<Response<ReadAuditResponse>, Status> {
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let (outcome, lines) = self.0.vault.read_audit(envelope).await;
-                let signed = self.0.give(outcome)?;
+                let signed = request.into_inner().signed;
+                let asked = |vault: Arc<Vault>, envelope| async move { vault.read_audit(envelope).await };
+                let (signed, lines) = self.0.ask_beside(signed, asked).await?;
                 Ok(Response::new(ReadAuditResponse { signed: Some(signed), lines }))
             }
 
@@ -74,19 +80,32 @@ macro_rules! operators {
                 &self,
                 request: Request<MakeBackupRequest>,
             ) -> Result<Response<backup::Parts>, Status> {
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let (outcome, making) = self.0.vault.backup(envelope).await;
-                let signed = self.0.give(outcome)?;
-                Ok(Response::new(backup::parts(signed, making, Arc::clone(&self.0.belongings))))
+                let inside = self.0.enter()?;
+                let signed = request.into_inner().signed;
+                let asked = |vault: Arc<Vault>, envelope| async move { vault.backup(envelope).await };
+                let (signed, making) = self.0.ask_beside(signed, asked).await?;
+                Ok(Response::new(backup::parts(signed, making, Arc::clone(&self.0.belongings), inside)))
+            }
+
+            async fn seal_vault(
+                &self,
+                request: Request<SealVaultRequest>,
+            ) -> Result<Response<SealVaultResponse>, Status> {
+                let (desk, signed) = (self.0.clone(), request.into_inner().signed);
+                // In a task of its own: whoever asked may go away, and a seal that is chained takes effect.
+                let sealing = tokio::spawn(async move { desk.seal(signed).await });
+                let died = |_| status::refusal(&Reason::Internal.into(), None);
+                let signed = sealing.await.map_err(died)??;
+                Ok(Response::new(SealVaultResponse { signed: Some(signed) }))
             }
 
             async fn read_directory(
                 &self,
                 request: Request<ReadDirectoryRequest>,
             ) -> Result<Response<ReadDirectoryResponse>, Status> {
-                let envelope = self.0.take(request.into_inner().signed)?;
-                let (outcome, directory) = self.0.vault.read_directory(envelope).await;
-                let signed = self.0.give(outcome)?;
+                let signed = request.into_inner().signed;
+                let asked = |vault: Arc<Vault>, envelope| async move { vault.read_directory(envelope).await };
+                let (signed, directory) = self.0.ask_beside(signed, asked).await?;
                 Ok(Response::new(ReadDirectoryResponse { signed: Some(signed), directory }))
             }
         }

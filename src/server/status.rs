@@ -33,7 +33,11 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BadRole
         | Reason::BadTerms
         | Reason::BadSealedInput => Code::InvalidArgument,
-        Reason::Unauthenticated | Reason::WrongHolder | Reason::WrongKey | Reason::KeyRetired => Code::Unauthenticated,
+        Reason::Unauthenticated
+        | Reason::WrongHolder
+        | Reason::WrongKey
+        | Reason::KeyRetired
+        | Reason::CustodyRefused => Code::Unauthenticated,
         Reason::NoGrant
         | Reason::GrantExpired
         | Reason::GrantExhausted
@@ -57,7 +61,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::ClockGood
         | Reason::SecretMissing
         | Reason::SecretExpired
-        | Reason::EngineRefused => Code::FailedPrecondition,
+        | Reason::EngineRefused
+        | Reason::NotSealed => Code::FailedPrecondition,
         Reason::SessionUnknown | Reason::LeaseUnknown | Reason::NotFound => Code::NotFound,
         Reason::Replay | Reason::AlreadyExists | Reason::NameCollision | Reason::KeyKnown => Code::AlreadyExists,
         Reason::NoncesFull | Reason::SessionLimit | Reason::RateLimited | Reason::LeaseLimit | Reason::Busy => {
@@ -91,6 +96,12 @@ pub fn refusal(denial: &Denial, signed: Option<Envelope>) -> Status {
 #[must_use]
 pub fn malformed(error: &EnvelopeError) -> Status {
     plain(Reason::Malformed, &format!("{}: {error}", Reason::Malformed.advice()))
+}
+
+/// A refusal on an operators' unix socket, whose own words may say what was wrong.
+#[must_use]
+pub(super) fn told(reason: Reason, text: &str) -> Status {
+    plain(reason, text)
 }
 
 fn plain(reason: Reason, text: &str) -> Status {

@@ -26,6 +26,7 @@ pub mod request;
 pub mod role;
 pub mod rotate_key;
 pub mod schema;
+pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod status;

@@ -8,7 +8,7 @@ use super::command::Command;
 use super::request::Request;
 use super::{
     Body, agent, audit_read, backup, ca, cert, clock, directory, freeze, grant, issue, key, lease, register, reply,
-    role, rotate_key, secret, session, status,
+    role, rotate_key, seal, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -94,6 +94,7 @@ pub fn all() -> Map<String, Value> {
         command::<freeze::VaultThaw>(),
         command::<freeze::RoleFreeze>(),
         command::<freeze::RoleThaw>(),
+        command::<seal::VaultSeal>(),
         command::<role::RoleCreate>(),
         command::<role::RoleCheck>(),
         command::<role::RoleRotate>(),
@@ -160,6 +161,7 @@ pub fn accepted() -> Vec<&'static str> {
         freeze::VaultThaw::TYP,
         freeze::RoleFreeze::TYP,
         freeze::RoleThaw::TYP,
+        seal::VaultSeal::TYP,
         role::RoleCreate::TYP,
         role::RoleCheck::TYP,
         role::RoleRotate::TYP,

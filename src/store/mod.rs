@@ -55,6 +55,7 @@ use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
 use crate::statement::role::{RoleCreate, RoleRotate};
 use crate::statement::rotate_key::RotateKey;
+use crate::statement::seal::VaultSeal;
 use crate::statement::secret::{SecretPut, SecretRollback, SecretUse};
 use crate::statement::session::{Close, Hello};
 use crate::time::{Seconds, Timestamp};
@@ -287,6 +288,8 @@ pub enum Order<'a> {
     FreezeVault(&'a Authenticated<Command<VaultFreeze>>),
     /// Thaws what was frozen with everything.
     ThawVault(&'a Authenticated<Command<VaultThaw>>),
+    /// Has the vault sealed, for which nothing changes in the store.
+    SealVault(&'a Authenticated<Command<VaultSeal>>),
     /// Freezes a role and revokes its leases: a part at once, the rest by [`Store::end_due`].
     FreezeRole(&'a Authenticated<Command<RoleFreeze>>),
     /// Thaws a role.
@@ -495,6 +498,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Whether the store has met a fault after which nothing that the disk says can be trusted: every verb answers
     /// [`Failure::Unavailable`], and the daemon stops, starts again and recovers.
     fn failed(&self) -> bool;
+    /// What holds the keys of this store: gone once the store and whatever works for it is.
+    fn held(&self) -> std::sync::Weak<dyn std::any::Any + Send + Sync>;
     /// A subscription to commits: which chains have grown.
     fn changes(&self) -> Changes;
     /// A subscription to checkpoints: which chains have a newer one, or one with more lines of witnesses.

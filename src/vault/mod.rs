@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use crate::crypto::envelope::Embedded;
 use crate::crypto::hpke::SealSecretKey;
@@ -151,6 +152,8 @@ pub struct Vault {
     /// Wakes what tends the vault.
     commanded: tokio::sync::Notify,
     state: AtomicU8,
+    /// Cancelled when an operator has commanded that it be sealed.
+    sealing: CancellationToken,
 }
 
 impl Vault {
@@ -218,6 +221,7 @@ impl Vault {
             wake: tokio::sync::Notify::new(),
             commanded: tokio::sync::Notify::new(),
             state: AtomicU8::new(State::Serving as u8),
+            sealing: CancellationToken::new(),
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
         vault.begin_epoch(start).await?;
@@ -294,6 +298,13 @@ impl Vault {
             s if s == State::Stopping as u8 => State::Stopping,
             _ => State::Serving,
         }
+    }
+
+    /// Cancelled once an operator has commanded that the vault be sealed: its entry is durable, and whoever serves the vault
+    /// takes it away.
+    #[must_use]
+    pub fn sealing(&self) -> &CancellationToken {
+        &self.sealing
     }
 
     fn set_state(&self, state: State) {

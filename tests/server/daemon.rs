@@ -61,7 +61,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (vault, stop) = (Arc::clone(&vault), stop.clone());
-            async move { run(&config, vault, listeners, Telemetry::new(), stop).await }
+            async move { run(&config, Some(vault), listeners, Telemetry::new(), stop).await }
         });
         Daemon { folder, laid, vault, tcp, http, stop, task }
     }

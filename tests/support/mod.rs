@@ -497,6 +497,7 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/agent_thaw", Call::AgentThaw),
     ("nockvault/vault_freeze", Call::VaultFreeze),
     ("nockvault/vault_thaw", Call::VaultThaw),
+    ("nockvault/vault_seal", Call::VaultSeal),
     ("nockvault/role_freeze", Call::RoleFreeze),
     ("nockvault/role_thaw", Call::RoleThaw),
     ("nockvault/role_create", Call::RoleCreate),

