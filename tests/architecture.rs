@@ -61,6 +61,8 @@ const KEPT: &[(&str, &str)] = &[
     ("hmac", "src/crypto"),
     ("getrandom", "src/entropy.rs"),
     ("rusqlite", "src/store/sqlite"),
+    ("libc", "src/server/walls"),
+    ("seccompiler", "src/server/walls"),
 ];
 
 /// Rooms that an offline verifier or a pure decision stands on: they neither wait nor speak to a network.

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nockvault::config::{Audit, Config, Custody, Limits, Listen, LogFormat, Mirror, Otlp, Places, Syslog, example};
+use nockvault::config::{
+    Audit, Config, Custody, Host, Limits, Listen, LogFormat, Mirror, Otlp, Places, Syslog, Wall, example,
+};
 use nockvault::follow::syslog::Target;
 
 const LEAST: &str = "[vault]\ndata_dir = \"data\"\ncustody = { file = \"root.key\" }\n[agents]\nunix = \"a.sock\"\n\
@@ -31,6 +33,7 @@ fn the_example_says_every_key_and_its_default() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Human, "info"));
     assert_eq!((config.vault.node.as_str(), config.issuer.as_deref()), ("node1", None));
+    assert_eq!(config.host, Host::default());
     for limit in Limits::TABLE {
         assert!(text.contains(&format!("\n{} = {}\n", limit.name, limit.default)), "{}", limit.name);
         assert!(limit.range.contains(&limit.default), "{}", limit.name);
@@ -337,5 +340,20 @@ fn who_keeps_checkpoints_is_read_strictly() {
     assert_refused(
         &with("[checkpoints]\nplaces = [\"dir:/a\", \"dir:/a\"]\n"),
         "FILE:9: checkpoints.places: dir:/a stands there twice, the second time as number 2; name each place once",
+    );
+}
+
+#[test]
+fn walls_are_read_strictly() {
+    let all =
+        parse(&with("[host]\nmlock = \"on\"\nlandlock = \"off\"\nseccomp = \"auto\"\nseccomp_kills = true\n")).unwrap();
+    let wanted = Host { mlock: Wall::On, landlock: Wall::Off, seccomp: Wall::Auto, seccomp_kills: true };
+    assert_eq!(all.host, wanted);
+    assert_eq!(parse(LEAST).unwrap().host, Host::default());
+    assert_refused(
+        &with("[host]\nmlock = \"yes\"\nseccomp = \"off\"\nseccomp_kills = true\nlandlok = \"on\"\n"),
+        "FILE:8: host.mlock: \"yes\" is none of auto, on and off; write for example mlock = \"auto\"\n\
+         FILE:10: host.seccomp_kills: no call is refused while seccomp = \"off\"; leave out one of the two\n\
+         FILE:11: host.landlok: no such key; did you mean landlock?",
     );
 }

@@ -18,7 +18,7 @@ use nockvault::config::{Config, LogFormat};
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::server::init::{self, Laid, Plan};
 use nockvault::server::listen::{Listener, Listeners};
-use nockvault::server::{compose, drain, run, sinks, tls};
+use nockvault::server::{compose, drain, run, sinks, supervisor, tls, walls};
 use nockvault::telemetry::{self, Telemetry};
 use nockvault::time::{Clock as _, Seconds, SystemClock};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    close_up();
+    walls::close_up();
     let ended = match (args.command, args.config) {
         (Some(Command::CheckConfig { file }), _) => check(&file).map_err(|error| (USAGE, error)),
         (Some(Command::Dev { listen }), _) => dev(listen),
@@ -91,18 +91,11 @@ fn main() -> ExitCode {
 
 type Ended = Result<(), (u8, anyhow::Error)>;
 
-/// Files that the daemon makes are its own, and its memory is written into no core file.
-fn close_up() {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    // Both can only fail where the system knows no such thing; then there is nothing to close.
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-}
-
 /// Reads a configuration and tries what can be tried without starting.
 fn check(file: &Path) -> anyhow::Result<()> {
     let config = Config::read(file)?;
+    let open = walls::modes::look(&config, file);
+    walls::modes::refuse(&open)?;
     compose::secret(&config)?;
     if let Some(files) = &config.tls {
         install_tls_provider();
@@ -111,18 +104,29 @@ fn check(file: &Path) -> anyhow::Result<()> {
     sinks::check(&config)?;
     let data = &config.vault.data_dir;
     anyhow::ensure!(data.is_dir(), "{}: no such folder; `vaultctl init` makes a vault", data.display());
+    for finding in open {
+        // Where nobody reads it, nothing is lost.
+        let _ = writeln!(std::io::stderr(), "vaultd: {finding}");
+    }
     say(&format!("{}: ok\n", file.display()))
 }
 
 fn serve_file(file: &Path) -> Ended {
     let config = Config::read(file).map_err(|faults| (USAGE, faults.into()))?;
     log(&config)?;
-    in_runtime(async { serve(&config, |_| String::new()).await })
+    behind_walls(&config, file, &[], |_| String::new())
 }
 
 fn log(config: &Config) -> Ended {
     let json = config.log.format == LogFormat::Json;
     telemetry::log_to_stderr(json, &config.log.level).map_err(|error| (USAGE, anyhow::anyhow!(error)))
+}
+
+/// Serves with what the daemon needs to serve and the folders `also`, and without the rest of the machine. The walls hold
+/// the thread that raises them and those that it starts, so there is one at this point.
+fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(&Listeners) -> String) -> Ended {
+    walls::raise(config, file, also).map_err(|fault| (RUNTIME, fault.into()))?;
+    in_runtime(serve(config, more))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
@@ -161,6 +165,7 @@ async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyh
         }
     }
     say(&format!("{ready}\n{}", more(&listeners)))?;
+    supervisor::ready(&ready, stop.clone());
     run(config, vault, listeners, Telemetry::new(), stop).await?;
     tracing::info!("stopped");
     Ok(())
@@ -202,12 +207,14 @@ fn dev(listen: SocketAddr) -> Ended {
     let (folder, laid) = lay_dev(listen).map_err(|error| (RUNTIME, error))?;
     let config = Config::read(&laid.config).map_err(|faults| (RUNTIME, faults.into()))?;
     log(&config)?;
-    let ended = in_runtime(async {
-        serve(&config, |listeners| match say_dev(&folder.0, &laid, listeners) {
-            Ok(text) => text,
-            Err(error) => format!("the vault serves, but its card could not be written: {error:#}\n"),
-        })
-        .await
+    let more = |listeners: &Listeners| match say_dev(&folder.0, &laid, listeners) {
+        Ok(text) => text,
+        Err(error) => format!("the vault serves, but its card could not be written: {error:#}\n"),
+    };
+    // In a thread of its own: this one stays outside of the walls, to remove the folder at the end.
+    let ended = std::thread::scope(|threads| {
+        let serving = threads.spawn(|| behind_walls(&config, &laid.config, &[&folder.0], more));
+        serving.join().unwrap_or_else(|_| Err((RUNTIME, anyhow::anyhow!("it ended by a fault of its own, told above"))))
     });
     drop(folder);
     ended

@@ -147,6 +147,7 @@ level = {level}
     );
     numbers(&mut text, &CHECKPOINTS);
     text.push_str(super::checkpoints::EXAMPLE);
+    text.push_str(super::host::EXAMPLE);
     text
 }
 

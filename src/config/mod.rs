@@ -9,6 +9,7 @@
 mod audit;
 mod checkpoints;
 mod example;
+mod host;
 mod limits;
 mod reader;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use audit::{Audit, Mirror, Otlp, Syslog};
 pub use checkpoints::Checkpoints;
 pub use example::{NODE, Places, example};
+pub use host::{Host, Wall};
 pub use limits::{Limit, Limits};
 pub use reader::{Fault, Faults};
 use reader::{Found, Reader, Section};
@@ -56,6 +58,8 @@ pub struct Config {
     pub audit: Audit,
     /// How it logs.
     pub log: Log,
+    /// What it takes away from itself.
+    pub host: Host,
     /// The `iss` of tokens; the vault's id where none is set.
     pub issuer: Option<String>,
     /// When chains get a checkpoint, and who keeps it.
@@ -202,6 +206,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
     let data = vault.as_ref().map(|vault| vault.data_dir.as_path());
     let audit = audit::read(reader.section("audit"), base, data);
     let log = log(reader.section("log"));
+    let host = host::read(reader.section("host"));
     let issuer = issuer(reader.section("jwt"));
     let checkpoints = checkpoints::read(reader.section("checkpoints"), base);
     Some(Config {
@@ -214,6 +219,7 @@ fn read_all(reader: &mut Reader<'_>, base: &Path) -> Option<Config> {
         limits,
         audit,
         log,
+        host,
         issuer,
         checkpoints,
     })

@@ -25,7 +25,9 @@ pub mod restore;
 mod sealed;
 pub mod sinks;
 pub mod status;
+pub mod supervisor;
 pub mod tls;
+pub mod walls;
 
 use std::sync::Arc;
 use std::time::Duration;

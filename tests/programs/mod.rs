@@ -122,6 +122,11 @@ impl Vault {
         (self.daemon, self.ready) = daemon(self.path(), &[]).expect("vaultd starts again");
     }
 
+    /// Starts the daemon again, with these variables.
+    pub fn go_on_with(&mut self, around: &[(&str, &str)]) {
+        (self.daemon, self.ready) = daemon(self.path(), around).expect("vaultd starts again");
+    }
+
     /// Starts the daemon again, to stand still at this step for ever (`src/failpoint.rs`).
     pub fn go_on_until(&mut self, step: &str) {
         (self.daemon, self.ready) = daemon(self.path(), &[("NOCKVAULT_FAILPOINT", step)]).expect("vaultd starts again");

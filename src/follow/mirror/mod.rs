@@ -141,6 +141,14 @@ fn path(folder: &Path, chain: &ChainName, aside: u32) -> PathBuf {
     })
 }
 
+/// Makes the folder of a mirror where there is none. The mirror makes it too; this is for who must have it before.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    super::cursor::folder(folder, FOLDER)
+}
+
 /// All that the thread has.
 struct Book {
     folder: PathBuf,
@@ -163,7 +171,7 @@ impl Book {
     /// Brings a chain forward by one part.
     fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let no_folder = |error: io::Error| Trouble::all(format!("{}: {error}", self.folder.display()));
-        super::cursor::folder(&self.folder, FOLDER).map_err(no_folder)?;
+        make_folder(&self.folder).map_err(no_folder)?;
         let mark = self.cursors.load(chain);
         let aside = mark.as_ref().map_or(0, |mark| mark.aside);
         match self.write(chain, aside, mark) {
