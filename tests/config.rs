@@ -352,8 +352,8 @@ fn walls_are_read_strictly() {
     assert_eq!(parse(LEAST).unwrap().host, Host::default());
     assert_refused(
         &with("[host]\nmlock = \"yes\"\nseccomp = \"off\"\nseccomp_kills = true\nlandlok = \"on\"\n"),
-        "FILE:8: host.mlock: \"yes\" is none of auto, on and off; write for example mlock = \"auto\"\n\
-         FILE:10: host.seccomp_kills: no call is refused while seccomp = \"off\"; leave out one of the two\n\
-         FILE:11: host.landlok: no such key; did you mean landlock?",
+        "FILE:9: host.mlock: \"yes\" is none of auto, on and off; write for example mlock = \"auto\"\n\
+         FILE:11: host.seccomp_kills: no call is refused while seccomp = \"off\"; leave out one of the two\n\
+         FILE:12: host.landlok: no such key; did you mean landlock?",
     );
 }

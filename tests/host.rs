@@ -67,7 +67,7 @@ fn strict(config: String, keep: &Path, syslog: &Path, collector: u16) -> String 
 
 /// What a session of kit's gets of a role, and gives back at once.
 fn credential(vault: &Vault, role: &str) -> String {
-    let get = ["get", role, "--agent", "kit", "--key", "kit.ed25519"];
+    let get = ["get", role, "--agent", "kit", "--key", "kit.ed25519", "-o", "json"];
     said(program(env!("CARGO_BIN_EXE_vault-agent"), vault.path()).args(get)).ok()
 }
 
@@ -96,9 +96,9 @@ fn behind_its_walls_the_daemon_serves_everything() {
 
     vault.with_kit("hunter2");
     roles(&vault, &database);
-    assert_eq!(credential(&vault, "orders-read").trim(), "hunter2");
+    assert!(credential(&vault, "orders-read").contains("hunter2"));
     let login = credential(&vault, "orders-login");
-    assert!(login.contains("\"username\"") && login.contains("\"password\""), "{login}");
+    assert!(login.contains("postgresql://nv_kit_"), "{login}");
     assert!(credential(&vault, "login").contains("-cert-v01@openssh.com"));
     assert!(credential(&vault, "client").contains("BEGIN CERTIFICATE"));
     assert!(credential(&vault, "token").contains("eyJ"));
@@ -123,7 +123,7 @@ fn behind_its_walls_the_daemon_serves_everything() {
 
     vault.restart();
     walled(&vault);
-    assert_eq!(credential(&vault, "orders-read").trim(), "hunter2");
+    assert!(credential(&vault, "orders-read").contains("hunter2"));
     let log = fs::read_to_string(vault.log()).unwrap();
     assert!(log.contains("walls") && log.contains("files=enforced"), "{log}");
     assert!(!log.contains("denied") && !log.contains("not permitted"), "{log}");
