@@ -41,6 +41,13 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
         &[
             "",
             "init",
+            "context",
+            "context list",
+            "context use",
+            "context show",
+            "context add",
+            "context rename",
+            "context remove",
             "card",
             "status",
             "agent",
@@ -93,6 +100,9 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "audit prove",
             "audit verify",
             "keygen",
+            "key-passphrase",
+            "completions",
+            "man",
         ],
     ),
 ];
@@ -137,14 +147,21 @@ fn help_is_as_it_is_pinned() {
     }
 }
 
+/// The lines of a help that name commands: those under `Commands:`, or, where they stand in groups, under any heading
+/// between the usage and the options.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    let grouped = text.split_once("\nSet up:\n").and_then(|(_, rest)| rest.split_once("\nEverywhere:\n"));
+    let plain = text.split_once("\nCommands:\n").map(|(_, rest)| rest.split("\n\n").next().unwrap_or_default());
+    grouped.map(|(groups, _)| groups).or(plain).unwrap_or_default().lines()
+}
+
 /// A command that is not in the table would have no pinned help.
 #[test]
 fn no_command_is_forgotten() {
     for (name, path, commands) in PROGRAMS {
         for command in *commands {
             let text = help(path, command);
-            let Some((_, listed)) = text.split_once("\nCommands:\n") else { continue };
-            let listed = listed.lines().take_while(|line| !line.is_empty());
+            let listed = listed(&text);
             let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
             for word in names.filter_map(|line| line.split_whitespace().next()).filter(|word| *word != "help") {
                 let whole = format!("{command} {word}").trim_start().to_owned();

@@ -3,6 +3,8 @@
 //! them is ours: the register statement, out of which comes the key's number. A variable wins over a file. Where there is
 //! no private key but a register statement of the form `sshsig`, the key is taken to be in an ssh-agent.
 //!
+//! An operator's key may stand behind a passphrase in its file ([`super::passphrase`]).
+//!
 //! A key file is opened without following a link, and taken only where it is a regular file of this user's, closed to
 //! everyone else, of at most 4096 bytes. One that is not is an error and never passed over for another.
 
@@ -17,6 +19,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
+use super::passphrase::{self, NotUnlocked};
 use super::place::config_dir;
 use super::signer::Identity;
 use super::sshagent::SshAgent;
@@ -24,7 +27,7 @@ use crate::base64url;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::{Form, PublicKey, SigningKey};
 use crate::id::AgentName;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 use crate::statement::register::{Holder, Register};
 
 /// The largest key file.
@@ -120,15 +123,80 @@ fn open_safely(path: &Path, secret: bool) -> Result<File, Fault> {
     Ok(File::from(file))
 }
 
-/// Reads the private key in `path`.
+/// What a key file holds.
+#[derive(Debug)]
+pub enum Stored {
+    /// A private key.
+    Open(SigningKey),
+    /// A private key behind a passphrase.
+    Locked(Locked),
+}
+
+/// A private key behind a passphrase, as its file has it.
+#[derive(Debug)]
+pub struct Locked {
+    path: PathBuf,
+    pem: Zeroizing<String>,
+}
+
+impl Locked {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key, where this is its passphrase.
+    ///
+    /// # Errors
+    /// [`NotUnlocked`].
+    pub fn open(&self, passphrase: &SecretBytes) -> Result<SigningKey, NotUnlocked> {
+        passphrase::unlock(&self.pem, passphrase)
+    }
+}
+
+/// Reads what is in the key file `path`: a private key, or one behind a passphrase.
 ///
 /// # Errors
 /// [`Fault::Local`] where the file is not safe or holds no key.
-pub fn read_secret(path: &Path) -> Result<SigningKey, Fault> {
-    let mut text = Zeroizing::new(String::with_capacity(256));
+pub fn read_stored(path: &Path) -> Result<Stored, Fault> {
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX).unwrap_or_default() + 1));
     let file = open_safely(path, true)?;
     file.take(MAX + 1).read_to_string(&mut text).map_err(|why| at(path, why))?;
-    parse_secret(&text).map_err(|why| at(path, why))
+    if text.trim_start().starts_with(passphrase::BEGIN) {
+        return Ok(Stored::Locked(Locked { path: path.to_owned(), pem: text }));
+    }
+    if text.contains("BEGIN OPENSSH PRIVATE KEY") {
+        return Err(at(
+            path,
+            "is a key of OpenSSH's; give it to an ssh-agent (ssh-add FILE), and have the statement for it made: vaultctl \
+             keygen --from-ssh-agent",
+        ));
+    }
+    parse_secret(&text).map(Stored::Open).map_err(|why| at(path, why))
+}
+
+/// Reads the private key in `path`.
+///
+/// # Errors
+/// [`Fault::Local`] where the file is not safe or holds no key, or one behind a passphrase.
+pub fn read_secret(path: &Path) -> Result<SigningKey, Fault> {
+    match read_stored(path)? {
+        Stored::Open(key) => Ok(key),
+        Stored::Locked(_) => Err(at(path, "is behind a passphrase, which only operators' keys may be")),
+    }
+}
+
+/// Reads a passphrase out of a file that is for this user alone. A line end at its end is dropped.
+///
+/// # Errors
+/// [`Fault::Local`] where the file is not safe, or empty.
+pub fn read_passphrase(path: &Path) -> Result<SecretBytes, Fault> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX).unwrap_or_default() + 1));
+    open_safely(path, true)?.take(MAX + 1).read_to_end(&mut bytes).map_err(|why| at(path, why))?;
+    let words = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let words = words.strip_suffix(b"\r").unwrap_or(words);
+    if words.is_empty() { Err(at(path, "holds no passphrase")) } else { Ok(SecretBytes::new(words.to_vec())) }
 }
 
 /// Reads the public key in `path`.

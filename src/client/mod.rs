@@ -12,6 +12,7 @@
 //! - [`signer`]: who holds a key and signs with it
 //! - [`sshagent`]: keys that an ssh-agent holds
 //! - [`keyfile`]: keys in files and environment variables, shared with NockGuard
+//! - [`passphrase`]: keys behind a passphrase
 //! - [`pins`]: which answers are the vault's
 //! - [`place`]: where cards and keys lie
 //! - [`seen`]: what an agent remembers of its chain
@@ -27,6 +28,7 @@ pub mod keyfile;
 mod link;
 pub mod material;
 pub mod operator;
+pub mod passphrase;
 pub mod pins;
 pub mod place;
 pub mod seen;

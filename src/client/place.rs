@@ -28,8 +28,19 @@ fn dir() -> Result<PathBuf, Fault> {
 /// # Errors
 /// [`Fault::Local`] where there is none, or more than one to choose from, or it is no card.
 pub fn card(named: Option<&Path>) -> Result<Card, Fault> {
-    let path = match named {
-        Some(named) if named.exists() || named.components().count() > 1 => named.to_owned(),
+    let path = card_path(named)?;
+    let at = |why: String| Fault::Local(format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(&path).map_err(|why| at(why.to_string()))?;
+    Card::read(&text).map_err(|why| at(why.to_string()))
+}
+
+/// The file of that card.
+///
+/// # Errors
+/// [`Fault::Local`] where there is none, or more than one to choose from.
+pub fn card_path(named: Option<&Path>) -> Result<PathBuf, Fault> {
+    match named {
+        Some(named) if named.exists() || named.components().count() > 1 => Ok(named.to_owned()),
         Some(named) => {
             let name = named.to_string_lossy();
             let kept = dir()?.join(format!("{}.card", name.trim_end_matches(".card")));
@@ -37,13 +48,10 @@ pub fn card(named: Option<&Path>) -> Result<Card, Fault> {
                 let (named, kept) = (named.display(), kept.display());
                 return Err(Fault::Local(format!("there is no card {named}, neither here nor as {kept}")));
             }
-            kept
+            Ok(kept)
         }
-        None => only(&dir()?, "card", "vault card", "--vault FILE or NOCKVAULT_CARD")?,
-    };
-    let at = |why: String| Fault::Local(format!("{}: {why}", path.display()));
-    let text = fs::read_to_string(&path).map_err(|why| at(why.to_string()))?;
-    Card::read(&text).map_err(|why| at(why.to_string()))
+        None => only(&dir()?, "card", "vault card", "--vault FILE or NOCKVAULT_CARD"),
+    }
 }
 
 /// The key directory in a file, where it is of the card's vault and still good: `vaultctl keys export` writes it, and so

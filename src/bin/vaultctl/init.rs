@@ -2,9 +2,7 @@
 //! database with the first entries of its chains, TLS under a small CA of its own, the configuration and the card; and
 //! the first operator's key, which is put where vaultctl looks for it. No daemon runs yet.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,10 +14,11 @@ use nockvault::id::{OperatorName, VaultName};
 use nockvault::server::init::{self, CONFIG, Laid, Plan};
 use nockvault::time::{Clock as _, SystemClock};
 use serde_json::{Map, json};
-use zeroize::Zeroizing;
 
+use crate::contexts::Contexts;
+use crate::keygen::private;
 use crate::output::Output;
-use crate::{Common, find};
+use crate::{Common, ask, find};
 
 /// Make a vault: data directory, root key, TLS, configuration, vault card and the first operator's key.
 ///
@@ -50,6 +49,10 @@ pub(crate) struct Init {
     /// The file of the root key, outside the data directory; without it, root.key in --dir.
     #[arg(long, value_name = "FILE")]
     custody: Option<PathBuf>,
+    /// Put your operator key behind a passphrase, which is asked for twice, or read from the file that
+    /// NOCKVAULT_KEY_PASSPHRASE_FILE names.
+    #[arg(long)]
+    passphrase: bool,
 }
 
 impl Init {
@@ -61,7 +64,13 @@ impl Init {
         let config = find::config_dir()?;
         let kept = config.join(format!("{}.card", self.name));
         let key = config.join(self.name.as_str()).join(format!("{operator}.{SECRET}"));
+        let elsewhere = common.key.as_deref().map(std::path::absolute).transpose()?;
         let key = common.key.clone().unwrap_or(key);
+        let mut contexts = Contexts::read()?;
+        if contexts.has(&self.name) {
+            bail!("there is a context {} already; choose another name, or: vaultctl context rename", self.name);
+        }
+        let words = if self.passphrase { Some(ask::new()?) } else { None };
         let plan = Plan {
             folder: self.dir.clone().unwrap_or_else(|| PathBuf::from(self.name.as_str())),
             name: self.name,
@@ -88,12 +97,17 @@ impl Init {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
         // A crash before this line leaves a vault that nobody commands: remove its folder and begin again.
-        let seed = Zeroizing::new(keyfile::hex(laid.operator_key.seed().expose()));
-        keyfile::write(&key, seed.as_bytes(), 0o600, false)?;
+        let secret = private(&laid.operator_key, words.as_ref())?;
+        keyfile::write(&key, secret.as_bytes(), 0o600, false)?;
         let public = keyfile::hex(&laid.operator_key.public().to_bytes());
         keyfile::write(&key.with_extension(PUBLIC), public.as_bytes(), 0o644, false)?;
         keyfile::write(&kept, laid.card.write().as_bytes(), 0o644, false)?;
-        tell(&plan, &laid, &key, output)
+        let current = contexts.made(&plan.name, plan.operator.clone(), elsewhere)?;
+        tell(&plan, &laid, &key, output)?;
+        if !current {
+            say!("Commands go to another vault as before; to this one: vaultctl context use {}", plan.name);
+        }
+        Ok(())
     }
 }
 
@@ -132,8 +146,7 @@ fn login() -> Option<OperatorName> {
     told.unwrap_or_else(|| "admin".to_owned()).parse().ok()
 }
 
-/// Makes the folder that a file is to lie in, for this user alone, with those above it; one that is there stays as it is.
+/// Makes the folder that a file is to lie in.
 fn folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("{}", folder.display()))
+    find::make_config_dir(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

@@ -1,14 +1,13 @@
-//! `vaultctl keygen`: makes an agent's key where the agent runs, and the statement that proves that it is held. Only
-//! the statement leaves the machine.
+//! `vaultctl keygen`: makes an agent's key where the agent runs, or an operator's where the operator sits, and the
+//! statement that proves that it is held. Only the statement leaves the machine.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use nockvault::base64url;
 use nockvault::client::keyfile::{self, PUBLIC, REGISTER, SECRET};
+use nockvault::client::passphrase;
 use nockvault::client::signer::{self, Held, Signer};
 use nockvault::client::sshagent::SshAgent;
 use nockvault::crypto::envelope::PayloadType;
@@ -16,24 +15,31 @@ use nockvault::crypto::json::canonical;
 use nockvault::crypto::signature::SigningKey;
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{AgentName, Kid, Nonce};
+use nockvault::secret::SecretBytes;
 use nockvault::statement::card::Card;
 use nockvault::statement::register::{Holder, Register};
 use nockvault::time::{Clock as _, SystemClock};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::contexts::By;
 use crate::output::Output;
-use crate::{Common, find};
+use crate::{Common, ask, find};
 
-/// Make an agent's key: NAME.ed25519 (mode 0600), NAME.pub, and NAME.register for the operator.
+/// Make an agent's or an operator's key: NAME.ed25519 (mode 0600), NAME.pub, and NAME.register to hand on.
 ///
-/// The files have NockGuard's form, so that one key serves both. The register statement is for the vault of the card,
-/// and good for 30 days.
+/// With --agent NAME it is an agent's, with --operator NAME and no agent an operator's. The files have NockGuard's form,
+/// so that one key serves both. The register statement is for the vault of the card, and good for 30 days: an operator of
+/// that vault registers it.
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
     /// The agent.
-    #[arg(long, value_name = "NAME", required_unless_present = "from_nockguard")]
+    #[arg(long, value_name = "NAME")]
     agent: Option<AgentName>,
+    /// Put an operator's key behind a passphrase, which is asked for twice, or read from the file that
+    /// NOCKVAULT_KEY_PASSPHRASE_FILE names.
+    #[arg(long, conflicts_with_all = ["from_nockguard", "from_ssh_agent", "print_env"])]
+    passphrase: bool,
     /// Make no key, but the statement for the one with which NockGuard's agent NAME signs already.
     ///
     /// It is looked for where NockGuard does: in NOCKGUARD_AGENT_NAME_ED25519_KEY, then in
@@ -43,7 +49,7 @@ pub(crate) struct Keygen {
     /// Make no key, but the statement for an Ed25519 key in the ssh-agent that SSH_AUTH_SOCK names.
     ///
     /// KEY is its comment, its fingerprint (SHA256:..) or its public line; it may be left out where there is only one.
-    /// The private key stays where it is, and agents ask the ssh-agent for each signature; only NAME.register is written.
+    /// The private key stays where it is, and the ssh-agent is asked for each signature; only NAME.register is written.
     #[arg(
         long,
         value_name = "KEY",
@@ -64,9 +70,18 @@ pub(crate) struct Keygen {
     /// Replace files that are there. An old key that is replaced is gone.
     #[arg(long)]
     force: bool,
-    /// The folder to write into; made where it is missing, with mode 0700.
-    #[arg(long, default_value = ".")]
+    /// The folder to write into; made where it is missing, with mode 0700. Without it, the one that you are in, and for
+    /// an operator's key the one where vaultctl looks for it.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// What is made, and for whom.
+struct Making<'a> {
+    holder: Holder,
+    card: &'a Card,
     dir: PathBuf,
+    force: bool,
 }
 
 /// Whence the key is.
@@ -88,14 +103,15 @@ impl Source {
 
 impl Keygen {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let holder = self.holder(common)?;
         let card = find::card(common)?;
-        let agent = self.agent()?;
-        let (prev, kver) = self.place(&agent)?;
+        let making = Making { dir: self.dir(&holder, &card)?, holder, card: &card, force: self.force };
+        let (prev, kver) = self.place(&making.holder)?;
         let entropy: &dyn Entropy = &OsEntropy;
         let source = self.source(entropy).await?;
         let signer = source.signer();
         let register = Register {
-            holder: Holder::Agent(agent.clone()),
+            holder: making.holder.clone(),
             aud: card.aud.clone(),
             form: signer.form(),
             iat: SystemClock.now(),
@@ -109,16 +125,44 @@ impl Keygen {
         let statement = String::from_utf8(canonical(&signed))?;
         if !self.print_env {
             // Keys are to lie in it: nobody else looks inside.
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.dir)
-                .with_context(|| self.dir.display().to_string())?;
+            find::make_config_dir(&making.dir)?;
         }
-        match &source {
-            Source::There { place, .. } => self.state(&agent, &card, &register, &statement, place, output),
-            Source::New { key, .. } if self.print_env => environment(&agent, key, &statement),
-            Source::New { key, .. } => self.write(&agent, &card, key, kver, &statement, output),
+        match (&source, &making.holder) {
+            (Source::There { place, .. }, _) => making.state(&register, &statement, place, output),
+            (Source::New { key, .. }, Holder::Agent(agent)) if self.print_env => environment(agent, key, &statement),
+            (Source::New { key, .. }, _) => {
+                let words = if self.passphrase { Some(ask::new()?) } else { None };
+                making.write(key, words.as_ref(), kver, &statement, output)
+            }
+        }
+    }
+
+    /// Whose key it is to be. An operator is named for this by the flag alone: a variable says who commands.
+    fn holder(&self, common: &Common) -> anyhow::Result<Holder> {
+        let operator = common.operator.as_ref().filter(|_| common.said_by.operator == By::Flag);
+        let agents_alone = self.print_env || self.from_nockguard.is_some();
+        match (&self.agent, &self.from_nockguard, operator) {
+            (None, None, Some(_)) if agents_alone => bail!("--print-env is for agents' keys"),
+            (None, None, Some(operator)) => Ok(Holder::Operator(operator.parse()?)),
+            (Some(_), ..) | (_, Some(_), _) if self.passphrase => bail!(
+                "an agent's key is used where nobody can be asked for a passphrase; --passphrase is for operators' keys, and \
+                 an ssh-agent keeps an agent's: --from-ssh-agent"
+            ),
+            (Some(agent), ..) => Ok(Holder::Agent(agent.clone())),
+            (None, Some(name), _) => Ok(Holder::Agent(name.parse().with_context(|| {
+                format!("NockGuard's agent {name:?} needs another name here; give one with --agent")
+            })?)),
+            (None, None, None) => bail!("say whose key it is to be: --agent NAME, or --operator NAME"),
+        }
+    }
+
+    /// Where it is written: agents' keys go to where the agent runs, an operator's to where it is looked for.
+    fn dir(&self, holder: &Holder, card: &Card) -> anyhow::Result<PathBuf> {
+        match (&self.dir, holder) {
+            (Some(dir), _) if dir == Path::new(".") => Ok(PathBuf::new()),
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, Holder::Agent(_)) => Ok(PathBuf::new()),
+            (None, Holder::Operator(_)) => Ok(find::config_dir()?.join(card.name.as_str())),
         }
     }
 
@@ -141,49 +185,94 @@ impl Keygen {
         Ok(Source::New { signer: Box::new(Held::new(SigningKey::from_seed(&key.seed()))), key })
     }
 
-    /// The agent, under its name here.
-    fn agent(&self) -> anyhow::Result<AgentName> {
-        match (&self.agent, &self.from_nockguard) {
-            (Some(agent), _) => Ok(agent.clone()),
-            (None, Some(name)) => name
-                .parse()
-                .with_context(|| format!("NockGuard's agent {name:?} needs another name here; give one with --agent")),
-            (None, None) => bail!("give the agent's name with --agent"),
+    /// Which key it follows, and its number.
+    fn place(&self, holder: &Holder) -> anyhow::Result<(Option<Kid>, u64)> {
+        let Some(old) = &self.follows else { return Ok((None, 1)) };
+        if let Ok(kid) = old.parse::<Kid>() {
+            return Ok((Some(kid), self.numbered()?));
+        }
+        if let Some((Ok(kid), Ok(number))) =
+            old.split_once('/').map(|(kid, number)| (kid.parse::<Kid>(), number.parse::<u64>()))
+        {
+            return Ok((Some(kid), self.kver.unwrap_or(number.saturating_add(1))));
+        }
+        let path = Path::new(old);
+        if path.extension().is_some_and(|end| end == REGISTER) {
+            let (_, register) = keyfile::read_register(path)?;
+            if register.holder != *holder {
+                bail!("{}: this statement is of {}, not of {holder}", path.display(), register.holder);
+            }
+            let kver = self.kver.unwrap_or(register.kver + 1);
+            return Ok((Some(register.pk.kid()), kver));
+        }
+        let public =
+            keyfile::read_public(path).context("--follows takes a register statement, a .pub file or a key id")?;
+        Ok((Some(public.kid()), self.numbered()?))
+    }
+
+    fn numbered(&self) -> anyhow::Result<u64> {
+        match self.kver {
+            Some(kver) if kver >= 2 => Ok(kver),
+            Some(_) => bail!("a key that follows another has a --kver of at least 2"),
+            None => {
+                bail!("--follows needs --kver: the old key's number and one; for an agent, vaultctl agent show has it")
+            }
+        }
+    }
+}
+
+impl Making<'_> {
+    fn name(&self) -> &str {
+        match &self.holder {
+            Holder::Agent(name) => name.as_str(),
+            Holder::Operator(name) => name.as_str(),
         }
     }
 
-    fn path(&self, agent: &AgentName, ending: &str) -> PathBuf {
-        let dir = if self.dir == Path::new(".") { Path::new("") } else { &self.dir };
-        dir.join(format!("{agent}.{ending}"))
+    fn kind(&self) -> &'static str {
+        match self.holder {
+            Holder::Agent(_) => "agent",
+            Holder::Operator(_) => "operator",
+        }
+    }
+
+    fn path(&self, ending: &str) -> PathBuf {
+        self.dir.join(format!("{}.{ending}", self.name()))
+    }
+
+    /// What an operator of the vault types next.
+    fn next(&self, register: &Path) -> String {
+        match self.holder {
+            Holder::Agent(_) => format!("agent register {}", register.display()),
+            Holder::Operator(_) => format!("operator register {}, typed by an operator who may", register.display()),
+        }
     }
 
     /// Writes the statement of a key that stays where it is.
     fn state(
         &self,
-        agent: &AgentName,
-        card: &Card,
         register: &Register,
         statement: &str,
         place: &str,
         output: &Output,
     ) -> anyhow::Result<()> {
-        let key = self.path(agent, SECRET);
+        let key = self.path(SECRET);
         if key.symlink_metadata().is_ok() && key != Path::new(place) {
             bail!(
                 "{} is there already; beside it the statement of the key in {place} would be taken for that one's",
                 key.display()
             );
         }
-        let path = self.path(agent, REGISTER);
+        let path = self.path(REGISTER);
         keyfile::write(&path, statement.as_bytes(), 0o644, self.force)?;
         say!(
-            "the key in {place} is to be agent {agent}'s at the vault {} too: it was not copied, and agents find it \
-             there; now: vaultctl agent register {}",
-            card.name,
-            path.display()
+            "the key in {place} is to be {}'s at the vault {} too: it was not copied, and is found there; now: vaultctl {}",
+            self.holder,
+            self.card.name,
+            self.next(&path)
         );
         let made = json!({
-            "agent": agent,
+            (self.kind()): self.name(),
             "key": place,
             "kid": register.pk.kid(),
             "kver": register.kver,
@@ -196,18 +285,17 @@ impl Keygen {
     /// Writes a new key and its statement.
     fn write(
         &self,
-        agent: &AgentName,
-        card: &Card,
         key: &SigningKey,
+        words: Option<&SecretBytes>,
         kver: u64,
         statement: &str,
         output: &Output,
     ) -> anyhow::Result<()> {
         let public = keyfile::hex(&key.public().to_bytes());
-        let seed = Zeroizing::new(keyfile::hex(key.seed().expose()));
-        let path = |ending| self.path(agent, ending);
+        let secret = private(key, words)?;
+        let path = |ending| self.path(ending);
         let files = [
-            (SECRET, seed.as_bytes(), 0o600),
+            (SECRET, secret.as_bytes(), 0o600),
             (PUBLIC, public.as_bytes(), 0o644),
             (REGISTER, statement.as_bytes(), 0o644),
         ];
@@ -223,12 +311,13 @@ impl Keygen {
             keyfile::write(&path(ending), contents, mode, self.force)?;
         }
         say!(
-            "made a key for agent {agent} at the vault {}; now: vaultctl agent register {}",
-            card.name,
-            path(REGISTER).display()
+            "made a key for {} at the vault {}; now: vaultctl {}",
+            self.holder,
+            self.card.name,
+            self.next(&path(REGISTER))
         );
         let made = json!({
-            "agent": agent,
+            (self.kind()): self.name(),
             "key": path(SECRET),
             "kid": key.kid(),
             "kver": kver,
@@ -238,40 +327,13 @@ impl Keygen {
         });
         output.one(made.as_object().unwrap_or(&serde_json::Map::new()))
     }
+}
 
-    /// Which key it follows, and its number.
-    fn place(&self, agent: &AgentName) -> anyhow::Result<(Option<Kid>, u64)> {
-        let Some(old) = &self.follows else { return Ok((None, 1)) };
-        if let Ok(kid) = old.parse::<Kid>() {
-            return Ok((Some(kid), self.numbered(agent)?));
-        }
-        if let Some((Ok(kid), Ok(number))) =
-            old.split_once('/').map(|(kid, number)| (kid.parse::<Kid>(), number.parse::<u64>()))
-        {
-            return Ok((Some(kid), self.kver.unwrap_or(number.saturating_add(1))));
-        }
-        let path = Path::new(old);
-        if path.extension().is_some_and(|end| end == REGISTER) {
-            let (_, register) = keyfile::read_register(path)?;
-            if register.holder != Holder::Agent(agent.clone()) {
-                bail!("{}: this statement is of {}, not of agent {agent}", path.display(), register.holder);
-            }
-            let kver = self.kver.unwrap_or(register.kver + 1);
-            return Ok((Some(register.pk.kid()), kver));
-        }
-        let public =
-            keyfile::read_public(path).context("--follows takes a register statement, a .pub file or a key id")?;
-        Ok((Some(public.kid()), self.numbered(agent)?))
-    }
-
-    fn numbered(&self, agent: &AgentName) -> anyhow::Result<u64> {
-        match self.kver {
-            Some(kver) if kver >= 2 => Ok(kver),
-            Some(_) => bail!("a key that follows another has a --kver of at least 2"),
-            None => {
-                bail!("--follows needs --kver: the old key's number and one; vaultctl agent show {agent} has it")
-            }
-        }
+/// What a key file holds: the seed, or the key behind a passphrase.
+pub(crate) fn private(key: &SigningKey, words: Option<&SecretBytes>) -> anyhow::Result<Zeroizing<String>> {
+    match words {
+        Some(words) => Ok(passphrase::lock(key, words, &OsEntropy)?),
+        None => Ok(Zeroizing::new(keyfile::hex(key.seed().expose()))),
     }
 }
 

@@ -4,28 +4,37 @@
 //! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
 //! no connection), 2 refused by the vault, or a chain that was tampered with.
 
-/// Words for people, on standard error. What was done stays done where nobody reads them.
+/// Words for people, on standard error, unless they want none. What was done stays done where nobody reads them.
 macro_rules! say {
-    ($($words:tt)*) => {{
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)));
-    }};
+    ($($words:tt)*) => {
+        if !crate::output::is_quiet() {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)));
+        }
+    };
 }
 
 mod agent;
+mod ask;
 mod audit;
 mod backup;
 mod ca;
 mod card;
 mod clock;
+mod completions;
+mod contexts;
 mod find;
 mod freeze;
 mod grant;
+mod guide;
 mod init;
 mod key;
+mod key_passphrase;
 mod keygen;
 mod keys;
 mod lease;
+mod man;
 mod members;
+mod near;
 mod output;
 mod role;
 mod rotate;
@@ -37,10 +46,10 @@ mod when;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use nockvault::client::fault::Fault;
 
-use output::{Output, Shape};
+use output::{Color, Output, Shape};
 
 /// Command a NockVault: agents, roles, grants, secrets, leases, audit trails.
 ///
@@ -62,13 +71,17 @@ struct Cli {
 }
 
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 struct Common {
-    /// The vault card: a file, or the name of one in ~/.config/nockvault. Without it, the only card there is taken.
+    /// The vault, as `vaultctl context list` names it. Without it, the current one, or the only one there is.
+    #[arg(long, global = true, value_name = "NAME", env = "NOCKVAULT_CONTEXT", hide_env_values = true)]
+    context: Option<String>,
+    /// The vault's card, in place of a context: a file, or the name of one in ~/.config/nockvault.
     #[arg(long, global = true, value_name = "CARD", env = "NOCKVAULT_CARD", hide_env_values = true)]
     vault: Option<PathBuf>,
-    /// The operator who commands. Without it, the only one with a key for this vault in ~/.config/nockvault.
+    /// The operator who commands. Without it, the context's, or the only one with a key for this vault in
+    /// ~/.config/nockvault.
     #[arg(long, global = true, value_name = "NAME", env = "NOCKVAULT_OPERATOR", hide_env_values = true)]
     operator: Option<String>,
     /// The file with the operator's key.
@@ -88,11 +101,23 @@ struct Common {
     /// Only this member of the result, raw, a line for each item. A dot leads into an object.
     #[arg(long, global = true, value_name = "NAME")]
     field: Option<String>,
+    /// Whether states stand out in color: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    color: Color,
+    /// Print results and errors, and no other words.
+    #[arg(long, short = 'q', global = true)]
+    quiet: bool,
+    /// Who said which of these.
+    #[arg(skip)]
+    said_by: contexts::SaidBy,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
+    /// Command several vaults: which there are, and which one commands go to.
+    #[command(subcommand)]
+    Context(contexts::Context),
     /// Show the vault card.
     Card,
     /// Show how the vault is.
@@ -135,16 +160,38 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Keygen(keygen::Keygen),
+    KeyPassphrase(key_passphrase::KeyPassphrase),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// The command line as it is read, shown and written down in man pages.
+fn command_line() -> clap::Command {
+    guide::grouped(Cli::command())
+}
+
+/// What was typed, and who said where commands go.
+fn typed() -> Result<Cli, clap::Error> {
+    let mut matches = command_line().color(output::of_help(std::env::args_os())).try_get_matches()?;
+    let said_by = contexts::SaidBy::of(&matches);
+    let mut cli = Cli::from_arg_matches_mut(&mut matches)?;
+    cli.common.said_by = said_by;
+    Ok(cli)
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    if std::env::args_os().len() <= 1 {
+        guide::overview();
+        return ExitCode::from(1);
+    }
+    let cli = match typed() {
         Ok(cli) => cli,
         Err(words) => {
             let _ = words.print();
             return if words.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
+    output::set_quiet(cli.common.quiet);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return failed(&why.into()),
@@ -157,9 +204,9 @@ fn main() -> ExitCode {
 
 fn failed(why: &anyhow::Error) -> ExitCode {
     // What others said, a server behind the vault among them, may stand in it.
-    say!("vaultctl: {}", output::calm(&format!("{why:#}")));
+    output::fault(&format!("vaultctl: {}", output::calm(&format!("{why:#}"))));
     if status::sealed(why) {
-        say!("vaultctl: `vaultctl unseal`, on the vault's machine, opens it");
+        output::fault("vaultctl: `vaultctl unseal`, on the vault's machine, opens it");
     }
     match why.downcast_ref::<Fault>() {
         Some(Fault::Refused(_)) => ExitCode::from(2),
@@ -168,9 +215,10 @@ fn failed(why: &anyhow::Error) -> ExitCode {
 }
 
 async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
-    let output = Output { shape: common.output, field: common.field.clone() };
+    let output = Output::of(&common);
     match command {
         Command::Init(init) => init.run(&common, &output),
+        Command::Context(context) => context.run(&common, &output),
         Command::Card => card::run(&common, &output),
         Command::Status => return status::run(&common, &output).await,
         Command::Agent(agent) => agent.run(&common, &output).await,
@@ -192,6 +240,9 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(keys) => keys.run(&common, &output).await,
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output).await,
+        Command::KeyPassphrase(command) => command.run(&common),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }?;
     Ok(ExitCode::SUCCESS)
 }

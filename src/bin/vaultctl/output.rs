@@ -1,13 +1,17 @@
 //! How a result is shown: a table for people, JSON or YAML for programs, or one member, raw. Tables write instants as
 //! RFC 3339 and durations as `15m`; JSON and YAML have the numbers of the statements, milliseconds and seconds.
 
-use std::io::Write as _;
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
-use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use clap::{ColorChoice, ValueEnum};
+use comfy_table::{Cell, Color as Ink, ContentArrangement, Table, presets};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
+
+use crate::Common;
 
 /// In what form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +21,60 @@ pub(crate) enum Shape {
     /// One JSON object a line.
     Jsonl,
     Yaml,
+}
+
+/// When states stand out in color.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Whether standard output takes color: what people read, on a terminal, where nobody said otherwise.
+    fn on(self) -> bool {
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let said = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+                let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+                std::io::stdout().is_terminal() && !said("NO_COLOR") && !dumb
+            }
+        }
+    }
+}
+
+/// Whether help is shown in color, which is decided before anything is read.
+pub(crate) fn of_help(typed: impl IntoIterator<Item = OsString>) -> ColorChoice {
+    let words: Vec<OsString> = typed.into_iter().take_while(|word| word != "--").collect();
+    let is = |when: &str| {
+        let joined = format!("--color={when}");
+        words.iter().any(|word| *word == *joined)
+            || words.windows(2).any(|pair| pair[0] == "--color" && pair[1] == *when)
+    };
+    match (is("never"), is("always")) {
+        (true, _) => ColorChoice::Never,
+        (_, true) => ColorChoice::Always,
+        _ => ColorChoice::Auto,
+    }
+}
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Lets `say!` say nothing from here on.
+pub(crate) fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Says what went wrong, also to those who want no other words.
+pub(crate) fn fault(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
 }
 
 /// How a member is written in a table.
@@ -61,16 +119,22 @@ const SPANS: &[&str] = &["ttl", "max_ttl", "per"];
 pub(crate) struct Output {
     pub(crate) shape: Shape,
     pub(crate) field: Option<String>,
+    pub(crate) color: bool,
 }
 
 impl Output {
+    pub(crate) fn of(common: &Common) -> Output {
+        let color = common.output == Shape::Table && common.field.is_none() && common.color.on();
+        Output { shape: common.output, field: common.field.clone(), color }
+    }
+
     /// Shows a list.
     pub(crate) fn list(&self, items: &[Map<String, Value>], columns: &[Column]) -> anyhow::Result<()> {
         if let Some(field) = &self.field {
             return items.iter().try_for_each(|item| print_raw(item, field));
         }
         match self.shape {
-            Shape::Table => print(&table(items, columns)),
+            Shape::Table => print(&table(items, columns, self.color)),
             Shape::Jsonl => items.iter().try_for_each(|item| self.data(item)),
             _ => self.data(&items),
         }
@@ -82,7 +146,7 @@ impl Output {
             return print_raw(item, field);
         }
         match self.shape {
-            Shape::Table => print(&lines(item)),
+            Shape::Table => print(&lines(item, self.color)),
             _ => self.data(item),
         }
     }
@@ -126,10 +190,42 @@ pub(crate) fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Resul
     }
 }
 
-fn bare() -> Table {
+/// A table without lines. On a terminal its cells are broken where it would be wider than that.
+fn bare(color: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if color {
+        table.enforce_styling();
+    }
     table
+}
+
+/// The color of a state that somebody should see: red where something was stopped or does not hold, yellow where
+/// something is under way or soon over.
+fn ink(member: &str, value: Option<&Value>) -> Option<Ink> {
+    let member = member.rsplit('.').next().unwrap_or(member);
+    match (member, value?) {
+        ("frozen", Value::Bool(true)) => Some(Ink::Red),
+        ("frozen", Value::Object(_) | Value::Number(_)) => Some(Ink::Red),
+        ("stuck" | "quarantined", Value::Number(number)) if number.as_u64() != Some(0) => Some(Ink::Red),
+        ("quarantined" | "fault", Value::String(_)) => Some(Ink::Red),
+        ("quarantined", Value::Array(items)) if !items.is_empty() => Some(Ink::Red),
+        ("revoking" | "undoing", Value::Number(number)) if number.as_u64() != Some(0) => Some(Ink::Yellow),
+        ("state" | "status" | "phase", Value::String(state)) => match state.as_str() {
+            "stuck" | "sealed" | "tampered" | "failed" => Some(Ink::Red),
+            "revoking" | "expired" | "revoked" | "released" | "lost" => Some(Ink::Yellow),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn painted(text: String, ink: Option<Ink>, color: bool) -> Cell {
+    let cell = Cell::new(text);
+    match ink.filter(|_| color) {
+        Some(ink) => cell.fg(ink),
+        None => cell,
+    }
 }
 
 /// The text of a table, without the blanks at the ends of its lines.
@@ -137,19 +233,23 @@ fn drawn(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
 }
 
-fn table(items: &[Map<String, Value>], columns: &[Column]) -> String {
-    let mut table = bare();
+fn table(items: &[Map<String, Value>], columns: &[Column], color: bool) -> String {
+    let mut table = bare(color);
     table.set_header(columns.iter().map(|(title, ..)| *title));
     for item in items {
-        table.add_row(columns.iter().map(|(_, member, how)| cell(look_up(item, member), *how)));
+        table.add_row(columns.iter().map(|(_, member, how)| {
+            let value = look_up(item, member);
+            painted(cell(value, *how), ink(member, value), color)
+        }));
     }
     drawn(&table)
 }
 
-fn lines(item: &Map<String, Value>) -> String {
-    let mut table = bare();
+fn lines(item: &Map<String, Value>, color: bool) -> String {
+    let mut table = bare(color);
     flat(String::new(), item, &mut |name, value, how| {
-        table.add_row([name, cell(Some(value), how)]);
+        let ink = ink(&name, Some(value));
+        table.add_row([Cell::new(name), painted(cell(Some(value), how), ink, color)]);
     });
     drawn(&table)
 }
@@ -254,7 +354,7 @@ mod tests {
             ("TTL", "terms.ttl", As::Span),
             ("FROM", "from", As::Plain),
         ];
-        let text = table(&items, columns);
+        let text = table(&items, columns, false);
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[0], ["AGENT", "SINCE", "TTL", "FROM"]);
         assert_eq!(rows[1], ["kit", "2026-06-03T18:30:00.123Z", "15m", "10.0.0.0/8,::1/128"]);
@@ -266,7 +366,7 @@ mod tests {
         let since = 1_780_511_400_123_u64;
         let keys = json!([{"kid": "k", "since": since, "ended": null}, {"kid": "l", "since": since}]);
         let text =
-            lines(&object(json!({"agent": "kit", "chain": {"size": 3}, "grants": [], "keys": keys, "ttl": 900})));
+            lines(&object(json!({"agent": "kit", "chain": {"size": 3}, "grants": [], "keys": keys, "ttl": 900})), false);
         let wanted = "agent       kit\n\
                       chain.size  3\n\
                       grants      -\n\

@@ -56,7 +56,7 @@ impl Tail {
         let chains = self.which.find(&operator).await?;
         let mut sieve = self.filter.sieve()?;
         let shape = if self.follow && output.shape != Shape::Table { Shape::Jsonl } else { output.shape };
-        let output = Output { shape, field: output.field.clone() };
+        let output = Output { shape, ..output.clone() };
         let several = chains.len() > 1 || self.which.open();
         let mut shown = Shown::of(&output, chains.iter().map(|chain| chain.name.as_str()), several);
         let newest = super::newest(&operator, &chains, self.last, &mut sieve, self.filter.takes_all()).await?;

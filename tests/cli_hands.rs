@@ -1,0 +1,262 @@
+//! The hands of vaultctl: several vaults, keys behind passphrases and in ssh-agents, shells, man pages, terminals.
+
+#![cfg(all(feature = "daemon", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+mod programs;
+mod terminal;
+
+use programs::{Said, Vault, program, said};
+use terminal::Terminal;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
+}
+
+fn vaultctl(folder: &Path) -> Command {
+    program(env!("CARGO_BIN_EXE_vaultctl"), folder)
+}
+
+/// A file for this user alone.
+fn private(path: impl AsRef<Path>, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.as_ref().to_owned()
+}
+
+#[test]
+fn contexts_say_which_vault_is_commanded() {
+    let (prod, dev) = (Vault::start(), Vault::start());
+    let run = |words: &[&str]| prod.vaultctl(words);
+    let name = |said: Said| json(&said.ok())["aud"].as_str().unwrap().to_owned();
+    let (prod_aud, dev_aud) =
+        (name(run(&["card", "-o", "json"])), name(said(vaultctl(dev.path()).args(["card", "-o", "json"]))));
+
+    // What init made is the current one; another is known by its card and used when that is said.
+    let card = dev.card();
+    let refused = run(&["context", "add", card.to_str().unwrap()]).fails(1);
+    assert!(refused.contains("there is a context prod already") && refused.contains("--name"), "{refused}");
+    let key = dev.path().join(".config/nockvault/prod/ada.ed25519");
+    let add = ["context", "add", card.to_str().unwrap(), "--name", "dev", "--key", key.to_str().unwrap()];
+    assert!(run(&add).fails(0).contains("vaultctl context use dev"));
+    assert_eq!(name(run(&["card", "-o", "json"])), prod_aud);
+    assert_eq!(name(run(&["card", "-o", "json", "--context", "dev"])), dev_aud);
+    run(&["status", "--context", "dev"]).ok();
+    let told = run(&["context", "use", "dev"]).fails(0);
+    assert!(told.contains("commands go to the vault prod at unix:"), "{told}");
+    assert_eq!(name(run(&["card", "-o", "json"])), dev_aud);
+    run(&["status"]).ok();
+
+    // Listed with a star, or with a member that says so.
+    let table = run(&["context", "list"]).ok();
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[1].starts_with("* dev") && rows[2].trim_start().starts_with("prod"), "{table}");
+    let listed = json(&run(&["context", "list", "-o", "json"]).ok());
+    assert_eq!((&listed[0]["current"], &listed[1]["current"]), (&true.into(), &false.into()));
+    let shown = json(&run(&["context", "show", "-o", "json"]).ok());
+    assert_eq!((shown["name"].as_str(), shown["operator"].as_str()), (Some("dev"), Some("ada")));
+    assert_eq!(run(&["context", "show", "prod", "--field", "aud"]).ok().trim(), prod_aud);
+
+    // Variables go before the current context, flags before variables; who says two things is asked which.
+    let with = |variables: &[(&str, &str)], words: &[&str]| {
+        said(vaultctl(prod.path()).envs(variables.iter().copied()).args(words))
+    };
+    let own = prod.card();
+    let own = own.to_str().unwrap();
+    let show = &["card", "-o", "json"][..];
+    assert_eq!(name(with(&[("NOCKVAULT_CARD", own)], show)), prod_aud);
+    assert_eq!(name(with(&[("NOCKVAULT_CONTEXT", "prod")], show)), prod_aud);
+    assert_eq!(name(with(&[("NOCKVAULT_CARD", own)], &["card", "-o", "json", "--context", "dev"])), dev_aud);
+    assert_eq!(name(with(&[("NOCKVAULT_CONTEXT", "dev")], &["card", "-o", "json", "--vault", own])), prod_aud);
+    let both = with(&[("NOCKVAULT_CARD", own), ("NOCKVAULT_CONTEXT", "dev")], show).fails(1);
+    assert!(both.contains("NOCKVAULT_CARD and NOCKVAULT_CONTEXT both say"), "{both}");
+    let both = run(&["card", "--vault", own, "--context", "dev"]).fails(1);
+    assert!(both.contains("--vault and --context both say"), "{both}");
+    // A key that a variable names is not taken to the vault of --context.
+    with(&[("NOCKVAULT_OPERATOR_KEY", "missing.ed25519")], &["status", "--context", "dev"]).ok();
+    with(&[("NOCKVAULT_OPERATOR_KEY", "missing.ed25519")], &["status"]).fails(1);
+
+    // Renamed and removed; what is not there is said with what is.
+    run(&["context", "rename", "dev", "staging"]).ok();
+    assert_eq!(name(run(&["card", "-o", "json"])), dev_aud);
+    let refused = run(&["status", "--context", "stagin"]).fails(1);
+    assert!(refused.contains("did you mean staging?"), "{refused}");
+    run(&["context", "remove", "staging"]).ok();
+    assert_eq!(name(run(&["card", "-o", "json"])), prod_aud, "the only one that is left");
+    assert!(key.exists() && card.exists(), "only the copy of the card went");
+    run(&["context", "use", "staging"]).fails(1);
+}
+
+#[test]
+fn where_nothing_says_which_vault_what_to_type_is_said() {
+    let vault = Vault::start();
+    let run = |words: &[&str]| vault.vaultctl(words);
+    let home = vault.path().join(".config/nockvault");
+    // As an older vaultctl left it: cards, and no file of contexts.
+    fs::remove_file(home.join("contexts.toml")).unwrap();
+    run(&["status"]).ok();
+    fs::copy(vault.card(), home.join("dev.card")).unwrap();
+    let refused = run(&["status"]).fails(1);
+    assert!(refused.contains("(dev, prod)") && refused.contains("vaultctl context use NAME"), "{refused}");
+    run(&["context", "use", "prod"]).ok();
+    run(&["status"]).ok();
+    // Two operators with keys: one is named, for once or for good.
+    fs::copy(home.join("prod/ada.ed25519"), home.join("prod/bob.ed25519")).unwrap();
+    let refused = run(&["status"]).fails(1);
+    assert!(refused.contains("(ada, bob)") && refused.contains("--operator NAME"), "{refused}");
+    run(&["status", "--operator", "ada"]).ok();
+    run(&["context", "use", "prod", "--operator", "ada"]).ok();
+    run(&["status"]).ok();
+    let refused = run(&["status", "--operator", "eve"]).fails(1);
+    assert!(refused.contains("there are ada, bob") && refused.contains("keygen --operator eve"), "{refused}");
+    // Nothing at all.
+    let empty = tempfile::tempdir().unwrap();
+    let refused = said(vaultctl(empty.path()).arg("status")).fails(1);
+    assert!(refused.contains("vaultctl context add FILE") && refused.contains("vaultctl init"), "{refused}");
+    private(home.join("contexts.toml"), "current = 7\n");
+    let refused = run(&["status"]).fails(1);
+    assert!(refused.contains("contexts.toml"), "{refused}");
+}
+
+#[test]
+fn an_operators_key_stands_behind_a_passphrase() {
+    let vault = Vault::start();
+    let home = vault.path().join(".config/nockvault/prod");
+    let key = home.join("ada.ed25519");
+    let plain = fs::read_to_string(&key).unwrap();
+    let file = private(vault.path().join("words"), "correct horse\n");
+    let with = |file: &Path, words: &[&str]| {
+        said(vaultctl(vault.path()).env("NOCKVAULT_KEY_PASSPHRASE_FILE", file).args(words))
+    };
+
+    with(&file, &["key-passphrase"]).ok();
+    let locked = fs::read_to_string(&key).unwrap();
+    assert!(locked.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----") && !locked.contains(&plain), "{locked}");
+    with(&file, &["status"]).ok();
+    // Nobody to ask: what to do instead is said.
+    let refused = vault.vaultctl(&["status"]).fails(1);
+    assert!(refused.contains("NOCKVAULT_KEY_PASSPHRASE_FILE"), "{refused}");
+    let wrong = private(vault.path().join("wrong"), "correct hors\n");
+    let refused = with(&wrong, &["status"]).fails(1);
+    assert!(refused.contains("the passphrase does not open it") && !refused.contains("hors\n"), "{refused}");
+    private(vault.path().join("empty"), "\n");
+    with(&vault.path().join("empty"), &["status"]).fails(1);
+    assert!(vault.vaultctl(&["context", "show", "--field", "key"]).ok().contains("(behind a passphrase)"));
+
+    // At a terminal it is asked for, and not shown; who mistypes is asked again.
+    let mut status = vaultctl(vault.path());
+    status.args(["status", "--field", "agents"]);
+    let asked = [("passphrase of", "correct hors"), ("passphrase of", "correct horse")];
+    let seen = Terminal::run(&status, &asked).ends(0);
+    assert!(seen.contains("that passphrase does not open it") && seen.trim_end().ends_with('0'), "{seen}");
+    assert!(!seen.contains("correct"), "{seen}");
+
+    // openssl reads it, and what openssl protects is read.
+    let openssl = |words: &[&str]| said(program("openssl", vault.path()).args(words));
+    let text = openssl(&["pkey", "-in", key.to_str().unwrap(), "-passin", "file:words", "-text", "-noout"]).ok();
+    assert_eq!(text.lines().next(), Some("ED25519 Private-Key:"));
+    let digits: String = text.lines().skip(2).take(3).flat_map(str::chars).filter(char::is_ascii_hexdigit).collect();
+    assert_eq!(digits, plain.trim());
+    let theirs = ["pkey", "-in", key.to_str().unwrap(), "-passin", "file:words", "-out", "theirs.ed25519", "-aes256"];
+    openssl(&[&theirs[..], &["-passout", "file:words"]].concat()).ok();
+    with(&file, &["status", "--key", "theirs.ed25519", "--operator", "ada"]).ok();
+
+    // Changed and removed.
+    let new = private(vault.path().join("new"), "another pair of shoes");
+    with(&file, &["key-passphrase", "--new-file", new.to_str().unwrap()]).ok();
+    with(&file, &["status"]).fails(1);
+    with(&new, &["status"]).ok();
+    let short = private(vault.path().join("short"), "horse");
+    let refused = with(&new, &["key-passphrase", "--new-file", short.to_str().unwrap()]).fails(1);
+    assert!(refused.contains("at least 8"), "{refused}");
+    with(&new, &["key-passphrase", "--remove"]).ok();
+    assert_eq!(fs::read_to_string(&key).unwrap(), plain);
+    vault.vaultctl(&["status"]).ok();
+    vault.vaultctl(&["key-passphrase", "--remove"]).fails(1);
+
+    // From the beginning: at init, and for further operators; never for an agent, which nobody can ask.
+    let folder = tempfile::tempdir().unwrap();
+    let mut init = vaultctl(folder.path());
+    init.args(["init", "--name", "locked", "--passphrase"]);
+    let typed = [("new passphrase", "four words for me"), ("once more", "four words for me")];
+    Terminal::run(&init, &typed).ends(0);
+    let made = fs::read_to_string(folder.path().join(".config/nockvault/locked/ada.ed25519")).unwrap();
+    assert!(made.starts_with("-----BEGIN ENCRYPTED"), "{made}");
+    with(&file, &["keygen", "--operator", "mara", "--passphrase"]).ok();
+    assert!(fs::read_to_string(home.join("mara.ed25519")).unwrap().starts_with("-----BEGIN ENCRYPTED"));
+    let refused = with(&file, &["keygen", "--agent", "kit", "--passphrase"]).fails(1);
+    assert!(refused.contains("nobody can be asked"), "{refused}");
+}
+
+#[test]
+fn bash_zsh_and_fish_complete_commands_and_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let programs = [("vaultctl", env!("CARGO_BIN_EXE_vaultctl"), ["completions"])];
+    for (name, path, words) in programs {
+        for shell in ["bash", "zsh", "fish"] {
+            let script = said(program(path, folder.path()).args(words).arg(shell)).ok();
+            let file = if shell == "zsh" { format!("_{name}") } else { format!("{name}.{shell}") };
+            fs::write(folder.path().join(file), script).unwrap();
+        }
+    }
+    let shell = |name: &str, script: &str| {
+        said(program(name, folder.path()).args([if name == "zsh" { "-fc" } else { "-c" }, script])).ok()
+    };
+    // What bash would show after these words.
+    let bash = |words: &str| {
+        let count = words.split(' ').count() - 1;
+        let script = format!(
+            "source vaultctl.bash; COMP_WORDS=({}); COMP_CWORD={count}; COMP_LINE='{words}'; COMP_POINT=${{#COMP_LINE}}; \
+             _vaultctl vaultctl \"${{COMP_WORDS[$COMP_CWORD]}}\" \"${{COMP_WORDS[$((COMP_CWORD-1))]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ")
+        );
+        let mut shown: Vec<String> = shell("bash", &script).lines().map(str::to_owned).collect();
+        shown.sort();
+        shown
+    };
+    assert_eq!(bash("vaultctl fre"), ["freeze"]);
+    assert_eq!(bash("vaultctl agent r"), ["register", "rotate"]);
+    assert_eq!(bash("vaultctl grant --max"), ["--max-ttl", "--max-uses"]);
+    assert_eq!(bash("vaultctl status --output j"), ["json", "jsonl"]);
+    // fish answers for itself.
+    let fish = |words: &str| shell("fish", &format!("source vaultctl.fish; complete -C '{words}'"));
+    assert!(fish("vaultctl fre").starts_with("freeze\t"));
+    let shown = fish("vaultctl agent r");
+    assert!(shown.contains("register\t") && shown.contains("rotate\t") && !shown.contains("list\t"), "{shown}");
+    // zsh is asked at a terminal, as it completes nowhere else.
+    let mut zsh = program("zsh", folder.path());
+    zsh.env("PS1", "% ").args(["-f", "-i"]);
+    let words = [
+        ("% ", "PS1='% '; fpath=($PWD $fpath); autoload -U compinit; compinit -u; bindkey '^I' complete-word; print rea''dy"),
+        ("ready", "vaultctl fre\t --help >/dev/null; print -s x; fc -ln 1 > typed"),
+        ("% ", "vaultctl agent end\t --help >/dev/null; fc -ln 1 > typed; exit"),
+    ];
+    let seen = Terminal::run(&zsh, &words).seen;
+    assert!(seen.contains("vaultctl freeze") && seen.contains("vaultctl agent end-key"), "{seen}");
+}
+
+#[test]
+fn man_pages_are_whole_and_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    said(vaultctl(folder.path()).args(["man", "--dir", "man1"])).ok();
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir(folder.path().join("man1")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    for wanted in ["vaultctl.1", "vaultctl-agent-register.1", "vaultctl-grant.1", "vaultctl-context-use.1"] {
+        assert!(pages.iter().any(|page| page.ends_with(wanted)), "{wanted} is missing among {pages:?}");
+    }
+    for page in &pages {
+        let warned = said(program("man", folder.path()).env("MANWIDTH", "100").args(["-l", "--warnings"]).arg(page));
+        assert!(warned.code == 0 && warned.err.is_empty(), "{}: {}", page.display(), warned.err);
+        assert!(warned.out.contains("NAME") && warned.out.contains("SYNOPSIS"), "{}", page.display());
+    }
+    let lint = said(program("mandoc", folder.path()).args(["-T", "lint", "-W", "warning"]).args(&pages));
+    assert!(lint.code == 0, "{}", lint.out);
+}
