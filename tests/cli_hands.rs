@@ -9,9 +9,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "ssh_agent/held.rs"]
+mod held;
 mod programs;
 mod terminal;
 
+use held::Held;
 use programs::{Said, Vault, program, said};
 use terminal::Terminal;
 
@@ -57,7 +60,7 @@ fn contexts_say_which_vault_is_commanded() {
     // Listed with a star, or with a member that says so.
     let table = run(&["context", "list"]).ok();
     let rows: Vec<&str> = table.lines().collect();
-    assert!(rows[1].starts_with("* dev") && rows[2].trim_start().starts_with("prod"), "{table}");
+    assert!(rows[1].starts_with("*  dev") && rows[2].trim_start().starts_with("prod"), "{table}");
     let listed = json(&run(&["context", "list", "-o", "json"]).ok());
     assert_eq!((&listed[0]["current"], &listed[1]["current"]), (&true.into(), &false.into()));
     let shown = json(&run(&["context", "show", "-o", "json"]).ok());
@@ -165,7 +168,8 @@ fn an_operators_key_stands_behind_a_passphrase() {
     let digits: String = text.lines().skip(2).take(3).flat_map(str::chars).filter(char::is_ascii_hexdigit).collect();
     assert_eq!(digits, plain.trim());
     let theirs = ["pkey", "-in", key.to_str().unwrap(), "-passin", "file:words", "-out", "theirs.ed25519", "-aes256"];
-    openssl(&[&theirs[..], &["-passout", "file:words"]].concat()).ok();
+    fs::copy(&file, vault.path().join("again")).unwrap();
+    openssl(&[&theirs[..], &["-passout", "file:again"]].concat()).ok();
     with(&file, &["status", "--key", "theirs.ed25519", "--operator", "ada"]).ok();
 
     // Changed and removed.
@@ -234,7 +238,10 @@ fn bash_zsh_and_fish_complete_commands_and_options() {
     let mut zsh = program("zsh", folder.path());
     zsh.env("PS1", "% ").args(["-f", "-i"]);
     let words = [
-        ("% ", "PS1='% '; fpath=($PWD $fpath); autoload -U compinit; compinit -u; bindkey '^I' complete-word; print rea''dy"),
+        (
+            "% ",
+            "PS1='% '; fpath=($PWD $fpath); autoload -U compinit; compinit -u; bindkey '^I' complete-word; print rea''dy",
+        ),
         ("ready", "vaultctl fre\t --help >/dev/null; print -s x; fc -ln 1 > typed"),
         ("% ", "vaultctl agent end\t --help >/dev/null; fc -ln 1 > typed; exit"),
     ];
@@ -259,4 +266,62 @@ fn man_pages_are_whole_and_clean() {
     }
     let lint = said(program("mandoc", folder.path()).args(["-T", "lint", "-W", "warning"]).args(&pages));
     assert!(lint.code == 0, "{}", lint.out);
+}
+
+#[test]
+fn the_first_operator_commands_with_a_key_in_an_ssh_agent() {
+    let held = Held::start(None);
+    held.add("ed25519", "ada's key", &[]);
+    let mut vault = Vault::start();
+    let with = |words: &[&str]| said(vaultctl(vault.path()).env("SSH_AUTH_SOCK", held.socket()).args(words));
+    let listen = free();
+    let init = ["init", "--name", "held", "--dir", "held", "--listen", &listen, "--http", "127.0.0.1:0"];
+    let key = ["--operator-key-from-ssh-agent", "ada's key"];
+    assert!(with(&[&init[..], &key, &["--key", "x"]].concat()).fails(1).contains("--key names a file"));
+    with(&[&init[..], &key].concat()).ok();
+    let home = vault.path().join(".config/nockvault/held");
+    let files: Vec<_> = fs::read_dir(&home).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["ada.register"], "no key of ours was made");
+    // The daemon of this vault in the place of the other's.
+    fs::rename(vault.path().join("vault"), vault.path().join("first")).unwrap();
+    fs::rename(vault.path().join("held"), vault.path().join("vault")).unwrap();
+    let config = vault.path().join("vault/vaultd.toml");
+    let card = vault.path().join(".config/nockvault/held.card");
+    for file in [&config, &card] {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replace("/held/", "/vault/")).unwrap();
+    }
+    vault.kill();
+    vault.go_on();
+
+    let with = |words: &[&str]| said(vaultctl(vault.path()).env("SSH_AUTH_SOCK", held.socket()).args(words));
+    with(&["context", "use", "held"]).ok();
+    assert!(with(&["context", "show", "--field", "key"]).ok().starts_with("ssh-agent"));
+    with(&["status"]).ok();
+    // A command of its own kind, signed by the ssh-agent, stands in the chain and is verified.
+    with(&["freeze", "--everything", "--reason", "a try"]).ok();
+    with(&["thaw", "--everything"]).ok();
+    assert!(with(&["audit", "verify", "_operators"]).ok().contains("intact"));
+    with(&["audit", "export", "_operators", "--file", "operators.jsonl"]).ok();
+    let mut verify = program(env!("CARGO_BIN_EXE_vault-verify"), vault.path());
+    let card = card.to_str().unwrap();
+    assert!(said(verify.args(["--vault", card, "operators.jsonl"])).ok().contains("intact"));
+    // A passphrase is the ssh-agent's affair; without the agent nothing is signed.
+    assert!(with(&["key-passphrase"]).fails(1).contains("in an ssh-agent"));
+    assert!(vault.vaultctl(&["status"]).fails(1).contains("SSH_AUTH_SOCK is not set"));
+    held.ssh_add(&["-q", "-D"]);
+    assert!(with(&["status"]).fails(1).contains("ssh-add FILE"));
+
+    // Another operator's key, in the agent or in a file.
+    held.add("ed25519", "mara's key", &[]);
+    with(&["keygen", "--operator", "mara", "--from-ssh-agent", "mara's key"]).ok();
+    assert!(home.join("mara.register").exists() && !home.join("mara.ed25519").exists());
+    let refused = with(&["status"]).fails(1);
+    assert!(refused.contains("(ada, mara)") || refused.contains("ssh-add FILE"), "{refused}");
+}
+
+/// An address of this machine that nobody listens at.
+fn free() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("127.0.0.1:{}", free.local_addr().unwrap().port())
 }

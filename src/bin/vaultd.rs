@@ -236,7 +236,7 @@ fn lay_dev(listen: SocketAddr) -> anyhow::Result<(Passing, Laid)> {
         custody: None,
     };
     let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
-    let seed = laid.operator_key.seed();
+    let seed = laid.operator_key.as_ref().expect("its key is made where nobody brings one").seed();
     keyfile::write(&operator_key(&folder.0), keyfile::hex(seed.expose()).as_bytes(), 0o600, false)?;
     Ok((folder, laid))
 }

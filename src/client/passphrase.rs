@@ -63,7 +63,8 @@ pub fn lock(
     let (log_n, r, p) = COST;
     let cost = scrypt::Params::new(log_n, r, p).map_err(|_| NotUnlocked::Form("scrypt's parameters"))?;
     let (salt, iv): ([u8; 16], [u8; 16]) = (entropy.bytes(), entropy.bytes());
-    let way = Parameters::generate_scrypt_aes256cbc(cost, &salt, iv).map_err(|_| NotUnlocked::Form("its parameters"))?;
+    let way =
+        Parameters::generate_scrypt_aes256cbc(cost, &salt, iv).map_err(|_| NotUnlocked::Form("its parameters"))?;
     let seed = key.seed();
     // CurvePrivateKey ::= OCTET STRING, within the OCTET STRING of PrivateKeyInfo.
     let mut inner = Zeroizing::new([0; 34]);
@@ -140,8 +141,14 @@ mod tests {
     fn what_is_no_locked_key_is_named() {
         for (text, wanted) in [
             ("", "PEM"),
-            ("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n", "another kind"),
-            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END ENCRYPTED PRIVATE KEY-----\n", "PKCS #8"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n",
+                "another kind",
+            ),
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "PKCS #8",
+            ),
         ] {
             let told = unlock(text, &words("x")).unwrap_err().to_string();
             assert!(told.contains(wanted), "{told}");

@@ -13,15 +13,17 @@ use std::sync::Arc;
 
 use super::tls::{self, TlsFault};
 use crate::config::{self, Places};
-use crate::crypto::signature::SigningKey;
+use crate::crypto::envelope::Embedded;
+use crate::crypto::signature::{Form, SigningKey};
 use crate::entropy::Entropy;
 use crate::id::{OperatorName, VaultName};
 use crate::seal::custody::{self, Appointed, CustodyFault, RootKey};
 use crate::statement::card::{Card, Genesis};
 use crate::statement::custody::Kind;
+use crate::statement::register::Register;
 use crate::store::sqlite::{OpenFault, Sqlite};
 use crate::time::Timestamp;
-use crate::vault::found::{self, Founding};
+use crate::vault::found::{self, Drawn, Founding};
 
 /// The daemon's configuration in the folder.
 pub const CONFIG: &str = "vaultd.toml";
@@ -56,8 +58,8 @@ pub struct Laid {
     pub card: Card,
     /// Its file.
     pub card_path: PathBuf,
-    /// The first operator's key, number 1. Who has it commands the vault.
-    pub operator_key: SigningKey,
+    /// The first operator's key, number 1, where it was made here. Who has it commands the vault.
+    pub operator_key: Option<SigningKey>,
 }
 
 /// Why there is no vault.
@@ -94,6 +96,24 @@ pub enum InitFault {
 /// # Errors
 /// [`InitFault`]; what was written until then stays.
 pub fn lay(plan: &Plan, now: Timestamp, entropy: &Arc<dyn Entropy>) -> Result<Laid, InitFault> {
+    let (drawn, key) = (Drawn::new(&**entropy), SigningKey::generate(&**entropy));
+    let register = drawn.first(plan.operator.clone(), key.public(), Form::Pae, now, &**entropy);
+    let proof = register.sign(&key);
+    let laid = lay_for(plan, drawn, (register, proof), now, entropy)?;
+    Ok(Laid { operator_key: Some(key), ..laid })
+}
+
+/// The same for an operator whose key is held elsewhere, by the statement that it signed for this vault.
+///
+/// # Errors
+/// As [`lay`].
+pub fn lay_for(
+    plan: &Plan,
+    drawn: Drawn,
+    (register, proof): (Register, Embedded),
+    now: Timestamp,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Laid, InitFault> {
     let folder = make_folder(&plan.folder)?;
     let config = folder.join(CONFIG);
     if config.exists() {
@@ -112,14 +132,15 @@ pub fn lay(plan: &Plan, now: Timestamp, entropy: &Arc<dyn Entropy>) -> Result<La
     let root = RootKey::generate(&**entropy);
     let founding =
         Founding { name: plan.name.clone(), node: config::NODE.to_owned(), operator: plan.operator.clone(), now };
-    let (mut founding, founder) = found::prepare(founding, &**entropy);
+    let (aud, identity) = (drawn.aud(), drawn.identity());
+    let mut founding = found::prepare_for(drawn, founding, register, proof, &**entropy);
     founding.custodians = vec![Appointed { name: custody::first_name(), kind: Kind::File, public: secret.public() }];
     let (vault, operators) = Sqlite::found(&data, &root, founding, Arc::clone(entropy))?;
 
     let card = Card {
         name: plan.name.clone(),
-        aud: founder.aud,
-        identity: founder.identity,
+        aud,
+        identity,
         agents: agents_url(plan),
         operators: format!("unix:{}", folder.join(&places.operators_unix).display()),
         ca: Some(tls.ca_pem),
@@ -128,7 +149,7 @@ pub fn lay(plan: &Plan, now: Timestamp, entropy: &Arc<dyn Entropy>) -> Result<La
     let card_path = folder.join(format!("{}.card", plan.name));
     write(&card_path, card.write().as_bytes(), 0o644)?;
     write(&config, config::example(&places).as_bytes(), 0o600)?;
-    Ok(Laid { config, card, card_path, operator_key: founder.operator_key })
+    Ok(Laid { config, card, card_path, operator_key: None })
 }
 
 fn places(plan: &Plan) -> Result<Places, InitFault> {

@@ -196,7 +196,12 @@ impl Contexts {
 
     /// Adds the context of a vault that was just made, with its card in the folder. The first that there is becomes the
     /// current one; says whether it is.
-    pub(crate) fn made(&mut self, name: &VaultName, operator: OperatorName, key: Option<PathBuf>) -> Result<bool, Fault> {
+    pub(crate) fn made(
+        &mut self,
+        name: &VaultName,
+        operator: OperatorName,
+        key: Option<PathBuf>,
+    ) -> Result<bool, Fault> {
         let others = self.kept.contexts.keys().any(|other| other != name);
         let card = PathBuf::from(format!("{name}.{CARD}"));
         self.keep(name.clone(), Known { card, operator: Some(operator), key });
@@ -302,7 +307,14 @@ impl Context {
                 let named = Some(name.as_str().to_owned());
                 let said_by = SaidBy { context: By::Flag, ..SaidBy::default() };
                 let (vault, operator, key) = (None, None, None);
-                output.one(&shown(&chosen(&Common { context: named, said_by, vault, operator, key, ..common.clone() })?))
+                output.one(&shown(&chosen(&Common {
+                    context: named,
+                    said_by,
+                    vault,
+                    operator,
+                    key,
+                    ..common.clone()
+                })?))
             }
             Context::Add { card, name, used } => add(&card, name, used, common),
             Context::Rename { from, to } => rename(&from, &to),

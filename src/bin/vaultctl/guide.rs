@@ -8,7 +8,10 @@ use clap::Command;
 /// Which command stands in which group, in this order. One that stands in none comes last, under [`OTHERS`].
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "context", "card", "keygen", "key-passphrase", "operator", "apply"]),
-    ("Agents and what they may have", &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "explain", "lease"]),
+    (
+        "Agents and what they may have",
+        &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "explain", "lease"],
+    ),
     ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal"]),
     ("Trail", &["audit", "keys"]),
     ("Running it", &["status", "doctor", "approve", "custody", "key", "clock", "backup", "restore"]),

@@ -8,15 +8,20 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use nockvault::client::keyfile::{self, PUBLIC, SECRET};
+use nockvault::client::keyfile::{self, PUBLIC, REGISTER, SECRET};
+use nockvault::client::signer::{self, Signer as _};
+use nockvault::crypto::envelope::{Embedded, PayloadType};
+use nockvault::crypto::json::canonical;
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{OperatorName, VaultName};
 use nockvault::server::init::{self, CONFIG, Laid, Plan};
+use nockvault::statement::register::Register;
 use nockvault::time::{Clock as _, SystemClock};
+use nockvault::vault::found::Drawn;
 use serde_json::{Map, json};
 
 use crate::contexts::Contexts;
-use crate::keygen::private;
+use crate::keygen::{self, private};
 use crate::output::Output;
 use crate::{Common, ask, find};
 
@@ -53,10 +58,16 @@ pub(crate) struct Init {
     /// NOCKVAULT_KEY_PASSPHRASE_FILE names.
     #[arg(long)]
     passphrase: bool,
+    /// Make no operator key: yours is an Ed25519 key in the ssh-agent that SSH_AUTH_SOCK names.
+    ///
+    /// KEY is its comment, its fingerprint (SHA256:..) or its public line; it may be left out where there is only one. The
+    /// private key stays where it is, and the ssh-agent is asked for each command's signature.
+    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "", conflicts_with = "passphrase")]
+    operator_key_from_ssh_agent: Option<String>,
 }
 
 impl Init {
-    pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let operator = match &common.operator {
             Some(name) => name.parse::<OperatorName>()?,
             None => login().context("your login name is no operator name; choose one with --operator NAME")?,
@@ -68,9 +79,13 @@ impl Init {
         let key = common.key.clone().unwrap_or(key);
         let mut contexts = Contexts::read()?;
         if contexts.has(&self.name) {
-            bail!("there is a context {} already; choose another name, or: vaultctl context rename", self.name);
+            bail!("the context {} is there already; choose another name, or: vaultctl context rename", self.name);
         }
         let words = if self.passphrase { Some(ask::new()?) } else { None };
+        let wanted = self.operator_key_from_ssh_agent.clone();
+        if wanted.is_some() && common.key.is_some() {
+            bail!("--key names a file, and the ssh-agent keeps this key; leave one of the two");
+        }
         let plan = Plan {
             folder: self.dir.clone().unwrap_or_else(|| PathBuf::from(self.name.as_str())),
             name: self.name,
@@ -85,7 +100,7 @@ impl Init {
             bail!("--listen {} is reached from elsewhere; say with --host under which name", plan.agents);
         }
         // Looked at before anything is made: once the vault is founded, its only operator's key must find its place.
-        for path in [&kept, &key, &key.with_extension(PUBLIC)] {
+        for path in [&kept, &key, &key.with_extension(PUBLIC), &key.with_extension(REGISTER)] {
             if path.symlink_metadata().is_ok() {
                 bail!(
                     "{} is there already, and init replaces nothing; move it away or choose another name",
@@ -95,12 +110,27 @@ impl Init {
             folder_of(path)?;
         }
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
-        // A crash before this line leaves a vault that nobody commands: remove its folder and begin again.
-        let secret = private(&laid.operator_key, words.as_ref())?;
-        keyfile::write(&key, secret.as_bytes(), 0o600, false)?;
-        let public = keyfile::hex(&laid.operator_key.public().to_bytes());
-        keyfile::write(&key.with_extension(PUBLIC), public.as_bytes(), 0o644, false)?;
+        let now = SystemClock.now();
+        // A crash before the key's files are written leaves a vault that nobody commands: remove its folder and begin again.
+        let (laid, key) = match wanted {
+            Some(wanted) => {
+                let drawn = Drawn::new(&*entropy);
+                let signed = by_ssh_agent(&drawn, &plan.operator, &wanted, &*entropy).await?;
+                let statement = canonical(&signed.1);
+                let laid = init::lay_for(&plan, drawn, signed, now, &entropy)?;
+                let register = key.with_extension(REGISTER);
+                keyfile::write(&register, &statement, 0o644, false)?;
+                (laid, register)
+            }
+            None => {
+                let laid = init::lay(&plan, now, &entropy)?;
+                let made = laid.operator_key.as_ref().context("the vault was made without an operator's key")?;
+                keyfile::write(&key, private(made, words.as_ref())?.as_bytes(), 0o600, false)?;
+                let public = keyfile::hex(&made.public().to_bytes());
+                keyfile::write(&key.with_extension(PUBLIC), public.as_bytes(), 0o644, false)?;
+                (laid, key)
+            }
+        };
         keyfile::write(&kept, laid.card.write().as_bytes(), 0o644, false)?;
         let current = contexts.made(&plan.name, plan.operator.clone(), elsewhere)?;
         tell(&plan, &laid, &key, output)?;
@@ -109,6 +139,19 @@ impl Init {
         }
         Ok(())
     }
+}
+
+/// The first operator's statement, signed by the ssh-agent that has the key.
+async fn by_ssh_agent(
+    drawn: &Drawn,
+    operator: &OperatorName,
+    wanted: &str,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<(Register, Embedded)> {
+    let (key, _) = keygen::in_ssh_agent(wanted).await?;
+    let register = drawn.first(operator.clone(), key.public().clone(), key.form(), SystemClock.now(), entropy);
+    let signed = signer::envelope(PayloadType::Register, &register, &key).await?;
+    Ok((register, signed.embed().context("a register statement is JSON")?))
 }
 
 fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result<()> {

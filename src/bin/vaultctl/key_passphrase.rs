@@ -30,7 +30,9 @@ impl KeyPassphrase {
     pub(crate) fn run(self, common: &Common) -> anyhow::Result<()> {
         let KeyPlace { operator, place } = find::key_place(&chosen(common)?, &find::card(common)?)?;
         let Place::File(path) = place else {
-            bail!("the key of {operator} is in an ssh-agent, and no file of ours; ssh-keygen -p protects the file it is from")
+            bail!(
+                "the key of {operator} is in an ssh-agent, and no file of ours; ssh-keygen -p protects the file it is from"
+            )
         };
         let (key, was_locked) = match keyfile::read_stored(&path)? {
             Stored::Open(key) => (key, false),

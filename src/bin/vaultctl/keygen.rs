@@ -9,7 +9,7 @@ use nockvault::base64url;
 use nockvault::client::keyfile::{self, PUBLIC, REGISTER, SECRET};
 use nockvault::client::passphrase;
 use nockvault::client::signer::{self, Held, Signer};
-use nockvault::client::sshagent::SshAgent;
+use nockvault::client::sshagent::{Key as InAgent, SshAgent};
 use nockvault::crypto::envelope::PayloadType;
 use nockvault::crypto::json::canonical;
 use nockvault::crypto::signature::SigningKey;
@@ -173,13 +173,8 @@ impl Keygen {
             return Ok(Source::There { signer: Box::new(Held::new(key)), place });
         }
         if let Some(wanted) = &self.from_ssh_agent {
-            let held = SshAgent::usual(&|name| std::env::var(name).ok())?;
-            let listed = held.find(Some(wanted.as_str()).filter(|wanted| !wanted.is_empty())).await?;
-            let key = listed.public.clone().with_context(|| format!("{listed} is no plain Ed25519 key"))?;
-            return Ok(Source::There {
-                signer: Box::new(held.key(key)),
-                place: format!("ssh-agent:{}", listed.fingerprint()),
-            });
+            let (key, place) = in_ssh_agent(wanted).await?;
+            return Ok(Source::There { signer: Box::new(key), place });
         }
         let key = Box::new(SigningKey::generate(entropy));
         Ok(Source::New { signer: Box::new(Held::new(SigningKey::from_seed(&key.seed()))), key })
@@ -249,13 +244,7 @@ impl Making<'_> {
     }
 
     /// Writes the statement of a key that stays where it is.
-    fn state(
-        &self,
-        register: &Register,
-        statement: &str,
-        place: &str,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    fn state(&self, register: &Register, statement: &str, place: &str, output: &Output) -> anyhow::Result<()> {
         let key = self.path(SECRET);
         if key.symlink_metadata().is_ok() && key != Path::new(place) {
             bail!(
@@ -335,6 +324,14 @@ pub(crate) fn private(key: &SigningKey, words: Option<&SecretBytes>) -> anyhow::
         Some(words) => Ok(passphrase::lock(key, words, &OsEntropy)?),
         None => Ok(Zeroizing::new(keyfile::hex(key.seed().expose()))),
     }
+}
+
+/// The key that is `wanted` in the ssh-agent, or the only one there, and where it is.
+pub(crate) async fn in_ssh_agent(wanted: &str) -> anyhow::Result<(InAgent, String)> {
+    let held = SshAgent::usual(&|name| std::env::var(name).ok())?;
+    let listed = held.find(Some(wanted).filter(|wanted| !wanted.is_empty())).await?;
+    let key = listed.public.clone().with_context(|| format!("{listed} is no plain Ed25519 key"))?;
+    Ok((held.key(key), format!("ssh-agent:{}", listed.fingerprint())))
 }
 
 /// NockGuard's key, and where it is.

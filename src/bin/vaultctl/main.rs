@@ -217,7 +217,7 @@ fn failed(why: &anyhow::Error) -> ExitCode {
 async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
     let output = Output::of(&common);
     match command {
-        Command::Init(init) => init.run(&common, &output),
+        Command::Init(init) => init.run(&common, &output).await,
         Command::Context(context) => context.run(&common, &output),
         Command::Card => card::run(&common, &output),
         Command::Status => return status::run(&common, &output).await,

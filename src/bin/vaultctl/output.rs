@@ -365,8 +365,10 @@ mod tests {
     fn one_thing_is_shown_by_the_paths_of_its_members() {
         let since = 1_780_511_400_123_u64;
         let keys = json!([{"kid": "k", "since": since, "ended": null}, {"kid": "l", "since": since}]);
-        let text =
-            lines(&object(json!({"agent": "kit", "chain": {"size": 3}, "grants": [], "keys": keys, "ttl": 900})), false);
+        let text = lines(
+            &object(json!({"agent": "kit", "chain": {"size": 3}, "grants": [], "keys": keys, "ttl": 900})),
+            false,
+        );
         let wanted = "agent       kit\n\
                       chain.size  3\n\
                       grants      -\n\
