@@ -50,10 +50,7 @@ fn write(command: &Command, dir: &Path, date: &str) -> anyhow::Result<()> {
     fs::write(&file, tidy(&roff)).with_context(|| file.display().to_string())
 }
 
-/// The same without breaks beside a blank line, where they do nothing and `mandoc` warns.
+/// The same with one request where a blank line stands between two breaks, which `mandoc` warns of.
 fn tidy(roff: &str) -> String {
-    let lines: Vec<&str> = roff.lines().collect();
-    let blank = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_some_and(|line| line.starts_with(".sp"));
-    let kept = |(at, line): &(usize, &&str)| **line != ".br" || !(blank(at.checked_sub(1)) || blank(at.checked_add(1)));
-    lines.iter().enumerate().filter(kept).map(|(_, line)| format!("{line}\n")).collect()
+    roff.replace(".br\n\n.br\n", ".sp\n")
 }
