@@ -255,7 +255,7 @@ async fn main() {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let laid = lay(&plan, SystemClock.now(), &entropy).unwrap();
     let daemon = Daemon::start(&laid, &options.door);
-    let agents = set_up(&daemon, laid.operator_key, &options.engine).await;
+    let agents = set_up(&daemon, laid.operator_key.expect("it was made here"), &options.engine).await;
     println!("engine {}, door {}, {} agents, {} s a row", options.engine, options.door, AGENTS, options.seconds);
     run(&daemon, &agents, 4, 1, None).await.print("warm-up");
     let mut best: f64 = 0.0;
