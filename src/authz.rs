@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::authn::SessionBound;
 use crate::crypto::hash::Digest;
@@ -86,28 +86,12 @@ pub fn permit(
     lease: &LeaseId,
     now: Timestamp,
 ) -> Result<Permit, Denial> {
-    let (Some(grant), Some(role)) = (grant, role) else {
-        return Err(Denial::new(Reason::NoGrant).internal(format!("{} asked for {}", asked.agent, asked.role)));
-    };
-    if grant.agent != *asked.agent || grant.role != *asked.role || role.name != grant.role {
-        return Err(Denial::new(Reason::NoGrant).internal("a grant of another agent or role was presented"));
+    let case = Case::of(asked, grant, role, uses, now)?;
+    for check in Check::ALL {
+        check.judge(&case)?;
     }
-    role.alive()?;
-    let terms = &grant.terms;
-    if terms.until.is_some_and(|until| until <= now) {
-        return Err(Denial::new(Reason::GrantExpired).limit(terms.until.unwrap_or_default().0));
-    }
-    if terms.session.as_ref().is_some_and(|pattern| !pattern.covers(asked.sid)) {
-        return Err(Reason::SessionNotGranted.into());
-    }
-    if !terms.cover_address(asked.peer.address()) {
-        return Err(outside(asked.peer));
-    }
-    let expires = expiry(asked, grant, now)?;
-    if let Some(max) = terms.max_uses.filter(|max| uses.count >= *max) {
-        return Err(Denial::new(Reason::GrantExhausted).limit(max));
-    }
-    let uses = uses.one_more(terms.rate, now).map_err(|wait| Denial::new(Reason::RateLimited).limit(wait))?;
+    let Case { grant, role, .. } = case;
+    let uses = paced(&case)?;
     Ok(Permit {
         agent: asked.agent.clone(),
         sid: asked.sid.clone(),
@@ -116,37 +100,200 @@ pub fn permit(
         lease: lease.clone(),
         req: asked.req,
         issued: now,
-        expires,
-        latest: bound(now, asked.session_ends, grant),
+        expires: case.expires(),
+        latest: case.latest(),
         uses,
     })
 }
 
+/// What [`Check`]s judge: what is asked, and the grant of the role to the one who asks.
+#[derive(Clone, Copy, Debug)]
+struct Case<'a> {
+    asked: &'a Asked<'a>,
+    grant: &'a Grant,
+    role: &'a Role,
+    uses: Uses,
+    now: Timestamp,
+}
+
+impl<'a> Case<'a> {
+    /// There is a grant, and it is of this role to this agent.
+    fn of(
+        asked: &'a Asked<'a>,
+        grant: Option<&'a Grant>,
+        role: Option<&'a Role>,
+        uses: Uses,
+        now: Timestamp,
+    ) -> Result<Case<'a>, Denial> {
+        let (Some(grant), Some(role)) = (grant, role) else {
+            return Err(Denial::new(Reason::NoGrant).internal(format!("{} asked for {}", asked.agent, asked.role)));
+        };
+        if grant.agent != *asked.agent || grant.role != *asked.role || role.name != grant.role {
+            return Err(Denial::new(Reason::NoGrant).internal("a grant of another agent or role was presented"));
+        }
+        Ok(Case { asked, grant, role, uses, now })
+    }
+
+    /// The latest that a lease may live.
+    fn latest(&self) -> Timestamp {
+        let terms = &self.grant.terms;
+        let by_terms = self.now.plus(terms.max_ttl).min(self.asked.session_ends);
+        terms.until.map_or(by_terms, |until| by_terms.min(until))
+    }
+
+    /// The longest life that the terms leave.
+    fn longest(&self) -> Seconds {
+        let terms = &self.grant.terms;
+        terms.until.map_or(terms.max_ttl, |until| terms.max_ttl.min(until.since(self.now)))
+    }
+
+    /// When the lease ends: what is asked for, or the default cut to what is left.
+    fn expires(&self) -> Timestamp {
+        match self.asked.ttl {
+            Seconds(0) => self.now.plus(self.grant.terms.ttl).min(self.latest()),
+            ttl => self.now.plus(ttl),
+        }
+    }
+}
+
+/// What stands between a grant and a permit, one by one. [`permit`] asks them in this order and ends with the first that
+/// says no; [`explain`] asks all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    RoleThawed,
+    Until,
+    SessionName,
+    Address,
+    Ttl,
+    SessionTime,
+    Uses,
+    Rate,
+}
+
+impl Check {
+    const ALL: [Check; 8] = [
+        Check::RoleThawed,
+        Check::Until,
+        Check::SessionName,
+        Check::Address,
+        Check::Ttl,
+        Check::SessionTime,
+        Check::Uses,
+        Check::Rate,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Check::RoleThawed => "role_thawed",
+            Check::Until => "grant_until",
+            Check::SessionName => "session_name",
+            Check::Address => "address",
+            Check::Ttl => "ttl",
+            Check::SessionTime => "session_time",
+            Check::Uses => "uses",
+            Check::Rate => "rate",
+        }
+    }
+
+    fn judge(self, case: &Case<'_>) -> Result<(), Denial> {
+        let Case { asked, grant, role, uses, now } = case;
+        let terms = &grant.terms;
+        match self {
+            Check::RoleThawed => role.alive(),
+            Check::Until => match terms.until.filter(|until| until <= now) {
+                Some(until) => Err(Denial::new(Reason::GrantExpired).limit(until.0)),
+                None => Ok(()),
+            },
+            Check::SessionName => match &terms.session {
+                Some(pattern) if !pattern.covers(asked.sid) => Err(Reason::SessionNotGranted.into()),
+                _ => Ok(()),
+            },
+            Check::Address if terms.cover_address(asked.peer.address()) => Ok(()),
+            Check::Address => Err(outside(asked.peer)),
+            Check::Ttl if asked.ttl > case.longest() => {
+                Err(Denial::new(Reason::TtlExceedsGrant).limit(case.longest().0))
+            }
+            Check::SessionTime if asked.ttl > asked.session_ends.since(*now) => {
+                Err(Denial::new(Reason::TtlExceedsSession).limit(asked.session_ends.since(*now).0))
+            }
+            Check::Ttl | Check::SessionTime => Ok(()),
+            Check::Uses => match terms.max_uses.filter(|max| uses.count >= *max) {
+                Some(max) => Err(Denial::new(Reason::GrantExhausted).limit(max)),
+                None => Ok(()),
+            },
+            Check::Rate => paced(case).map(drop),
+        }
+    }
+
+    /// What was found, and what it is held against; null where the grant sets no such bound.
+    fn shown(self, case: &Case<'_>) -> (Value, Value) {
+        let Case { asked, grant, role, uses, now } = case;
+        let terms = &grant.terms;
+        let ttl = if asked.ttl.0 == 0 { terms.ttl } else { asked.ttl };
+        match self {
+            Check::RoleThawed => (json!(if role.frozen { "frozen" } else { "thawed" }), Value::Null),
+            Check::Until => (json!(now), json!(terms.until)),
+            Check::SessionName => (json!(asked.sid), json!(terms.session)),
+            Check::Address => (json!(asked.peer.address()), json!(terms.from)),
+            Check::Ttl => (json!(ttl), json!(case.longest())),
+            Check::SessionTime => (json!(ttl), json!(asked.session_ends.since(*now))),
+            Check::Uses => (json!(uses.count), json!(terms.max_uses)),
+            Check::Rate => {
+                let (rate, now) = (terms.rate, now.0.saturating_mul(1000));
+                let used = rate.map(|rate| {
+                    let each = (rate.per.0.saturating_mul(1_000_000) / rate.count.max(1)).max(1);
+                    uses.paced.saturating_sub(now).div_ceil(each).min(rate.count)
+                });
+                (json!(used), json!(rate.map(|rate| rate.to_string())))
+            }
+        }
+    }
+}
+
+/// The uses with this one, at the rate of the terms.
+fn paced(case: &Case<'_>) -> Result<Uses, Denial> {
+    let one_more = case.uses.one_more(case.grant.terms.rate, case.now);
+    one_more.map_err(|wait| Denial::new(Reason::RateLimited).limit(wait))
+}
+
+/// A check that was made, for one who wants to know why.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Its name.
+    pub check: &'static str,
+    /// What was found.
+    pub found: Value,
+    /// What that is held against; null where nothing bounds it.
+    pub limit: Value,
+    /// What it says.
+    pub outcome: Result<(), Denial>,
+}
+
+/// What [`permit`] would ask, each by name, in its order, and what it would hear: also behind the first that says no, as
+/// far as there is a grant to judge by.
+#[must_use]
+pub fn explain(
+    asked: &Asked<'_>,
+    grant: Option<&Grant>,
+    role: Option<&Role>,
+    uses: Uses,
+    now: Timestamp,
+) -> Vec<Judged> {
+    let case = Case::of(asked, grant, role, uses, now);
+    let outcome = case.as_ref().map(drop).map_err(Clone::clone);
+    let found = json!(grant.map(|grant| grant.seq));
+    let mut judged = vec![Judged { check: "grant", found, limit: Value::Null, outcome }];
+    if let Ok(case) = &case {
+        judged.extend(Check::ALL.map(|check| {
+            let (found, limit) = check.shown(case);
+            Judged { check: check.name(), found, limit, outcome: check.judge(case) }
+        }));
+    }
+    judged
+}
+
 fn outside(peer: Peer) -> Denial {
     Denial::new(Reason::AddressNotGranted).internal(format!("peer {}", peer.address()))
-}
-
-/// The latest that a lease issued at `issued` may live.
-fn bound(issued: Timestamp, session_ends: Timestamp, grant: &Grant) -> Timestamp {
-    let by_terms = issued.plus(grant.terms.max_ttl).min(session_ends);
-    grant.terms.until.map_or(by_terms, |until| by_terms.min(until))
-}
-
-fn expiry(asked: &Asked<'_>, grant: &Grant, now: Timestamp) -> Result<Timestamp, Denial> {
-    let terms = &grant.terms;
-    let latest = bound(now, asked.session_ends, grant);
-    if asked.ttl.0 == 0 {
-        return Ok(now.plus(terms.ttl).min(latest));
-    }
-    let left = terms.until.map_or(terms.max_ttl, |until| terms.max_ttl.min(until.since(now)));
-    if asked.ttl > left {
-        return Err(Denial::new(Reason::TtlExceedsGrant).limit(left.0));
-    }
-    let in_session = asked.session_ends.since(now);
-    if asked.ttl > in_session {
-        return Err(Denial::new(Reason::TtlExceedsSession).limit(in_session.0));
-    }
-    Ok(now.plus(asked.ttl))
 }
 
 /// How long a lease may live on when its agent asks for `ttl` more from now. The grant must still be there: a renewal

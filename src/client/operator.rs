@@ -26,6 +26,8 @@ use crate::statement::card::Card;
 use crate::statement::clock::ClockReset;
 use crate::statement::command::Command;
 use crate::statement::directory::{self, Directory, DirectoryRead};
+use crate::statement::doctor::DoctorRead;
+use crate::statement::explain::Explain;
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::key::KeyRotate;
@@ -76,6 +78,8 @@ macro_rules! orders {
 
 orders! {
     StatusRead => read_status(ReadStatusRequest)
+    Explain => explain(ExplainRequest)
+    DoctorRead => read_doctor(ReadDoctorRequest)
     AgentRegister => register_agent(RegisterAgentRequest)
     AgentList => list_agents(ListAgentsRequest)
     AgentShow => show_agent(ShowAgentRequest)

@@ -187,12 +187,24 @@
 //! | `nockvault/audit_read` | `chain`, `from`, `limit` | no |
 //! | `nockvault/directory_read` | none; the directory comes beside the answer | no |
 //! | `nockvault/status_read` | none | no |
+//! | `nockvault/explain` | exactly one of `request`, `grant`, `revoke` | no |
+//! | `nockvault/doctor_read` | `probe`: whether backends are asked too | no |
 //!
 //! `scope` names exactly one of: `{"lease"}`; `{"agent"}`; `{"agent","sid"}`, which ends the session too; `{"role"}`;
 //! `{"all":true}`. It means the leases that were issued before the command was carried out, and what becomes of intents
 //! that were there. The result's `leases` is how many live; what is many is ended in parts after the answer.
 //! `lease_forget` is for a lease that ended and that waits for its backend, and for no other (`nothing_to_undo`).
 //! `page` is `{"after","limit"}`: `after` is the `next` of the page before, or `""`.
+//!
+//! **What would be.** `explain` does nothing of what it asks for. `request` is `agent`, `role`, `ttl`, `params`, `from` (an
+//! address), `at`, `sid`, each null where the question leaves it open, and `probe`; the result has `verdict` (`issued`,
+//! `denied`), `reason`, `limit`, `why`, `do`, `expires`, and `checks` in the order in which they are made, each with `check`,
+//! `found`, `limit`, `outcome` (`ok`, `no`, `open` where it was not asked) and `reason`. `grant` is `grant` (the body of a
+//! `grant_create`) and `probe`; the result has `verdict` (`done`, `refused`), `present` (the terms of a grant that is there
+//! already) and `request`, what a request under it would get. `revoke` is the body of a `grant_revoke`; the result has
+//! `leases`, how many would end, and `ends`, the first hundred of them.
+//!
+//! The result of `doctor_read` has `checks`, each with `check`, `state` (`ok`, `warn`, `bad`), `found` and `do`.
 //!
 //! **Two persons** (to come; no command needs approval yet). A command that needs approval is chained as `command` with
 //! the result `pending`, and its nonce is spent. It executes inside the transaction of a `nockvault/approve`, whose

@@ -68,6 +68,39 @@
 //! too, also where its custody would open by itself: a file `sealed` in the data directory says so. Whoever may write there
 //! can remove it; it binds supervisors and mistakes, not one who holds the directory and the root key.
 //!
+//! # Why, and will it last
+//!
+//! `vaultctl explain kit orders-read` says what would become of such a request now: each check by name, what was found
+//! beside what it is held against, and for the first that says no the command that mends it. `--ttl`, `--param`, `--from`,
+//! `--at`, `--session` say more of the request; `--probe` asks the backend too. `vaultctl grant ... --dry-run` says what a
+//! grant would allow and what a request under it would get, `vaultctl revoke ... --dry-run` which leases would end. Nothing
+//! of it is done: the transaction that would do it is carried through and undone. The checks are `registered`, `chain` (only
+//! where it is set aside), `key`, `window`, `vault_thawed`, `agent_thawed`, `session`, `grant`, `role_thawed`, `grant_until`,
+//! `session_name`, `address`, `ttl`, `session_time`, `uses`, `rate`, `engine`, `params`; then `backend_places` and `probe` for
+//! a role of a backend, or `probe` and `secret_life` for one without; and `nonces`, `clock`, `sessions`, `leases`, `commit`.
+//!
+//! `vaultctl doctor` looks at all that decides whether the vault will be well tomorrow, and says what to do. It ends with 0
+//! where all is ok or a warning, 1 where the vault could not be asked, 2 where something is bad; with `--strict` also for
+//! warnings. Run it each day by a timer.
+//!
+//! | check | not well where |
+//! |---|---|
+//! | `card`, `operator_key`, `connection`, `clocks`, `versions` | the operator's side: no card, a key that others can read, no answer, clocks 30 s apart, two versions |
+//! | `clock` | it is behind the newest entry by more than the skew |
+//! | `disk`, `reserve`, `database` | less than 1 GiB free, or the disk was found full; no reserve; a log beyond 256 MiB |
+//! | `files` | a file of the store is open to others |
+//! | `custody` | there is only one way to the root key |
+//! | `backup` | none within seven days, as far as the newest 4096 commands tell |
+//! | `quarantined`, `frozen`, `roles_frozen`, `restored` | a chain is set aside; something is frozen; this is a rehearsal |
+//! | `stuck_leases` | a backend does not take a credential away |
+//! | `checkpoints` | chains wait for twice as long as they should |
+//! | `vault_certificates`, `authorities` | one ends within 30 days; bad within one |
+//! | `backends`, `roles_without_tls` | a role could not be served; a server is reached over a network without TLS |
+//! | `operators`, `operator_keys`, `agent_keys` | only one operator can act; a key is older than a year |
+//! | `agents_without_grants`, `grants_unused`, `grants_over` | nothing happened for 30 days; `until` has passed |
+//! | `grants_endless` | never: how many have no `until` |
+//! | `limits` | an agent has four fifths of the leases or sessions that it may have |
+//!
 //! # Checkpoints
 //!
 //! `[checkpoints]` says when the vault signs what a chain is: after `every_entries`, or `every_s` after the first entry

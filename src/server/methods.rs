@@ -19,6 +19,8 @@ pub const AGENTS: &[&str] = &[
 /// The methods that operators call.
 pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/ReadStatus",
+    "/nockvault.v1.OperatorService/Explain",
+    "/nockvault.v1.OperatorService/ReadDoctor",
     "/nockvault.v1.OperatorService/RegisterAgent",
     "/nockvault.v1.OperatorService/ListAgents",
     "/nockvault.v1.OperatorService/ShowAgent",

@@ -15,19 +15,20 @@ use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse,
-    FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse,
-    ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest,
-    ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
+    EndAgentKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest,
+    FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse,
+    ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse,
+    ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
     ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest,
     ProveEntryRequest, ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
-    ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
-    ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, ResetClockRequest, ResetClockResponse,
-    RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
-    RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
-    SealVaultRequest, SealVaultResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
-    ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse,
-    ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
+    ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadDoctorRequest,
+    ReadDoctorResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse,
+    ResetClockRequest, ResetClockResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
+    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
+    RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, ShowAgentRequest,
+    ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest,
+    ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest,
+    ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -114,6 +115,8 @@ macro_rules! operators {
 
 operators!({
     read_status(ReadStatusRequest) -> ReadStatusResponse = StatusRead;
+    explain(ExplainRequest) -> ExplainResponse = Explain;
+    read_doctor(ReadDoctorRequest) -> ReadDoctorResponse = DoctorRead;
     register_agent(RegisterAgentRequest) -> RegisterAgentResponse = AgentRegister;
     list_agents(ListAgentsRequest) -> ListAgentsResponse = AgentList;
     show_agent(ShowAgentRequest) -> ShowAgentResponse = AgentShow;

@@ -15,6 +15,8 @@ pub mod clock;
 pub mod command;
 pub mod custody;
 pub mod directory;
+pub mod doctor;
+pub mod explain;
 pub mod freeze;
 pub mod grant;
 pub mod issue;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, backup, ca, cert, clock, directory, freeze, grant, issue, key, lease, register, reply,
-    role, rotate_key, seal, secret, session, status,
+    Body, agent, audit_read, backup, ca, cert, clock, directory, doctor, explain, freeze, grant, issue, key, lease,
+    register, reply, role, rotate_key, seal, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -84,6 +84,8 @@ pub fn all() -> Map<String, Value> {
         request::<session::Close>(),
         request::<rotate_key::RotateKey>(),
         command::<status::StatusRead>(),
+        command::<explain::Explain>(),
+        command::<doctor::DoctorRead>(),
         command::<agent::AgentRegister>(),
         command::<agent::AgentList>(),
         command::<agent::AgentShow>(),
@@ -151,6 +153,8 @@ pub fn accepted() -> Vec<&'static str> {
         session::Close::TYP,
         rotate_key::RotateKey::TYP,
         status::StatusRead::TYP,
+        explain::Explain::TYP,
+        doctor::DoctorRead::TYP,
         agent::AgentRegister::TYP,
         agent::AgentList::TYP,
         agent::AgentShow::TYP,

@@ -11,11 +11,15 @@
 
 mod backups;
 mod changes;
+mod foresight;
+mod health;
 mod keys;
 pub mod sqlite;
 
 pub use backups::{Belonging, Origins, WantedBackup};
 pub use changes::Changes;
+pub use foresight::{Figures, Foresight, Foretold, Sample};
+pub use health::Health;
 pub use keys::{KeptKey, TokenKey, VaultKeys};
 
 use std::collections::BTreeMap;
@@ -563,6 +567,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// order changes nothing but still spends its nonce and stands in `_operators` with its reason.
     async fn carry_out(&self, order: &Order<'_>) -> Result<Carried, Failure>;
 
+    /// Decides an order and a request as if they came now, and undoes it: nothing of it is ever durable, and no use, nonce
+    /// or place is spent.
+    async fn foresee(&self, foresight: &Foresight<'_>) -> Result<Foretold, Failure>;
+
     // --- the vault's own
 
     /// Makes `key` the audit key from here on and says so in `_vault`.
@@ -666,6 +674,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Writes a backup of everything as it is at one instant, sealed, to `out`: at the pace of whoever takes it there. No
     /// deadline holds. Others write meanwhile.
     async fn backup(&self, wanted: WantedBackup, out: Box<dyn std::io::Write + Send>) -> Result<(), Failure>;
+    /// How its files are, and what comes close to a bound.
+    async fn health(&self) -> Result<Health, Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }

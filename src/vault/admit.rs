@@ -47,7 +47,7 @@ impl<B: Body> Asking<B> {
 
     /// Step 9, as to the agent: it may act, and so may agents at all.
     pub(super) fn alive(&self) -> Result<(), Denial> {
-        if self.situation.frozen { Err(Reason::VaultFrozen.into()) } else { self.situation.agent.alive() }
+        alive(&self.situation)
     }
 
     /// Step 11: `seen` is a prefix of the chain.
@@ -69,6 +69,11 @@ impl<B: Body> Asking<B> {
         self.history()?;
         Ok(bound)
     }
+}
+
+/// Step 9, as to the agent: agents may act at all, and so may this one.
+pub(super) fn alive(situation: &Situation) -> Result<(), Denial> {
+    if situation.frozen { Err(Reason::VaultFrozen.into()) } else { situation.agent.alive() }
 }
 
 impl Vault {

@@ -101,6 +101,19 @@ impl Backends {
     }
 }
 
+impl Backends {
+    /// How many places this agent has with a role's backend, and how many may be had; a refusal where [`Backends::enter`]
+    /// would be refused at once. Takes none.
+    pub(super) fn look(&self, role: &RoleName, agent: &AgentName) -> (usize, usize, Result<(), Denial>) {
+        let roles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(places) = roles.get(role) else { return (0, OF_ONE, Ok(())) };
+        let seated = places.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let seats = seated.get(agent).copied().unwrap_or_default();
+        let free = seats < OF_ONE && places.waiting.available_permits() > 0;
+        (seats, OF_ONE, if free { Ok(()) } else { Err(Reason::EngineUnavailable.into()) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

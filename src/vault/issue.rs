@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::admit::{Asking, Reply};
 use super::answer::{Outcome, Receipt};
 use super::{Vault, deadline};
@@ -22,14 +24,14 @@ use crate::base64url::Bytes;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hpke::{SealPublicKey, Sealed};
 use crate::denial::{Denial, Reason};
-use crate::engine::{Engine, Mint, Minted};
+use crate::engine::{Engine, Mint};
 use crate::failpoint::failpoint;
-use crate::id::{LeaseId, handle};
+use crate::id::{Kid, LeaseId, handle};
 use crate::seal::reply as seal;
 use crate::statement::issue::Issue;
 use crate::statement::reply::{Hdr, Issued, Revocation};
-use crate::store::{Intent, Issuance};
-use crate::time::Seconds;
+use crate::store::{Intent, Issuance, Situation};
+use crate::time::{Seconds, Timestamp};
 
 /// What will be issued, and by whom.
 struct Plan<'a> {
@@ -107,7 +109,7 @@ impl Vault {
         let to = authn::seal_acceptable(&issue.seal)?;
         let (permit, engine) = self.permit(asking, &bound, peer)?;
         let handle = handle(permit.agent(), permit.lease());
-        let hdr = self.header(asking, &permit, engine);
+        let hdr = self.header(&permit, engine, asking.authenticated.key().kid.clone());
         Ok(Plan { permit, engine, handle, hdr, to })
     }
 
@@ -132,7 +134,7 @@ impl Vault {
         let minted = deadline::within(deadline, engine.mint(mint, self)).await.map_err(failed)?;
         failpoint!("issue: minted");
         let latest = minted.until.map_or(permit.latest(), |until| permit.latest().min(until));
-        bound_by(&mut hdr, &minted, issue.ttl)?;
+        hdr.exp = bound_by(&hdr, minted.until, issue.ttl)?;
         let sealed = seal::seal(&minted.secret, &hdr, &to, &*self.entropy)?;
         let issuance = Issuance {
             request: &asking.authenticated,
@@ -157,34 +159,48 @@ impl Vault {
     ) -> Result<(Permit, &dyn Engine), Denial> {
         let (common, issue) = (&asking.authenticated.statement().common, asking.body());
         let now = asking.authenticated.at();
-        let situation = &asking.situation;
-        let session_ends =
-            situation.session.as_ref().map_or(now.plus(self.limits.rules.session_max), |session| session.ends);
         let asked = Asked {
             agent: &common.agent,
             sid: &common.sid,
             bound,
-            session_ends,
+            session_ends: self.session_ends(&asking.situation, now),
             role: &issue.role,
             ttl: issue.ttl,
             peer,
             req: asking.req(),
         };
-        let grant = situation.agent.grants.iter().find(|grant| grant.role == issue.role);
+        self.decide(&asked, &asking.situation, &issue.params, now)
+    }
+
+    /// When the session of a request ends at the latest, also one that the request opens.
+    pub(super) fn session_ends(&self, situation: &Situation, now: Timestamp) -> Timestamp {
+        situation.session.as_ref().map_or(now.plus(self.limits.rules.session_max), |session| session.ends)
+    }
+
+    /// Step 12 for what is asked, in this situation.
+    pub(super) fn decide(
+        &self,
+        asked: &Asked<'_>,
+        situation: &Situation,
+        params: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(Permit, &dyn Engine), Denial> {
+        let grant = situation.agent.grants.iter().find(|grant| grant.role == *asked.role);
         let lease = LeaseId::new(now.0, self.entropy.bytes());
-        let permit = authz::permit(&asked, grant, situation.role.as_deref(), situation.uses, &lease, now)?;
+        let permit = authz::permit(asked, grant, situation.role.as_deref(), situation.uses, &lease, now)?;
         let engine = self.engines.of_kind(&permit.role().engine)?;
-        engine.check_params(permit.config(), &issue.params)?;
+        engine.check_params(permit.config(), params)?;
         Ok((permit, engine))
     }
 
-    fn header(&self, asking: &Asking<Issue>, permit: &Permit, engine: &dyn Engine) -> Hdr {
+    /// What stands around the credential that the key `kid` asked for.
+    pub(super) fn header(&self, permit: &Permit, engine: &dyn Engine, kid: Kid) -> Hdr {
         let can = engine.capabilities();
         Hdr {
             agent: permit.agent().clone(),
             exp: permit.expires(),
             iat: permit.issued(),
-            kid: asking.authenticated.key().kid.clone(),
+            kid,
             lease: permit.lease().clone(),
             renewable: can.renewable,
             req: permit.req(),
@@ -198,14 +214,13 @@ impl Vault {
 
 /// A credential that dies sooner than the permit says bounds the lease. Who asked for a life of its own is refused with
 /// what is left.
-fn bound_by(hdr: &mut Hdr, minted: &Minted, asked: Seconds) -> Result<(), Denial> {
-    let Some(until) = minted.until.filter(|until| *until < hdr.exp) else { return Ok(()) };
+pub(super) fn bound_by(hdr: &Hdr, until: Option<Timestamp>, asked: Seconds) -> Result<Timestamp, Denial> {
+    let Some(until) = until.filter(|until| *until < hdr.exp) else { return Ok(hdr.exp) };
     let left = until.since(hdr.iat);
     if until <= hdr.iat || asked.0 != 0 {
         return Err(Denial::new(Reason::SecretExpired).limit(left.0));
     }
-    hdr.exp = until;
-    Ok(())
+    Ok(until)
 }
 
 fn reply(sealed: Sealed, hdr: Hdr) -> Reply {

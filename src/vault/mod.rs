@@ -12,6 +12,8 @@ mod checkpoint;
 mod deadline;
 mod describe;
 pub mod directory;
+mod doctor;
+mod explain;
 pub mod found;
 pub mod inspect;
 mod issue;

@@ -489,6 +489,8 @@ pub fn call(typ: &str) -> Call {
 /// Every call of operators by its `typ`, but `audit_read`, `directory_read` and `backup`, which have ways of their own.
 pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/status_read", Call::StatusRead),
+    ("nockvault/explain", Call::Explain),
+    ("nockvault/doctor_read", Call::DoctorRead),
     ("nockvault/agent_register", Call::AgentRegister),
     ("nockvault/agent_list", Call::AgentList),
     ("nockvault/agent_show", Call::AgentShow),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use jiff::civil;
 use jiff::tz::TimeZone;
 use nockvault::id::{AgentName, LeaseId, RoleName};
+use nockvault::statement::explain::NewGrant;
 use nockvault::statement::grant::{GrantCreate, GrantList, GrantRevoke, Rate, SessionPattern, Terms};
 use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::time::{Seconds, Timestamp};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agent::pages;
 use crate::output::{As, Column, Output};
-use crate::{Common, find, lease};
+use crate::{Common, explain, find, lease};
 
 /// Let an agent have a role, on terms.
 ///
@@ -49,6 +50,12 @@ pub(crate) struct Grant {
     /// At most so many in so much time: 10/m, 100/h, 3/10m.
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
+    /// Say what it would allow and change, and what a request under it would get. Nothing is given.
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run, ask the backend of the role too if it could serve.
+    #[arg(long, requires = "dry_run")]
+    probe: bool,
 }
 
 /// What `grants` takes.
@@ -70,6 +77,9 @@ pub(crate) struct Revoke {
     /// End this lease alone.
     #[arg(long, value_name = "ID", conflicts_with_all = ["agent", "role"])]
     lease: Option<LeaseId>,
+    /// Say which leases would end. Nothing is taken back.
+    #[arg(long, conflicts_with = "lease")]
+    dry_run: bool,
 }
 
 const COLUMNS: &[Column] = &[
@@ -86,10 +96,14 @@ const COLUMNS: &[Column] = &[
 
 impl Grant {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
-        let Grant { agent, role, ttl, max_ttl, max_uses, until, session, from, rate } = self;
+        let Grant { agent, role, ttl, max_ttl, max_uses, until, session, from, rate, dry_run, probe } = self;
         let terms = Terms { ttl, max_ttl: max_ttl.unwrap_or(ttl), max_uses, until, session, from, rate };
         terms.consistent().map_err(|why| anyhow!("these terms contradict each other: {why}"))?;
         let operator = find::connect(common).await?;
+        if dry_run {
+            let grant = GrantCreate { agent, role, terms };
+            return explain::grant(&operator, NewGrant { grant, probe }, output).await;
+        }
         let until = terms.until.map_or_else(|| "it is revoked".to_owned(), |until| until.to_string());
         let done = operator.command(GrantCreate { agent: agent.clone(), role: role.clone(), terms }).await?;
         say!("agent {agent} may have {role} until {until}");
@@ -126,6 +140,10 @@ fn for_people(item: &mut Map<String, Value>) {
 impl Revoke {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let operator = find::connect(common).await?;
+        if let (true, Some(agent), Some(role)) = (self.dry_run, &self.agent, &self.role) {
+            let (agent, role) = (agent.clone(), role.clone());
+            return explain::revoke(&operator, GrantRevoke { agent, role }, output).await;
+        }
         let waiting = lease::waiting(&operator).await?;
         let done = match (self.lease, self.agent, self.role) {
             (Some(lease), _, _) => {

@@ -22,6 +22,8 @@ mod card;
 mod clock;
 mod completions;
 mod contexts;
+mod doctor;
+mod explain;
 mod find;
 mod freeze;
 mod grant;
@@ -122,6 +124,7 @@ enum Command {
     Card,
     /// Show how the vault is.
     Status,
+    Doctor(doctor::Doctor),
     /// Register agents, show them, rotate and end their keys.
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -135,6 +138,7 @@ enum Command {
     #[command(subcommand)]
     Ca(ca::Ca),
     Grant(Box<grant::Grant>),
+    Explain(Box<explain::Explain>),
     /// List live grants.
     Grants(grant::Grants),
     Revoke(grant::Revoke),
@@ -226,6 +230,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Secret(secret) => secret.run(&common, &output).await,
         Command::Ca(ca) => ca.run(&common, &output).await,
         Command::Grant(grant) => grant.run(&common, &output).await,
+        Command::Doctor(doctor) => return doctor.run(&common, &output).await,
+        Command::Explain(explain) => explain.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
         Command::Freeze(freeze) => freeze.run(&common, &output).await,

@@ -29,6 +29,7 @@ use crate::secret::SecretBytes;
 use crate::statement::Body;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentThaw};
 use crate::statement::command::Command;
+use crate::statement::explain::Explain;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
@@ -137,6 +138,18 @@ impl Wish {
         }
     }
 
+    /// The order that a question supposes, if it supposes one. The question's own envelope stands in for that of the
+    /// command that nobody gave.
+    pub(super) fn supposed(question: &Authenticated<Command<Explain>>) -> Result<Option<Wish>, Stop> {
+        let Command { kid, nonce, iat, body, .. } = question.statement().clone();
+        let effect = match body {
+            Explain::Request(_) => return Ok(None),
+            Explain::Grant(new) => Effect::CreateGrant(new.grant),
+            Explain::Revoke(body) => Effect::RevokeGrant(body),
+        };
+        Ok(Some(Wish { kid, nonce, iat, embedded: embed(question.envelope())?, effect }))
+    }
+
     /// Whether it takes something back.
     pub(super) fn ends(&self) -> bool {
         matches!(
@@ -210,7 +223,7 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
 
 pub(super) type Effected = Result<(EntryRef, Map<String, Value>), Stop>;
 
-fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
+pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     match &wish.effect {
         Effect::RegisterAgent(register, embedded) => match &register.holder {
             Holder::Agent(name) if register.kver == 1 => first_key(tx, wish, name, register, embedded),

@@ -231,20 +231,23 @@ pub(super) fn add_lease(tx: &Tx<'_>, held: &mut Held, lease: &Lease, request: Op
     Ok(())
 }
 
+/// All that decides about an issuance that has no intent. What it opens, counts and adds is written; its entry is not.
+/// Gives the chain and the grant.
+pub(super) fn decide(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -> Result<(Held, u64), Stop> {
+    let (mut held, _) = admit_alive(tx, &asking.common)?;
+    tx.clock_is_good(&held)?;
+    let (session, bound) = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), minted.hdr.iat)?;
+    let uses = uses_of(&held, &asking.body.role)?;
+    let permit = permit(tx, &held, asking, minted, (&bound, session.ends), uses)?;
+    add_lease(tx, &mut held, &lease(asking, minted, &permit, State::Live), None)?;
+    tx.put_uses(&mut held, permit.grant(), permit.uses())?;
+    Ok((held, permit.grant()))
+}
+
 pub(super) fn issue(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted) -> Result<EntryRef, Stop> {
     fits(asking, &minted.hdr, tx)?;
-    let (mut held, grant) = if minted.intended {
-        intents::commit(tx, asking, minted)?
-    } else {
-        let (mut held, _) = admit_alive(tx, &asking.common)?;
-        tx.clock_is_good(&held)?;
-        let (session, bound) = bind(tx, &mut held, &asking.common, Some(&asking.body.seal), minted.hdr.iat)?;
-        let uses = uses_of(&held, &asking.body.role)?;
-        let permit = permit(tx, &held, asking, minted, (&bound, session.ends), uses)?;
-        add_lease(tx, &mut held, &lease(asking, minted, &permit, State::Live), None)?;
-        tx.put_uses(&mut held, permit.grant(), permit.uses())?;
-        (held, permit.grant())
-    };
+    let (mut held, grant) =
+        if minted.intended { intents::commit(tx, asking, minted)? } else { decide(tx, asking, minted)? };
     let entry = tx.append(
         &mut held,
         entry::Issue {

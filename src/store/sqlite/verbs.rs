@@ -6,13 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
-    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey, WantedBackup,
+    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health, Intent,
+    Issuance, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep,
+    TokenKey, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
-use super::{Sqlite, backup, checkpoints, due, founding, intents, listed, lists, reads, token_keys, trees, undo};
+use super::{
+    Sqlite, backup, checkpoints, due, foresight, founding, health, intents, listed, lists, reads, token_keys, trees,
+    undo,
+};
 use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
 use crate::authz::Peer;
@@ -180,6 +184,11 @@ impl Store for Sqlite {
         let wish = Wish::of(order)?;
         let weight = if wish.ends() { Weight::Ends } else { Weight::Gives };
         self.write(weight, None, move |tx| orders::carry_out(tx, &wish)).await
+    }
+
+    async fn foresee(&self, foresight: &Foresight<'_>) -> Result<Foretold, Failure> {
+        let wanted = foresight::Wanted::of(foresight)?;
+        self.write(Weight::Gives, None, move |tx| foresight::foresee(tx, &wanted)).await
     }
 
     async fn event(&self, event: Event, key: Option<AuditKey>) -> Result<EntryRef, Failure> {
@@ -366,6 +375,10 @@ impl Store for Sqlite {
         let (shared, database) = (Arc::clone(&self.shared), self.database.clone());
         let task = tokio::task::spawn_blocking(move || backup::write(&shared, &database, wanted, out));
         task.await.unwrap_or_else(|_| Err(Failure::Unavailable("a fault of our own; the log says where".to_owned())))
+    }
+
+    async fn health(&self) -> Result<Health, Failure> {
+        self.read(health::health).await
     }
 
     async fn census(&self) -> Result<Census, Failure> {

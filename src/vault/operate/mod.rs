@@ -22,7 +22,7 @@ use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::command::Command;
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
-use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
+use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke, Terms};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
@@ -30,12 +30,17 @@ use crate::statement::seal::VaultSeal;
 use crate::statement::secret::SecretRollback;
 use crate::statement::status::StatusRead;
 use crate::store::{Carried, Failure, Order};
+use crate::time::Timestamp;
 
 /// A command, by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// `nockvault/status_read`
     StatusRead,
+    /// `nockvault/explain`
+    Explain,
+    /// `nockvault/doctor_read`
+    DoctorRead,
     /// `nockvault/agent_register`
     AgentRegister,
     /// `nockvault/agent_list`
@@ -125,6 +130,8 @@ impl Vault {
     pub async fn operate(&self, call: Call, envelope: Envelope, sealed: Option<Sealed>) -> Outcome {
         let done = match call {
             Call::StatusRead => self.status_read(envelope).await,
+            Call::Explain => self.explain(envelope).await,
+            Call::DoctorRead => self.doctor_read(envelope).await,
             Call::AgentRegister => self.agent_register(envelope).await,
             Call::AgentList => self.agent_list(envelope).await,
             Call::AgentShow => self.agent_show(envelope).await,
@@ -204,15 +211,19 @@ impl Vault {
 
     async fn grant_create(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
         let admitted = self.command::<GrantCreate>(envelope).await?;
-        let terms = &admitted.authenticated.statement().body.terms;
-        let order = match terms.consistent() {
-            Ok(()) if terms.until.is_none_or(|until| until > admitted.authenticated.at()) => {
-                Ok(Order::CreateGrant(&admitted.authenticated))
-            }
-            Ok(()) => Err(Denial::new(Reason::BadTerms).detail("until has passed already")),
-            Err(why) => Err(Denial::new(Reason::BadTerms).detail(why)),
-        };
-        Ok(self.carry(&admitted.authenticated, order).await)
+        let command = &admitted.authenticated;
+        let good = Vault::good_terms(&command.statement().body.terms, command.at());
+        Ok(self.carry(command, good.map(|()| Order::CreateGrant(command))).await)
+    }
+
+    /// Terms that a grant may have from here on.
+    pub(super) fn good_terms(terms: &Terms, now: Timestamp) -> Result<(), Denial> {
+        let bad = |why: String| Denial::new(Reason::BadTerms).detail(why);
+        terms.consistent().map_err(bad)?;
+        if terms.until.is_some_and(|until| until <= now) {
+            return Err(bad("until has passed already".to_owned()));
+        }
+        Ok(())
     }
 
     pub(super) async fn carry<B>(
