@@ -186,6 +186,7 @@ async fn a_grant_is_foretold_with_what_a_request_under_it_would_get() {
     let told = vault.order(ask("orders", terms())).await;
     assert_eq!((&told["verdict"], &told["present"], &told["grant"]), (&json!("done"), &Value::Null, &json!(1)));
     assert_eq!(told["request"]["verdict"], "issued");
+    assert_eq!(check(told["request"].as_object().unwrap(), "grant")["found"], json!(1));
     assert_eq!(told["request"]["expires"], json!(vault.clock_now().plus(Seconds(300))));
     let done =
         vault.order(GrantCreate { agent: kit.name.clone(), role: "orders".parse().unwrap(), terms: terms() }).await;
@@ -366,7 +367,7 @@ fn drawn(agent: &mut Agent, dice: &mut Dice, now: Timestamp) -> (Issue, Peer, Su
         let names = ["n1", "n2", "n3", "day", "work"];
         agent.sid = format!("{}-{}", dice.of(&names), now.0 / 1_800_000).parse().unwrap();
     }
-    let mut issue = agent.issue_body(*dice.of::<&str>(&ROLES));
+    let mut issue = agent.issue_body(dice.of::<&str>(&ROLES));
     if dice.once_in(3) {
         issue.ttl = Seconds(1 + dice.below(1300));
     }

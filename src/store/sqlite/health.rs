@@ -33,7 +33,7 @@ pub(super) fn health(at: Instant<'_>) -> Result<Health, Stop> {
         health.custodians = custodians
             .map(|kept| {
                 let kind = serde_json::to_value(&kept.custodian.who.kind).unwrap_or_default();
-                let word = kind.as_str().or_else(|| kind.get("kind")?.as_str()).map(str::to_owned);
+                let word = kind.as_str().or_else(|| kind.get("name")?.as_str()).map(str::to_owned);
                 let first = || kind.as_object().and_then(|kind| kind.keys().next().cloned());
                 (kept.custodian.who.name.clone(), word.or_else(first).unwrap_or_default())
             })

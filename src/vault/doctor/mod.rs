@@ -112,7 +112,7 @@ impl Vault {
             Some(at) => (State::Warn, format!("{at}, {} ago", days(now.since(at)))),
             None => (State::Warn, "none among the newest commands".to_owned()),
         };
-        rows.add("backup", state, found, "vaultctl backup FILE, each day by a timer; then rehearse a restore");
+        rows.add("backup", state, found, "vaultctl backup --file FILE, each day by a timer; then rehearse a restore");
     }
 
     async fn examine_census(&self, rows: &mut Rows) -> Result<(), Denial> {

@@ -18,16 +18,18 @@ impl Vault {
         Vault::good_terms(&wanted.terms, asking.at())?;
         let agent = self.store.agent(&wanted.agent).await;
         let agent = match agent {
-            Ok(agent) => agent.map(|(agent, _)| agent),
+            Ok(agent) => agent,
             Err(Failure::Denied(denial)) if denial.reason == Reason::Quarantined => None,
             Err(failure) => return Err(failure.denial()),
         };
-        let now = agent.and_then(|agent| agent.grants.iter().find(|grant| grant.role == wanted.role).cloned());
+        // What the trail would name it, unless something else is entered before.
+        let seq = agent.as_ref().map_or(0, |(_, seen)| seen.size);
+        let now = agent.and_then(|(agent, _)| agent.grants.iter().find(|grant| grant.role == wanted.role).cloned());
         let grant = Grant {
             agent: wanted.agent.clone(),
             role: wanted.role.clone(),
             terms: wanted.terms.clone(),
-            seq: u64::MAX,
+            seq,
             since: asking.at(),
         };
         let supposed = Supposed {
