@@ -6,6 +6,7 @@
 //! Whoever cannot prove a registered key gets one answer, [`Reason::Unauthenticated`], whatever was wrong.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::time::Timestamp;
 
@@ -132,7 +133,7 @@ reasons! {
     TtlExceedsGrant = "ttl_exceeds_grant", Grant, "the life asked for is longer than the grant allows; ask for at most the limit, in seconds";
     /// A longer life than the agent's session has left.
     TtlExceedsSession = "ttl_exceeds_session", Limit, "the session ends before the life asked for; ask for at most the limit, in seconds";
-    /// A rate is used up: the grant's, or that of an agent's key changes.
+    /// A rate is used up: the grant's, that of an agent's key changes, an agent's or a peer's.
     RateLimited = "rate_limited", Limit, "too many in too short a time; try again after the limit, in seconds";
     /// The agent has as many live leases as it may.
     LeaseLimit = "lease_limit", Limit, "the agent has as many live leases as it may; release one";
@@ -213,6 +214,8 @@ pub struct Denial {
     pub reason: Reason,
     /// The limit that was met, in the unit its reason states.
     pub limit: Option<u64>,
+    /// After how many milliseconds the same wish may be tried anew, where that is all it takes.
+    pub retry_after_ms: Option<u64>,
     /// The vault's time when it refused, where a program can act on it.
     pub now: Option<Timestamp>,
     /// What exactly was wrong, for the peer. Never a secret, never another's name.
@@ -225,13 +228,22 @@ impl Denial {
     /// A refusal for this reason alone.
     #[must_use]
     pub fn new(reason: Reason) -> Denial {
-        Denial { reason, limit: None, now: None, detail: String::new(), internal: String::new() }
+        Denial { reason, limit: None, retry_after_ms: None, now: None, detail: String::new(), internal: String::new() }
     }
 
     /// Adds the limit that was met.
     #[must_use]
     pub fn limit(mut self, limit: u64) -> Denial {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Adds how long it takes until the same wish may be tried anew: in milliseconds for programs, and in seconds, rounded
+    /// up, as the limit.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Denial {
+        let ms = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        (self.retry_after_ms, self.limit) = (Some(ms), Some(ms.div_ceil(1000)));
         self
     }
 

@@ -8,6 +8,7 @@
 //! - ground: [`time`], [`entropy`], [`secret`], [`mod@base64url`], [`id`], [`denial`], and `failpoint`, for tests alone
 //! - [`crypto`]: hash, signature, canonical JSON, envelope, aead, hpke; it alone names the crates behind them
 //! - [`statement`]: what agents, operators and the vault sign, one type for each `typ`
+//! - `rate`: how often something may happen, for many keys in bounded room
 //! - [`registry`], [`grant`], [`lease`]: who may speak, what may be had, what was handed out
 //! - [`authn`], [`authz`]: from a signed envelope to an authenticated statement, from there to a permit or a denial
 //! - [`seal`]: custody of the root key, the ring of data keys, records and replies bound to their place
@@ -47,6 +48,8 @@ pub mod id;
 pub mod launcher;
 pub mod lease;
 pub mod manual;
+#[cfg(feature = "daemon")]
+pub mod rate;
 pub mod registry;
 pub mod seal;
 pub mod secret;

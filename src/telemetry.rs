@@ -19,10 +19,16 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::denial::Reason;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 /// The upper bounds of the latency buckets, in seconds: from a signature check to a stuck disk.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 2.0, 8.0];
+
+/// Those of clocks' differences, in seconds, up to the widest window.
+const SKEW: [f64; 11] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 3600.0];
+
+/// Those of the jobs in one commit, up to the most there can be.
+const BATCH: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Rpc {
@@ -46,8 +52,36 @@ struct Door {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Turned {
+    listener: &'static str,
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Unsigned {
+    listener: &'static str,
+    peer: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outside {
     sink: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Issuance {
+    engine: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Side {
+    clock: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Of {
+    of: &'static str,
 }
 
 /// How much there is of what lives.
@@ -63,6 +97,14 @@ pub struct Alive {
     pub leases: u64,
     /// Leases that ended and are not yet undone at their backends.
     pub undoing: u64,
+    /// For how long the first of them has been over.
+    pub undoing_for: Seconds,
+    /// Chains.
+    pub chains: u64,
+    /// Entries in all of them.
+    pub entries: u64,
+    /// For how long the checkpoint is overdue that has been due the longest.
+    pub checkpoint_overdue: Seconds,
     /// Chains that do not verify and are set aside.
     pub quarantined: u64,
 }
@@ -78,14 +120,19 @@ struct Metrics {
     seconds: Family<Rpc, Histogram, fn() -> Histogram>,
     refusals: Family<Refusal, Counter>,
     connections: Family<Door, Gauge>,
-    turned_away: Family<Door, Counter>,
+    turned_away: Family<Turned, Counter>,
+    signature_failures: Family<Unsigned, Counter>,
     agents: Gauge,
     grants: Gauge,
     sessions: Gauge,
     leases: Gauge,
     undoing: Gauge,
+    undoing_for: Gauge,
     quarantined: Gauge,
-    sealed: Gauge,
+    chains: Gauge,
+    entries: Gauge,
+    checkpoint_overdue: Gauge,
+    inside: Inside,
     sink_well: Family<Outside, Gauge>,
     sink_lag: Family<Outside, Gauge>,
     sink_failures: Family<Outside, Counter>,
@@ -93,7 +140,100 @@ struct Metrics {
     sink_aside: Family<Outside, Counter>,
 }
 
+/// What the vault, its store and its disk tell.
+#[derive(Debug)]
+struct Inside {
+    issuances: Family<Issuance, Counter>,
+    skew: Family<Side, Histogram, fn() -> Histogram>,
+    waiting: Gauge,
+    batch: Histogram,
+    commit: Histogram,
+    disk_free: Gauge,
+    disk_reserve: Gauge,
+    disk_full: Gauge,
+    sealed: Gauge,
+    ready: Gauge,
+    certificates: Family<Of, Gauge>,
+}
+
+impl Default for Inside {
+    fn default() -> Inside {
+        Inside {
+            issuances: Family::default(),
+            skew: Family::new_with_constructor(|| Histogram::new(SKEW)),
+            waiting: Gauge::default(),
+            batch: Histogram::new(BATCH),
+            commit: Histogram::new(BUCKETS),
+            disk_free: Gauge::default(),
+            disk_reserve: Gauge::default(),
+            disk_full: Gauge::default(),
+            sealed: Gauge::default(),
+            ready: Gauge::default(),
+            certificates: Family::default(),
+        }
+    }
+}
+
+impl Inside {
+    fn register(&self, registry: &mut Registry) {
+        let family = self.issuances.clone();
+        registry.register("issuances", "Requests for a credential, by engine and by issued or the reason", family);
+        registry.register(
+            "request_clock_skew_seconds",
+            "How far a signer's clock is from the vault's, by ahead or behind; what lies outside the window is a refusal",
+            self.skew.clone(),
+        );
+        registry.register("writer_queue_jobs", "Jobs that wait for the store's writer", self.waiting.clone());
+        registry.register("writer_batch_jobs", "Jobs in one commit", self.batch.clone());
+        registry.register("writer_commit_seconds", "Time of one commit with its jobs", self.commit.clone());
+        registry.register("disk_free_bytes", "Room that is left under the data directory", self.disk_free.clone());
+        registry.register(
+            "disk_reserve_bytes",
+            "Room that is kept to end leases on a full disk",
+            self.disk_reserve.clone(),
+        );
+        registry.register(
+            "disk_full",
+            "Whether nothing is issued since the disk is full, 1 or 0",
+            self.disk_full.clone(),
+        );
+        registry.register("sealed", "Whether the vault is sealed, 1 or 0", self.sealed.clone());
+        registry.register("ready", "Whether the daemon takes requests, 1 or 0", self.ready.clone());
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate ends, in seconds since the Unix epoch, by what it is of",
+            self.certificates.clone(),
+        );
+    }
+}
+
 impl Metrics {
+    fn register_alive(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("agents", "Registered agents", self.agents.clone());
+        registry.register("grants_live", "Live grants", self.grants.clone());
+        registry.register("sessions_open", "Open sessions", self.sessions.clone());
+        registry.register("leases_live", "Live leases", self.leases.clone());
+        registry.register(
+            "leases_stuck",
+            "Leases that ended and whose credential waits to be taken away at its backend",
+            self.undoing.clone(),
+        );
+        registry.register(
+            "leases_stuck_oldest_seconds",
+            "For how long the first of these leases has been over",
+            self.undoing_for.clone(),
+        );
+        registry.register("chains", "Audit chains", self.chains.clone());
+        registry.register("chain_entries", "Entries in all audit chains", self.entries.clone());
+        registry.register("chains_quarantined", "Chains that do not verify", self.quarantined.clone());
+        registry.register(
+            "checkpoint_overdue_seconds",
+            "For how long the checkpoint is overdue that has been due the longest",
+            self.checkpoint_overdue.clone(),
+        );
+    }
+
     fn register_sinks(&mut self) {
         let registry = &mut self.registry;
         registry.register("sink_well", "Whether a sink of the audit trail is well, 1 or 0", self.sink_well.clone());
@@ -129,13 +269,18 @@ impl Telemetry {
             refusals: Family::default(),
             connections: Family::default(),
             turned_away: Family::default(),
+            signature_failures: Family::default(),
             agents: Gauge::default(),
             grants: Gauge::default(),
             sessions: Gauge::default(),
             leases: Gauge::default(),
             undoing: Gauge::default(),
+            undoing_for: Gauge::default(),
             quarantined: Gauge::default(),
-            sealed: Gauge::default(),
+            chains: Gauge::default(),
+            entries: Gauge::default(),
+            checkpoint_overdue: Gauge::default(),
+            inside: Inside::default(),
             sink_well: Family::default(),
             sink_lag: Family::default(),
             sink_failures: Family::default(),
@@ -150,20 +295,16 @@ impl Telemetry {
         registry.register("connections", "Open connections, by listener", metrics.connections.clone());
         registry.register(
             "connections_turned_away",
-            "Connections closed at once because there were as many as there may be",
+            "Connections closed at once: all places taken (full), the peer's part of them (share), or too many too fast (rate)",
             metrics.turned_away.clone(),
         );
-        registry.register("agents", "Registered agents", metrics.agents.clone());
-        registry.register("grants_live", "Live grants", metrics.grants.clone());
-        registry.register("sessions_open", "Open sessions", metrics.sessions.clone());
-        registry.register("leases_live", "Live leases", metrics.leases.clone());
         registry.register(
-            "leases_stuck",
-            "Leases that ended and whose credential waits to be taken away at its backend",
-            metrics.undoing.clone(),
+            "signature_failures",
+            "Requests that no registered key signed, by listener and by kind of peer: unix, loopback, private, public",
+            metrics.signature_failures.clone(),
         );
-        registry.register("chains_quarantined", "Chains that do not verify", metrics.quarantined.clone());
-        registry.register("sealed", "Whether the vault is sealed, 1 or 0", metrics.sealed.clone());
+        metrics.inside.register(registry);
+        metrics.register_alive();
         metrics.register_sinks();
         Telemetry(Arc::new(metrics))
     }
@@ -189,25 +330,74 @@ impl Telemetry {
         self.0.connections.get_or_create(&Door { listener }).dec();
     }
 
-    /// A connection was closed because there were as many as there may be.
-    pub fn turned_away(&self, listener: &'static str) {
-        self.0.turned_away.get_or_create(&Door { listener }).inc();
+    /// A connection was closed at once.
+    pub fn turned_away(&self, listener: &'static str, why: &'static str) {
+        self.0.turned_away.get_or_create(&Turned { listener, why }).inc();
     }
 
-    /// The vault is sealed, or no longer.
-    pub fn sealed(&self, sealed: bool) {
-        self.0.sealed.set(sealed.into());
+    /// No registered key had signed what this kind of peer sent.
+    pub fn signature_failed(&self, listener: &'static str, peer: &'static str) {
+        self.0.signature_failures.get_or_create(&Unsigned { listener, peer }).inc();
     }
 
     /// What lives was counted.
     pub fn counted(&self, alive: &Alive) {
-        let set = |gauge: &Gauge, count: u64| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         set(&self.0.agents, alive.agents);
         set(&self.0.grants, alive.grants);
         set(&self.0.sessions, alive.sessions);
         set(&self.0.leases, alive.leases);
         set(&self.0.undoing, alive.undoing);
+        set(&self.0.undoing_for, alive.undoing_for.0);
         set(&self.0.quarantined, alive.quarantined);
+        set(&self.0.chains, alive.chains);
+        set(&self.0.entries, alive.entries);
+        set(&self.0.checkpoint_overdue, alive.checkpoint_overdue.0);
+    }
+
+    /// A request for a credential ended: `issued`, or the reason why not. The engine is `none` where it was not known.
+    pub fn issued(&self, engine: &'static str, result: &'static str) {
+        self.0.inside.issuances.get_or_create(&Issuance { engine, result }).inc();
+    }
+
+    /// A request of a known signer was signed at `iat` by his clock, and came at `now`.
+    pub fn skewed(&self, iat: Timestamp, now: Timestamp) {
+        let clock = if iat > now { "ahead" } else { "behind" };
+        let apart = Duration::from_millis(iat.0.abs_diff(now.0));
+        self.0.inside.skew.get_or_create(&Side { clock }).observe(apart.as_secs_f64());
+    }
+
+    /// The store's writer has committed so many jobs.
+    pub fn committed(&self, jobs: usize, took: Duration) {
+        self.0.inside.batch.observe(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX)));
+        self.0.inside.commit.observe(took.as_secs_f64());
+    }
+
+    /// So many jobs wait for the store's writer.
+    pub fn waiting(&self, jobs: usize) {
+        set(&self.0.inside.waiting, jobs as u64);
+    }
+
+    /// How much room the disk has, how much of it is kept as a reserve, and whether it is full.
+    pub fn disk(&self, free: u64, reserve: u64, full: bool) {
+        set(&self.0.inside.disk_free, free);
+        set(&self.0.inside.disk_reserve, reserve);
+        set(&self.0.inside.disk_full, full.into());
+    }
+
+    /// Whether the vault is sealed.
+    pub fn sealed(&self, sealed: bool) {
+        set(&self.0.inside.sealed, sealed.into());
+    }
+
+    /// Whether the daemon takes requests.
+    pub fn ready(&self, ready: bool) {
+        set(&self.0.inside.ready, ready.into());
+    }
+
+    /// When the certificate of this ends: one of `tls`, `tls_ca`, `response`, `checkpoint`, `intake`, `jwt`, `audit`,
+    /// `x509_ca`.
+    pub fn certificate(&self, of: &'static str, ends: Timestamp) {
+        set(&self.0.inside.certificates.get_or_create(&Of { of }), ends.whole_seconds());
     }
 
     /// A sink begins, or is well again.
@@ -251,6 +441,10 @@ impl Telemetry {
     }
 }
 
+fn set(gauge: &Gauge, count: u64) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
 /// Sends the log of the whole process to standard error: for people, or one JSON object a line. `level` is a filter as
 /// the configuration has it.
 ///
@@ -280,7 +474,7 @@ mod tests {
         telemetry.connected("agents");
         telemetry.connected("agents");
         telemetry.disconnected("agents");
-        telemetry.turned_away("operators");
+        telemetry.turned_away("operators", "full");
         telemetry.counted(&Alive { leases: 7, ..Alive::default() });
         telemetry.sink_well("mirror");
         telemetry.sink_failed("syslog");
@@ -292,7 +486,7 @@ mod tests {
             "nockvault_request_seconds_bucket{le=\"0.004\",rpc=\"RequestCredential\"} 1",
             "nockvault_refusals_total{reason=\"replay\"} 2",
             "nockvault_connections{listener=\"agents\"} 1",
-            "nockvault_connections_turned_away_total{listener=\"operators\"} 1",
+            "nockvault_connections_turned_away_total{listener=\"operators\",why=\"full\"} 1",
             "nockvault_leases_live 7",
             "nockvault_sink_well{sink=\"mirror\"} 1",
             "nockvault_sink_failures_total{sink=\"mirror\"} 0",

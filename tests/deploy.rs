@@ -38,7 +38,7 @@ fn counted() -> BTreeSet<String> {
     telemetry.answered("RequestCredential", "OK", Duration::from_millis(1));
     telemetry.refused(Reason::EngineUnavailable);
     telemetry.connected("agents");
-    telemetry.turned_away("agents");
+    telemetry.turned_away("agents", "full");
     telemetry.counted(&Alive::default());
     telemetry.sink_well("mirror");
     telemetry.sink_lags("mirror", 1);

@@ -13,6 +13,7 @@ use nockvault::crypto::hpke::{self, SUITE, SealSecretKey};
 use nockvault::crypto::signature::{Form, PublicKey, SigningKey};
 use nockvault::entropy::{Entropy, OsEntropy, SeededEntropy};
 use nockvault::id::{AgentName, Aud, Nonce, Sid};
+use nockvault::rate::Rate;
 use nockvault::seal::custody::RootKey;
 use nockvault::statement::Body;
 use nockvault::statement::agent::AgentRegister;
@@ -32,7 +33,7 @@ use nockvault::time::{Clock, Seconds, SystemClock};
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::found::{self, Founding};
 use nockvault::vault::operate::Call;
-use nockvault::vault::{Limits, Vault};
+use nockvault::vault::{Limits, PerAgent, Vault};
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
@@ -164,6 +165,7 @@ impl House {
             rules: rules(),
             engine_deadline: Duration::from_secs(5),
             backend_retry: Seconds(30),
+            agents: PerAgent { rate: Rate::new(1_000_000, 1_000_000), all: 1 << 20, of_one: 1 << 20 },
             node: "bench".into(),
             issuer: None,
             named: Default::default(),

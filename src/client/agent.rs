@@ -14,7 +14,7 @@ use tonic::{Response, Status};
 
 use super::channel::MAX_MESSAGE;
 use super::fault::{Fault, Refusal, Untrusted};
-use super::link::{self, Link, Surroundings};
+use super::link::{self, Link, Patience, Surroundings};
 use super::material::Material;
 use super::signer::{self, Identity, Signer};
 use crate::audit::receipt::Receipt;
@@ -194,16 +194,20 @@ impl Agent {
         Ok((session, opened.reply))
     }
 
-    /// Signs and sends, and once more with a new statement where the vault proves that the clock was wrong.
+    /// Signs and sends; once more with a new statement where the vault proves that the clock was wrong, and a few times where
+    /// it says when to come again.
     async fn exchange<W: Wish>(&self, sid: &Sid, wish: &W) -> Result<Answered<W::Reply>, Fault> {
         let link = &self.0.link;
-        let mut mended = false;
+        let (mut mended, mut patience) = (false, Patience::default());
         loop {
             let (request, seen) = self.sign(sid, wish).await?;
             match W::carry(link.channel.clone(), request.clone().into()).await {
                 Ok(signed) => return self.believe(request, seen, link::answer(signed)?).await,
                 Err(status) => {
                     let fault = link.refusal(&status, &request).await;
+                    if patience.waited(&fault, &*link.around.entropy).await {
+                        continue;
+                    }
                     if mended || !link.clock_mended(&fault).await {
                         return Err(self.with_a_way_in(fault));
                     }

@@ -68,6 +68,8 @@ pub struct Refusal {
     pub code: String,
     /// The limit that was met, in the unit that its reason states.
     pub limit: Option<u64>,
+    /// After how many milliseconds to ask anew, where that is all it takes. Never signed.
+    pub retry_after_ms: Option<u64>,
     /// The vault's time when it refused.
     pub now: Option<Timestamp>,
     /// The vault's words for people.
@@ -176,6 +178,7 @@ mod tests {
         let refusal = Refusal {
             code: "no_grant".into(),
             limit: Some(4),
+            retry_after_ms: None,
             now: None,
             message: "no_grant: no grant gives this agent this role; ask an operator".into(),
             proven: false,

@@ -3,6 +3,7 @@
 //! signed it for exactly this request; from nothing unsigned is the clock corrected or anything decided.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tonic::transport::Channel;
 
@@ -19,12 +20,49 @@ use crate::statement::card::Card;
 use crate::statement::directory::Directory;
 use crate::statement::reply::{Denied, Reply};
 use crate::time::{Clock, SystemClock, Timestamp};
-use crate::wire::convert::{self, RefusalDetails};
+use crate::wire::convert::{self, RETRY_AFTER_MS, RefusalDetails};
 use crate::wire::v1::agent_service_client::AgentServiceClient;
 use crate::wire::v1::{DescribeVaultRequest, SignedEnvelope};
 
 /// A difference between two clocks that is no more than the way between them, in milliseconds.
 const LATENCY: u64 = 1000;
+
+/// For how long, in all, one call waits for a vault that says when to come again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The shortest such wait; each is twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// How one call bears with a vault that says it asks too often. It waits for as long as it is told and each time longer,
+/// and a little more by chance, so that many who were told the same do not come at once.
+#[derive(Debug)]
+pub(super) struct Patience {
+    left: Duration,
+    least: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { left: PATIENCE, least: FIRST_WAIT }
+    }
+}
+
+impl Patience {
+    /// Waits where that is all it takes and there is patience left. Whether to ask anew.
+    pub(super) async fn waited(&mut self, fault: &Fault, entropy: &dyn Entropy) -> bool {
+        let Some(wait) = self.wait(fault, entropy.bytes::<1>()[0]) else { return false };
+        tokio::time::sleep(wait).await;
+        true
+    }
+
+    fn wait(&mut self, fault: &Fault, chance: u8) -> Option<Duration> {
+        let told = fault.refusal().filter(|_| fault.reason() == Some(Reason::RateLimited))?.retry_after_ms?;
+        let wait = Duration::from_millis(told).max(self.least);
+        let wait = wait.checked_add(wait / 2 * u32::from(chance) / 256)?;
+        self.left = self.left.checked_sub(wait)?;
+        self.least *= 2;
+        Some(wait)
+    }
+}
 
 /// Clock, randomness and memory of a client.
 #[derive(Clone, Debug)]
@@ -132,6 +170,7 @@ impl Link {
         let shown = Refusal {
             code: details.reason,
             limit: number("limit"),
+            retry_after_ms: number(RETRY_AFTER_MS),
             now: number("now").map(Timestamp),
             message: printable(status.message()),
             proven: false,
@@ -143,6 +182,8 @@ impl Link {
                 message: if shown.code == denied.reason { shown.message } else { advice(&denied.reason) },
                 code: denied.reason,
                 limit: denied.limit,
+                // It is not signed, and no more than a reason to be slow.
+                retry_after_ms: shown.retry_after_ms,
                 now: Some(denied.now),
                 proven: true,
             },
@@ -183,8 +224,15 @@ async fn describe(
 ) -> Result<(Pins, Timestamp), Fault> {
     let challenge: [u8; 32] = around.entropy.bytes();
     let mut client = AgentServiceClient::new(channel.clone()).max_decoding_message_size(channel::MAX_MESSAGE);
-    let request = DescribeVaultRequest { challenge: challenge.to_vec() };
-    let reply = client.describe_vault(request).await.map_err(|status| unasked(address, &status))?.into_inner();
+    let mut patience = Patience::default();
+    let reply = loop {
+        let request = DescribeVaultRequest { challenge: challenge.to_vec() };
+        match client.describe_vault(request).await.map_err(|status| unasked(address, &status)) {
+            Ok(reply) => break reply.into_inner(),
+            Err(fault) if patience.waited(&fault, &*around.entropy).await => {}
+            Err(fault) => return Err(fault),
+        }
+    };
     let at = around.clock.now();
     let listed = around.directory.as_deref();
     if let Some(directory) = listed.filter(|directory| directory.exp <= at) {
@@ -198,9 +246,10 @@ async fn describe(
 /// A refusal of a call that is not signed on this side, so that no refusal of it can be either.
 fn unasked(address: &str, status: &tonic::Status) -> Fault {
     match RefusalDetails::from_status(status) {
-        Some(RefusalDetails { reason: code, .. }) => {
-            let message = printable(status.message());
-            Fault::Refused(Box::new(Refusal { code, limit: None, now: None, message, proven: false }))
+        Some(details) => {
+            let retry_after_ms = details.metadata.get(RETRY_AFTER_MS).and_then(|text| text.parse().ok());
+            let (code, message) = (details.reason, printable(status.message()));
+            Fault::Refused(Box::new(Refusal { code, limit: None, retry_after_ms, now: None, message, proven: false }))
         }
         None => Fault::Unreachable { address: address.to_owned(), why: said(status) },
     }
@@ -222,4 +271,31 @@ pub(super) fn said(status: &tonic::Status) -> String {
 /// A peer's text on its way to a terminal: no control characters.
 pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_to_wait_waits_as_long_and_each_time_longer_and_not_for_ever() {
+        let told = |code: Reason, retry_after_ms| {
+            let (code, message) = (code.code().to_owned(), String::new());
+            Fault::Refused(Box::new(Refusal { code, limit: None, retry_after_ms, now: None, message, proven: false }))
+        };
+        let mut patience = Patience::default();
+        let waits: Vec<_> = std::iter::from_fn(|| patience.wait(&told(Reason::RateLimited, Some(3)), 0)).collect();
+        assert_eq!(waits[..3], [50, 100, 200].map(Duration::from_millis));
+        assert!(waits.len() < 12 && waits.iter().sum::<Duration>() <= PATIENCE, "{waits:?}");
+        let long = Patience::default().wait(&told(Reason::RateLimited, Some(2000)), 255);
+        assert!(long.is_some_and(|long| long > Duration::from_secs(2) && long < Duration::from_secs(3)), "{long:?}");
+        for other in [
+            told(Reason::RateLimited, None),
+            told(Reason::RateLimited, Some(u64::MAX)),
+            told(Reason::Busy, Some(3)),
+            Fault::local("a file"),
+        ] {
+            assert_eq!(Patience::default().wait(&other, 0), None, "{other}");
+        }
+    }
 }

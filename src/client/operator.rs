@@ -10,7 +10,7 @@ use tonic::{Response, Status};
 
 use super::channel::MAX_MESSAGE;
 use super::fault::{Fault, Untrusted};
-use super::link::{self, Link, Surroundings};
+use super::link::{self, Link, Patience, Surroundings};
 use super::signer::{self, Identity};
 use crate::audit::directory::open;
 use crate::crypto::envelope::{Envelope, PayloadType};
@@ -273,7 +273,7 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`]; [`Fault::NoAnswer`] where it breaks off.
     pub async fn backup(&self, to: &mut (dyn Write + Send)) -> Result<Made, Fault> {
-        let mut mended = false;
+        let (mut mended, mut patience) = (false, Patience::default());
         let (command, mut parts) = loop {
             let command = self.sign(self.link.nonce(), Backup {}).await?;
             let message = v1::MakeBackupRequest { signed: Some(command.clone().into()) };
@@ -281,6 +281,9 @@ impl Operator {
                 Ok(parts) => break (command, parts.into_inner()),
                 Err(status) => {
                     let fault = self.link.refusal(&status, &command).await;
+                    if patience.waited(&fault, &*self.link.around.entropy).await {
+                        continue;
+                    }
                     if mended || !self.link.clock_mended(&fault).await {
                         return Err(fault);
                     }
@@ -338,7 +341,7 @@ impl Operator {
         &self,
         make: impl Fn(&Nonce) -> Result<(O, Option<Sealed>), Fault> + Send + Sync,
     ) -> Result<(Executed, Vec<Vec<u8>>), Fault> {
-        let mut mended = false;
+        let (mut mended, mut patience) = (false, Patience::default());
         loop {
             let nonce = self.link.nonce();
             let (body, sealed) = make(&nonce)?;
@@ -351,6 +354,9 @@ impl Operator {
                 }
                 Err(status) => {
                     let fault = self.link.refusal(&status, &command).await;
+                    if patience.waited(&fault, &*self.link.around.entropy).await {
+                        continue;
+                    }
                     if mended || !self.link.clock_mended(&fault).await {
                         return Err(fault);
                     }

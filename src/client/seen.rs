@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn restored(proven: bool, code: &str) -> Refusal {
-        Refusal { code: code.into(), limit: None, now: None, message: String::new(), proven }
+        Refusal { code: code.into(), limit: None, retry_after_ms: None, now: None, message: String::new(), proven }
     }
 
     #[test]

@@ -84,10 +84,35 @@ limits! {
     operator_message_bytes = 1_310_720, 131_072..=4_194_304;
     /// How many requests of agents are in hand at once, and as many of operators. One more is refused with busy.
     concurrent_requests = 256, 1..=65_536;
+    /// How many of them one agent may have. One more is refused with rate_limited: so one that hangs at a slow backend
+    /// leaves three quarters to others.
+    concurrent_requests_per_agent = 64, 1..=65_536;
+    /// How many of them may come from one address (of IPv6 one /64; of a unix socket one uid).
+    concurrent_requests_per_peer = 128, 1..=65_536;
+    /// How many requests a second one agent may send for long, counted after its signature was verified. One more is
+    /// refused with rate_limited and the time to wait. Sessions that share the agent's key share this.
+    agent_requests_per_s = 500, 1..=1_000_000;
+    /// How many it may send at once, after a pause.
+    agent_request_burst = 5000, 1..=10_000_000;
+    /// How many requests a second may come from one address for long, counted before they are read. A bad signature counts
+    /// ten times. Many agents behind one NAT are one address: two thousand that start at once and say five things each
+    /// are the burst; at work each of them then has one a second. Operators on the same machine are not counted.
+    peer_requests_per_s = 2000, 1..=1_000_000;
+    /// How many may come from one address at once, after a pause.
+    peer_request_burst = 10_000, 1..=10_000_000;
+    /// How many connections a second one address may open for long, counted before any handshake. One more is closed.
+    peer_connections_per_s = 100, 1..=100_000;
+    /// How many it may open at once, after a pause.
+    peer_connection_burst = 1000, 1..=1_000_000;
+    /// How many addresses are known to have asked lately, for the limits above; those that were quiet the longest are
+    /// forgotten. Each takes some 200 bytes.
+    peers = 65_536, 16..=10_000_000;
     /// After how many seconds a request is given up, the reading of its message included.
     request_timeout_s = 30, 1..=600;
     /// How many connections of agents are open at once, as many of operators, and as many over HTTP. One more is closed.
     connections = 1024, 1..=65_536;
+    /// How many of them may come from one address. While three quarters are open, no address gets more than a sixteenth.
+    connections_per_peer = 512, 1..=65_536;
     /// How many requests one connection may have under way.
     streams_per_connection = 128, 1..=10_000;
     /// The largest list of gRPC headers, in bytes.

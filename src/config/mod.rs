@@ -29,6 +29,7 @@ use toml::de::DeTable;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::id::VaultName;
+use crate::rate::Rate;
 use crate::store::{Pace, Rules};
 use crate::time::Seconds;
 use crate::vault;
@@ -160,6 +161,11 @@ impl Config {
             rules,
             engine_deadline: Duration::from_millis(limits.engine_deadline_ms),
             backend_retry: Seconds(limits.backend_retry_s),
+            agents: vault::PerAgent {
+                rate: Rate::new(limits.agent_requests_per_s, limits.agent_request_burst),
+                all: limits.concurrent_requests,
+                of_one: limits.concurrent_requests_per_agent,
+            },
             node: self.vault.node.clone(),
             issuer: self.issuer.clone(),
             named: self.named(),

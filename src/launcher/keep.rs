@@ -83,6 +83,12 @@ pub fn passes(fault: &Fault) -> bool {
     }
 }
 
+/// How long the vault said to wait. Nobody need have signed it, so it is no longer than a pause may be.
+fn told_to_wait(fault: &Fault) -> Duration {
+    let told = fault.refusal().and_then(|refusal| refusal.retry_after_ms);
+    Duration::from_millis(told.unwrap_or(0)).min(LONGEST_PAUSE)
+}
+
 /// Keeps what is held for `want` until the listener goes away.
 pub async fn keep(wallet: Wallet, want: Want, held: Arc<Held>, listener: mpsc::Sender<Kept>) {
     let mut keeper = Keeper { since: held.hdr.iat, wallet, want, held, listener, failing: false, ended: false };
@@ -117,11 +123,15 @@ impl Keeper {
             if self.listener.is_closed() {
                 return None;
             }
-            match self.asked().await? {
+            let told = match self.asked().await? {
                 Ok(more) => return self.well(more).await,
-                Err(fault) => self.failing(fault).await?,
-            }
-            let pause = pause.next(&*entropy);
+                Err(fault) => {
+                    let told = told_to_wait(&fault);
+                    self.failing(fault).await?;
+                    told
+                }
+            };
+            let pause = pause.next(&*entropy).max(told);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.listener.closed() => return None,
@@ -218,7 +228,14 @@ mod tests {
     fn what_passes_by_itself_is_asked_again_and_what_needs_somebody_is_said() {
         let refused = |code: &str| {
             let (code, message) = (code.to_owned(), String::new());
-            Fault::Refused(Box::new(Refusal { code, limit: None, now: None, message, proven: false }))
+            Fault::Refused(Box::new(Refusal {
+                code,
+                limit: None,
+                retry_after_ms: None,
+                now: None,
+                message,
+                proven: false,
+            }))
         };
         for code in ["sealed", "busy", "engine_unavailable", "audit_unavailable", "outcome_unknown", "rate_limited"] {
             assert!(passes(&refused(code)), "{code}");

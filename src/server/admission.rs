@@ -1,7 +1,9 @@
-//! How many requests are in hand. A request for a method of ours takes a place before its message is read and keeps it
-//! until it is answered; without a free place it is refused with `busy` at once, and nothing queues. Agents and
-//! operators have places of their own, so that a fleet in a storm does not keep its operators out. Health and
-//! reflection take no place. A message beyond its limit, which is not read to its end, is refused in the vault's words.
+//! How many requests are in hand, and how often a peer may ask. Whatever a peer calls but health is counted before it is
+//! read, and refused with `rate_limited` and the time to wait where the peer asks too often ([`super::peers`]). A request
+//! for a method of ours takes a place before its message is read and keeps it until it is answered; without a free place
+//! it is refused with `busy` at once, and nothing queues. Agents have places of their own, and so has each listener of
+//! operators, so that neither a fleet in a storm nor a stranger at a port keeps operators out. Health and reflection take
+//! no place. A message beyond its limit, which is not read to its end, is refused in the vault's words.
 //!
 //! Here, too, each request is measured and logged: method, code, time and peer, never what it holds.
 
@@ -12,15 +14,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::listen::Origin;
+use super::peers::{Held, Peers, kind};
 use super::{methods, status};
 use crate::denial::{Denial, Reason};
 use crate::telemetry::Telemetry;
+use crate::wire::convert::RefusalDetails;
 
 /// The places of one kind of peer; clones share them.
 #[derive(Clone)]
@@ -28,6 +32,9 @@ pub struct Admission {
     places: Arc<Semaphore>,
     all: u32,
     timeout: Duration,
+    /// Which listener it is, for metrics.
+    name: &'static str,
+    peers: Peers,
     telemetry: Telemetry,
     unread: Arc<dyn Fn(Reason) + Send + Sync>,
 }
@@ -39,11 +46,12 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// So many places, each for at most `timeout`; `unread` is told why each request was refused that was not read.
+    /// So many places, each for at most `timeout`, at the listener of this name; `unread` is told why each request was refused that was not read.
     #[must_use]
     pub fn new(
         places: u32,
         timeout: Duration,
+        (name, peers): (&'static str, Peers),
         telemetry: Telemetry,
         unread: impl Fn(Reason) + Send + Sync + 'static,
     ) -> Admission {
@@ -51,6 +59,8 @@ impl Admission {
             places: Arc::new(Semaphore::new(places as usize)),
             all: places,
             timeout,
+            name,
+            peers,
             telemetry,
             unread: Arc::new(unread),
         }
@@ -62,14 +72,50 @@ impl Admission {
         let _ = self.places.acquire_many(self.all).await;
     }
 
-    fn refuse_unread(&self, reason: Reason) -> Response<Body> {
-        (self.unread)(reason);
-        self.refuse(reason).into_http()
+    fn refuse_unread(&self, denial: &Denial) -> Response<Body> {
+        (self.unread)(denial.reason);
+        self.refuse(denial).into_http()
     }
 
-    fn refuse(&self, reason: Reason) -> Status {
-        self.telemetry.refused(reason);
-        status::refusal(&Denial::new(reason), None)
+    fn refuse(&self, denial: &Denial) -> Status {
+        self.telemetry.refused(denial.reason);
+        status::refusal(denial, None)
+    }
+
+    /// Counts a request of this peer.
+    fn ask(&self, origin: Option<&Origin>) -> Result<(), Denial> {
+        let asked = origin.map_or(Ok(()), |origin| self.peers.ask(origin));
+        asked.map_err(|wait| Denial::new(Reason::RateLimited).retry_after(wait))
+    }
+
+    /// A place for a request of this peer.
+    fn place(&self, origin: Option<&Origin>) -> Result<(Held, OwnedSemaphorePermit), Denial> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Reason::Busy)?;
+        let held = origin.map_or(Ok(None), |origin| self.peers.take_in_hand(&origin.0));
+        let held = held.map_err(|wait| Denial::new(Reason::RateLimited).retry_after(wait))?;
+        Ok((held, place))
+    }
+
+    /// Learns from the answer whether a key stands behind this connection.
+    fn learn(&self, origin: &Origin, rpc: &str, answer: &Response<Body>) {
+        let status = Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok);
+        let Some(status) = status else {
+            // Who the vault is, it says to anybody.
+            if !methods::DESCRIBE.ends_with(rpc) {
+                self.peers.proved(origin);
+            }
+            return;
+        };
+        let Some(details) = RefusalDetails::from_status(&status) else { return };
+        if details.reason == Reason::Unauthenticated.code() {
+            self.peers.failed(origin);
+            self.telemetry.signature_failed(self.name, kind(&origin.0));
+        } else if details.signed.is_some() {
+            self.peers.proved(origin);
+            if let Some(wait) = details.retry_after() {
+                self.peers.hold(origin, wait);
+            }
+        }
     }
 }
 
@@ -103,35 +149,52 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(rpc) = methods::name(request.uri().path()) else {
+        let path = request.uri().path();
+        // Whoever looks after the daemon hears how it is, whatever else comes from there.
+        if path.starts_with(HEALTH) {
             return Box::pin(self.inner.call(request));
+        }
+        let origin = request.extensions().get::<Origin>().cloned();
+        let asked = self.admission.ask(origin.as_ref());
+        let Some(rpc) = methods::name(path) else {
+            return match asked {
+                Ok(()) => Box::pin(self.inner.call(request)),
+                Err(denial) => Box::pin(std::future::ready(Ok(self.admission.refuse_unread(&denial)))),
+            };
         };
         // The one that was asked whether it is ready is the one to call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let admission = self.admission.clone();
-        let origin = request.extensions().get::<Origin>().copied();
         Box::pin(async move {
             let begin = Instant::now();
-            let answer = match Arc::clone(&admission.places).try_acquire_owned() {
-                Err(_) => Ok(admission.refuse_unread(Reason::Busy)),
+            let answer = match asked.and_then(|()| admission.place(origin.as_ref())) {
+                Err(denial) => Ok(admission.refuse_unread(&denial)),
                 Ok(_place) => match tokio::time::timeout(admission.timeout, inner.call(request)).await {
-                    Ok(Ok(answer)) if code_of(&answer) == TOO_LARGE => Ok(admission.refuse_unread(Reason::Oversize)),
+                    Ok(Ok(answer)) if code_of(&answer) == TOO_LARGE => {
+                        Ok(admission.refuse_unread(&Reason::Oversize.into()))
+                    }
                     Ok(answer) => answer,
                     // What was under way may still become durable; the vault undoes it then.
-                    Err(_) => Ok(admission.refuse(Reason::OutcomeUnknown).into_http()),
+                    Err(_) => Ok(admission.refuse(&Reason::OutcomeUnknown.into()).into_http()),
                 },
             };
+            if let (Ok(answer), Some(origin)) = (&answer, &origin) {
+                admission.learn(origin, rpc, answer);
+            }
             if let Ok(answer) = &answer {
                 let code = status::code_name(code_of(answer));
                 let took = begin.elapsed();
                 admission.telemetry.answered(rpc, code, took);
-                tracing::debug!(rpc, code, peer = ?origin.map(|origin| origin.0), ?took, "answered");
+                tracing::debug!(rpc, code, peer = ?origin.as_ref().map(|origin| origin.0), ?took, "answered");
             }
             answer
         })
     }
 }
+
+/// What every method of health begins with.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// What tonic says of a message beyond its limit. No refusal of ours has this code.
 const TOO_LARGE: Code = Code::OutOfRange;
@@ -148,8 +211,10 @@ mod tests {
 
     use tokio::sync::Notify;
 
+    use super::super::peers::Free;
     use super::*;
-    use crate::wire::convert::RefusalDetails;
+    use crate::authz::Peer;
+    use crate::config::Limits;
 
     /// Answers when it is told to.
     #[derive(Clone, Default)]
@@ -177,6 +242,62 @@ mod tests {
         Request::builder().uri(path).body(Body::empty()).expect("a request")
     }
 
+    fn admission(places: u32, timeout: Duration) -> Admission {
+        let limits = Limits { peer_requests_per_s: 1, peer_request_burst: 3, ..Limits::default() };
+        let peers = ("agents", Peers::new(&limits, Free::Nobody));
+        Admission::new(places, timeout, peers, Telemetry::new(), |_| {})
+    }
+
+    /// Answers that nobody signed it.
+    #[derive(Clone)]
+    struct Nobody;
+
+    impl Service<Request<Body>> for Nobody {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::ready(Ok(status::refusal(&Reason::Unauthenticated.into(), None).into_http()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_to_wait_and_a_neighbour_is_served() {
+        let admission = admission(9, Duration::from_secs(9));
+        let mut service = admission.layer(Nobody);
+        let at = |address: &str| Origin(Peer::Tcp(address.parse().expect("an address")), Arc::default());
+        let mut ask = async |path: &'static str, origin: &Origin| {
+            let mut request = asked(path);
+            request.extensions_mut().insert(origin.clone());
+            let answer = service.call(request).await.expect("infallible");
+            let status = Status::from_header_map(answer.headers()).expect("a refusal");
+            let details = RefusalDetails::from_status(&status).expect("one of ours");
+            (details.reason.clone(), details.retry_after())
+        };
+        let bad = at("192.0.2.1");
+        assert_eq!(ask(OURS, &bad).await, ("unauthenticated".to_owned(), None));
+        for path in [OURS, "/nockvault.v1.AgentService/Nothing", "/grpc.reflection.v1.ServerReflection/Info"] {
+            let (reason, wait) = ask(path, &bad).await;
+            assert_eq!(reason, "rate_limited", "{path}");
+            let wait = wait.expect("it says how long");
+            assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(5), "{wait:?}");
+        }
+        assert_eq!(ask("/grpc.health.v1.Health/Check", &bad).await.0, "unauthenticated", "it was asked");
+        assert_eq!(ask(OURS, &at("192.0.2.2")).await.0, "unauthenticated");
+        let text = admission.telemetry.text();
+        for line in [
+            "nockvault_refusals_total{reason=\"rate_limited\"} 3",
+            "nockvault_signature_failures_total{listener=\"agents\",peer=\"public\"} 2",
+        ] {
+            assert!(text.contains(line), "no {line} in\n{text}");
+        }
+    }
+
     fn refusal(answer: &Response<Body>) -> (Code, String) {
         let status = Status::from_header_map(answer.headers()).expect("a refusal");
         (status.code(), RefusalDetails::from_status(&status).expect("one of ours").reason)
@@ -187,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_too_many_is_refused_at_once() {
         let held = Held::default();
-        let admission = Admission::new(2, Duration::from_secs(60), Telemetry::new(), |_| {});
+        let admission = admission(2, Duration::from_secs(60));
         let mut service = admission.layer(held.clone());
         let inside: Vec<_> = (0..2).map(|_| tokio::spawn(service.call(asked(OURS)))).collect();
         while admission.places.available_permits() > 0 {
@@ -217,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_takes_too_long_is_given_up() {
-        let admission = Admission::new(1, Duration::from_millis(20), Telemetry::new(), |_| {});
+        let admission = admission(1, Duration::from_millis(20));
         let answer = admission.layer(Held::default()).call(asked(OURS)).await.expect("infallible");
         assert_eq!(refusal(&answer), (Code::DeadlineExceeded, "outcome_unknown".to_owned()));
         admission.idle().await;

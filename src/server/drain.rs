@@ -40,7 +40,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
 
 /// Waits until all listeners are done, or no request is in hand and the last answers are out, or `within` is over. A
 /// connection that is merely open, as one that watches health is, holds nobody up.
-pub(super) async fn drain<T: 'static>(listeners: &mut JoinSet<T>, admissions: &[&Admission], within: Duration) {
+pub(super) async fn drain<T: 'static>(listeners: &mut JoinSet<T>, admissions: &[Admission], within: Duration) {
     let idle = async {
         for admission in admissions {
             admission.idle().await;

@@ -12,11 +12,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::sealed::{self, Contributed, Refused};
+use super::watch::Watch;
 use super::{CARRY, Ended, RunFault, Serving, declare, marker, sinks};
 use crate::config::Config;
 use crate::failpoint::failpoint;
 use crate::follow::Follower;
-use crate::telemetry::{Alive, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::vault::{State, Vault};
 
 /// How often it is looked at how the vault is.
@@ -167,6 +168,7 @@ impl House<'_> {
     /// Returns when it was told to stop or to seal, or with what went wrong.
     async fn unsealed(&mut self, unsealed: &Unsealed) -> Over {
         let Unsealed { vault, follower, .. } = unsealed;
+        let mut watch = Watch::new(self.config, vault, &self.serving.telemetry, self.health);
         let mut look = tokio::time::interval(LOOK);
         let mut count = tokio::time::interval(COUNT);
         loop {
@@ -176,10 +178,13 @@ impl House<'_> {
                 Some(ended) = self.doors.join_next() => return Over::Stopped(Err(RunFault::Listener(told(ended)))),
                 Some(ended) = self.http.join_next() => return Over::Stopped(Err(RunFault::Listener(told(ended)))),
                 Some(contributed) = self.contributed.recv() => contributed.answer(Err(Refused::not_sealed())),
-                _ = look.tick() => if vault.state() == State::Failed {
-                    return Over::Stopped(Err(RunFault::Vault));
-                },
-                _ = count.tick() => count_what_lives(vault, &self.serving.telemetry, follower).await,
+                _ = look.tick() => {
+                    watch.look().await;
+                    if vault.state() == State::Failed {
+                        return Over::Stopped(Err(RunFault::Vault));
+                    }
+                }
+                _ = count.tick() => watch.count(follower).await,
             }
         }
     }
@@ -191,6 +196,7 @@ impl House<'_> {
             tracing::error!(%error, "the vault is sealed now, but may not be when the daemon starts again");
         }
         failpoint!("seal: marked");
+        self.serving.telemetry.ready(false);
         declare(self.health, ServingStatus::NotServing).await;
         self.serving.phases.empty(Duration::from_secs(self.config.limits.drain_s)).await;
         let remains = unsealed.remains(CARRY).await;
@@ -207,22 +213,5 @@ fn told(ended: Result<Ended, tokio::task::JoinError>) -> String {
         Ok(Ok(())) => "without being told to".to_owned(),
         Ok(Err(error)) => error,
         Err(error) => error.to_string(),
-    }
-}
-
-async fn count_what_lives(vault: &Vault, telemetry: &Telemetry, follower: &Follower) {
-    match vault.store().census().await {
-        Ok(census) => {
-            follower.measure(census.entries);
-            telemetry.counted(&Alive {
-                agents: census.agents,
-                grants: census.grants,
-                sessions: census.sessions,
-                leases: census.leases,
-                undoing: census.undoing,
-                quarantined: census.quarantined.len() as u64,
-            });
-        }
-        Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),
     }
 }

@@ -8,23 +8,28 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::IncomingStream;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::Door;
+use super::listen::{Door, Origin};
+use super::peers::Peers;
 use super::phases::Phases;
+use crate::denial::Reason;
 use crate::engine::ca::{Document, Published};
 use crate::engine::jwt::{DISCOVERY, JWKS, JWKS_CACHE, REVOKED};
 use crate::id::SecretName;
 use crate::telemetry::Telemetry;
 use crate::time::Seconds;
-use crate::vault;
 use crate::vault::directory::KEPT_FOR;
 use crate::vault::publish::FRESH;
+use crate::vault::{self, NotReady};
 
 /// Where the key directory is.
 const KEYS: &str = "/.well-known/nockvault/keys";
@@ -59,8 +64,34 @@ pub(super) async fn serve(
         .route("/x509/ca/{*name}", get(x509_ca))
         .route("/x509/crl/{*name}", get(x509_crl))
         .route(KEYS, get(keys))
-        .with_state(Front { phases, telemetry, stop, names });
+        .with_state(Front { phases, telemetry: telemetry.clone(), stop, names });
+    let peers = door.peers.clone();
+    let router = router.layer(middleware::from_fn_with_state((peers, telemetry), limited));
+    let router = router.into_make_service_with_connect_info::<Origin>();
     axum::serve(door, router).with_graceful_shutdown(end.cancelled_owned()).await
+}
+
+impl Connected<IncomingStream<'_, Door>> for Origin {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Origin {
+        stream.remote_addr().clone()
+    }
+}
+
+/// Counts requests of a peer before they are served; but how the daemon is, it says at any rate.
+async fn limited(
+    State((peers, telemetry)): State<(Peers, Telemetry)>,
+    ConnectInfo(origin): ConnectInfo<Origin>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !["/healthz", "/readyz"].contains(&request.uri().path())
+        && let Err(wait) = peers.ask(&origin)
+    {
+        telemetry.refused(Reason::RateLimited);
+        let retry = [(header::RETRY_AFTER, wait.as_secs_f64().ceil().to_string())];
+        return (StatusCode::TOO_MANY_REQUESTS, retry, "too many requests from your address; wait\n").into_response();
+    }
+    next.run(request).await
 }
 
 /// The word for a vault that is not there.
@@ -74,10 +105,11 @@ async fn healthz(State(front): State<Front>) -> impl IntoResponse {
 }
 
 async fn readyz(State(front): State<Front>) -> impl IntoResponse {
-    match front.phases.state() {
-        _ if front.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        Some(vault::State::Serving) => (StatusCode::OK, "serving"),
-        state => (StatusCode::SERVICE_UNAVAILABLE, state.map_or(SEALED, vault::State::as_str)),
+    match front.phases.ready() {
+        _ if front.stop.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, NotReady::Stopping.as_str()),
+        Some(Ok(())) => (StatusCode::OK, "serving"),
+        Some(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, why.as_str()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, SEALED),
     }
 }
 

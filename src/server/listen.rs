@@ -1,5 +1,6 @@
 //! Where peers come in. A [`Listener`] is a TCP port or a unix socket of mode 0600; a [`Door`] accepts from it, never
-//! more connections at once than there may be: one more is closed, so that nothing piles up. A [`Connection`] knows its
+//! more connections at once than there may be, of all and of one peer: one more is closed before anything is read of it,
+//! so that nothing piles up. A [`Connection`] knows its
 //! [`Peer`], and ends itself when nothing was heard from the far side for too long, be it before the handshake or after.
 
 use std::fs;
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use super::peers::{Held, Line, Peers, TurnedAway};
 use crate::authz::Peer;
 use crate::config::{Config, Limits, Listen};
 use crate::telemetry::Telemetry;
@@ -230,6 +232,8 @@ pub struct Door {
     pub name: &'static str,
     /// The places inside; doors may share them.
     pub places: Arc<Semaphore>,
+    /// What each peer may have of them.
+    pub peers: Peers,
     /// How long a connection may say nothing.
     pub patience: Patience,
     /// Where it counts.
@@ -248,26 +252,31 @@ impl Door {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-                self.telemetry.turned_away(self.name);
-                tracing::debug!(
-                    listener = self.name,
-                    ?peer,
-                    "as many connections as there may be; one more was closed"
-                );
-                continue;
+            let (held, permit) = match self.enter(&peer) {
+                Ok(place) => place,
+                Err(why) => {
+                    self.telemetry.turned_away(self.name, why.as_str());
+                    tracing::debug!(listener = self.name, ?peer, why = why.as_str(), "a connection was closed at once");
+                    continue;
+                }
             };
             self.telemetry.connected(self.name);
-            let place = Place { name: self.name, telemetry: self.telemetry.clone(), _permit: permit };
+            let place = Place { name: self.name, telemetry: self.telemetry.clone(), _permit: permit, _held: held };
             return Connection {
                 io,
-                origin: Origin(peer),
+                origin: Origin(peer, Arc::default()),
                 heard: 0,
                 silence: self.patience.silence,
                 alarm: Box::pin(tokio::time::sleep(self.patience.handshake)),
                 _place: place,
             };
         }
+    }
+
+    /// A place for this peer, before a byte of it was read.
+    fn enter(&self, peer: &Peer) -> Result<(Held, OwnedSemaphorePermit), TurnedAway> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| TurnedAway::Full)?;
+        Ok((self.peers.connect(peer)?, permit))
     }
 
     /// Its connections until it is told to stop; then it is closed.
@@ -291,19 +300,19 @@ impl axum::serve::Listener for Door {
 
     async fn accept(&mut self) -> (Connection, Origin) {
         let connection = Door::accept(self).await;
-        let origin = connection.origin;
+        let origin = connection.origin.clone();
         (connection, origin)
     }
 
     fn local_addr(&self) -> io::Result<Origin> {
         let address = self.listener.address().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Origin(Peer::Tcp(address.ip())))
+        Ok(Origin(Peer::Tcp(address.ip()), Arc::default()))
     }
 }
 
-/// Where a connection came from; every request on it carries this.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin(pub Peer);
+/// Where a connection came from, and what is known of it; every request on it carries this.
+#[derive(Clone, Debug)]
+pub struct Origin(pub Peer, pub Arc<Line>);
 
 /// A place inside, given back when dropped.
 #[derive(Debug)]
@@ -311,6 +320,7 @@ struct Place {
     name: &'static str,
     telemetry: Telemetry,
     _permit: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 impl Drop for Place {
@@ -340,7 +350,7 @@ impl Connected for Connection {
     type ConnectInfo = Origin;
 
     fn connect_info(&self) -> Origin {
-        self.origin
+        self.origin.clone()
     }
 }
 
@@ -406,10 +416,13 @@ impl AsyncWrite for Connection {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use super::super::peers::Free;
     use super::*;
 
     fn door(listener: Listener, places: usize, patience: Patience) -> Door {
-        Door { listener, name: "test", places: Arc::new(Semaphore::new(places)), patience, telemetry: Telemetry::new() }
+        let peers = Peers::new(&Limits::default(), Free::Nobody);
+        let places = Arc::new(Semaphore::new(places));
+        Door { listener, name: "test", places, peers, patience, telemetry: Telemetry::new() }
     }
 
     const LONG: Patience = Patience { handshake: Duration::from_secs(60), silence: Duration::from_secs(60) };
@@ -467,7 +480,9 @@ mod tests {
         });
         let mut second = TcpStream::connect(address).await.expect("it listens");
         assert_eq!(second.read(&mut [0]).await.expect("closed in order"), 0);
-        assert!(door.telemetry.text().contains("nockvault_connections_turned_away_total{listener=\"test\"} 1"));
+        assert!(
+            door.telemetry.text().contains("nockvault_connections_turned_away_total{listener=\"test\",why=\"full\"} 1")
+        );
 
         drop(inside);
         let _third = TcpStream::connect(address).await.expect("it listens");

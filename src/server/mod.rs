@@ -20,6 +20,7 @@ pub mod listen;
 mod marker;
 pub mod methods;
 mod operators;
+pub mod peers;
 mod phases;
 pub mod restore;
 mod sealed;
@@ -28,6 +29,7 @@ pub mod status;
 pub mod supervisor;
 pub mod tls;
 pub mod walls;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,7 @@ use desk::Desk;
 use house::House;
 use listen::{Door, Listener, Listeners, Patience};
 use operators::Operators;
+use peers::{Free, Peers};
 use phases::Phases;
 use sealed::Custody;
 use sinks::SinkFault;
@@ -120,8 +123,9 @@ pub async fn run(
     let (custody, contributed) = Custody::new(config, phases.clone(), telemetry.clone());
     let serving = Serving { limits: *limits, tls, belongings, phases: phases.clone(), custody, telemetry };
     let closing = CancellationToken::new();
-    let admissions = [(); 2].map(|()| serving.admission());
-    let [for_agents, for_operators] = &admissions;
+    let peers = |free| Peers::new(limits, free);
+    let at_agents = peers(Free::Nobody);
+    let for_agents = serving.admission("agents", &at_agents);
     let health = [(); 2].map(|()| HealthReporter::new());
     let [agents_health, operators_health] = &health;
 
@@ -129,20 +133,24 @@ pub async fn run(
     let places = serving.places();
     for listener in listeners.agents {
         let routes = serving.agents(agents_health).await;
-        let door = serving.door(listener, "agents", &places);
-        doors.spawn(serving.grpc(routes, door, for_agents, AGENT_WINDOWS, closing.clone())?);
+        let door = serving.door(listener, "agents", &places, &at_agents);
+        doors.spawn(serving.grpc(routes, door, &for_agents, AGENT_WINDOWS, closing.clone())?);
     }
-    let places = serving.places();
+    let mut admissions = vec![for_agents];
+    // Each has places of its own: what is done to a port is not felt at the socket.
     for listener in listeners.operators {
         let routes = serving.operators(operators_health, matches!(listener, Listener::Unix(_))).await;
-        let door = serving.door(listener, "operators", &places);
-        doors.spawn(serving.grpc(routes, door, for_operators, OPERATOR_WINDOWS, closing.clone())?);
+        let at_operators = peers(Free::Local);
+        let door = serving.door(listener, "operators", &serving.places(), &at_operators);
+        let admission = serving.admission("operators", &at_operators);
+        doors.spawn(serving.grpc(routes, door, &admission, OPERATOR_WINDOWS, closing.clone())?);
+        admissions.push(admission);
     }
     // HTTP says "stopping" as long as anybody could ask.
     let end = CancellationToken::new();
     let mut http: JoinSet<Ended> = JoinSet::new();
     if let Some(listener) = listeners.http {
-        let door = serving.door(listener, "http", &serving.places());
+        let door = serving.door(listener, "http", &serving.places(), &peers(Free::Nobody));
         let telemetry = serving.telemetry.clone();
         let web = http::serve(door, phases.clone(), config.http_names, telemetry, closing.clone(), end.clone());
         http.spawn(async move { web.await.map_err(|error| error.to_string()) });
@@ -152,9 +160,10 @@ pub async fn run(
     let (ended, unsealed) = house.live(vault).await;
     let House { mut doors, mut http, .. } = house;
 
+    serving.telemetry.ready(false);
     declare(&health, ServingStatus::NotServing).await;
     closing.cancel();
-    drain::drain(&mut doors, &[for_agents, for_operators], Duration::from_secs(limits.drain_s)).await;
+    drain::drain(&mut doors, &admissions, Duration::from_secs(limits.drain_s)).await;
     if let Some(unsealed) = unsealed {
         unsealed.end(CARRY.min(Duration::from_secs(limits.drain_s))).await;
     }
@@ -189,20 +198,22 @@ struct Serving {
 }
 
 impl Serving {
-    fn admission(&self) -> Admission {
+    fn admission(&self, name: &'static str, peers: &Peers) -> Admission {
         let phases = self.phases.clone();
         let places = u32::try_from(self.limits.concurrent_requests).unwrap_or(u32::MAX);
         let timeout = Duration::from_secs(self.limits.request_timeout_s);
-        Admission::new(places, timeout, self.telemetry.clone(), move |reason| phases.refuse_unread(reason))
+        let peers = (name, peers.clone());
+        Admission::new(places, timeout, peers, self.telemetry.clone(), move |reason| phases.refuse_unread(reason))
     }
 
     fn places(&self) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(usize::try_from(self.limits.connections).unwrap_or(Semaphore::MAX_PERMITS)))
     }
 
-    fn door(&self, listener: Listener, name: &'static str, places: &Arc<Semaphore>) -> Door {
+    fn door(&self, listener: Listener, name: &'static str, places: &Arc<Semaphore>, peers: &Peers) -> Door {
         let patience = Patience::from(&self.limits);
-        Door { listener, name, places: Arc::clone(places), patience, telemetry: self.telemetry.clone() }
+        let (places, peers) = (Arc::clone(places), peers.clone());
+        Door { listener, name, places, peers, patience, telemetry: self.telemetry.clone() }
     }
 
     fn desk(&self) -> Desk {

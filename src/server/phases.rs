@@ -15,7 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::denial::Reason;
 use crate::telemetry::Telemetry;
-use crate::vault::{State, Vault};
+use crate::vault::{NotReady, State, Vault};
 
 /// A vault that is served, and who is inside.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl Phases {
     /// How the vault is; none while it is sealed.
     pub(super) fn state(&self) -> Option<State> {
         self.open().map(|open| open.vault.state())
+    }
+
+    /// Whether requests are served, and why not; none while it is sealed.
+    pub(super) fn ready(&self) -> Option<Result<(), NotReady>> {
+        self.open().map(|open| open.vault.ready())
     }
 
     /// Counts a refusal that never reached the flow. A sealed vault counts nothing: it can write nothing down.

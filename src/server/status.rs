@@ -5,13 +5,11 @@
 //! Where the vault could sign its refusal, because the request's own signature was valid, the peer is told what exactly
 //! was wrong, the limit and the time. Everyone else gets the reason's own sentence and nothing more.
 
-use std::collections::HashMap;
-
 use tonic::{Code, Status};
 
 use crate::crypto::envelope::Envelope;
 use crate::denial::{Denial, Reason};
-use crate::wire::convert::{EnvelopeError, RefusalDetails};
+use crate::wire::convert::{EnvelopeError, RETRY_AFTER_MS, RefusalDetails};
 
 /// The gRPC status that a reason is sorted under.
 #[must_use]
@@ -83,11 +81,13 @@ pub fn code(reason: Reason) -> Code {
 #[must_use]
 pub fn refusal(denial: &Denial, signed: Option<Envelope>) -> Status {
     if signed.is_none() {
-        return plain(denial.reason, denial.reason.advice());
+        // How long to wait is no secret, and who is refused unread cannot learn it in any other way.
+        return plain(denial.reason, denial.reason.advice(), denial.retry_after_ms);
     }
     let limit = denial.limit.map(|limit| ("limit", limit.to_string()));
     let now = denial.now.map(|now| ("now", now.0.to_string()));
-    let metadata = [limit, now].into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
+    let retry = denial.retry_after_ms.map(|ms| (RETRY_AFTER_MS, ms.to_string()));
+    let metadata = [limit, now, retry].into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
     let details = RefusalDetails { reason: denial.reason.code().to_owned(), metadata, signed };
     details.into_status(code(denial.reason), &denial.to_string())
 }
@@ -95,17 +95,18 @@ pub fn refusal(denial: &Denial, signed: Option<Envelope>) -> Status {
 /// The refusal of a message that holds no envelope. It says what is wrong with the shape, which the peer built itself.
 #[must_use]
 pub fn malformed(error: &EnvelopeError) -> Status {
-    plain(Reason::Malformed, &format!("{}: {error}", Reason::Malformed.advice()))
+    plain(Reason::Malformed, &format!("{}: {error}", Reason::Malformed.advice()), None)
 }
 
 /// A refusal on an operators' unix socket, whose own words may say what was wrong.
 #[must_use]
 pub(super) fn told(reason: Reason, text: &str) -> Status {
-    plain(reason, text)
+    plain(reason, text, None)
 }
 
-fn plain(reason: Reason, text: &str) -> Status {
-    let details = RefusalDetails { reason: reason.code().to_owned(), metadata: HashMap::new(), signed: None };
+fn plain(reason: Reason, text: &str, retry_after_ms: Option<u64>) -> Status {
+    let metadata = retry_after_ms.map(|ms| (RETRY_AFTER_MS.to_owned(), ms.to_string())).into_iter().collect();
+    let details = RefusalDetails { reason: reason.code().to_owned(), metadata, signed: None };
     details.into_status(code(reason), &format!("{reason}: {text}"))
 }
 
@@ -135,7 +136,8 @@ pub fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashMap};
+    use std::time::Duration;
 
     use super::*;
     use crate::crypto::signature::Signature;
@@ -193,6 +195,16 @@ mod tests {
             let details = RefusalDetails::from_status(&full).expect("it is one of ours");
             assert!(details.metadata.is_empty() && details.signed.is_none() && details.reason == reason.code());
         }
+    }
+
+    #[test]
+    fn how_long_to_wait_is_said_signed_or_not() {
+        let denial = Denial::new(Reason::RateLimited).retry_after(Duration::from_micros(1_200_001));
+        for signed in [None, Some(word())] {
+            let details = RefusalDetails::from_status(&refusal(&denial, signed)).expect("it is one of ours");
+            assert_eq!(details.retry_after(), Some(Duration::from_millis(1201)));
+        }
+        assert_eq!(denial.limit, Some(2), "in seconds, for the signed word");
     }
 
     #[test]

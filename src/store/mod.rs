@@ -62,6 +62,7 @@ use crate::statement::rotate_key::RotateKey;
 use crate::statement::seal::VaultSeal;
 use crate::statement::secret::{SecretPut, SecretRollback, SecretUse};
 use crate::statement::session::{Close, Hello};
+use crate::telemetry::Telemetry;
 use crate::time::{Seconds, Timestamp};
 
 /// What kept a verb from its end.
@@ -421,8 +422,14 @@ pub struct Census {
     pub revoking: u64,
     /// Leases that are over and not yet undone at their backends.
     pub undoing: u64,
+    /// When the first of them was over.
+    pub undoing_since: Option<Timestamp>,
+    /// Chains.
+    pub chains: u64,
     /// Entries in all chains.
     pub entries: u64,
+    /// Since when the checkpoint is due that has been due the longest.
+    pub checkpoint_due: Option<Timestamp>,
     /// Chains that do not verify and are set aside.
     pub quarantined: Vec<ChainName>,
     /// Whether everything is frozen.
@@ -504,6 +511,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn failed(&self) -> bool;
     /// What holds the keys of this store: gone once the store and whatever works for it is.
     fn held(&self) -> std::sync::Weak<dyn std::any::Any + Send + Sync>;
+    /// Whether nothing is issued since the disk is full.
+    fn full(&self) -> bool;
+    /// The instant of the newest entry that was written.
+    fn newest(&self) -> Timestamp;
+    /// Has the writer tell of its commits.
+    fn observe(&self, telemetry: &Telemetry);
     /// A subscription to commits: which chains have grown.
     fn changes(&self) -> Changes;
     /// A subscription to checkpoints: which chains have a newer one, or one with more lines of witnesses.

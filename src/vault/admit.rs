@@ -6,6 +6,7 @@
 
 use super::answer::{Outcome, Receipt, turn_away};
 use super::nonces::Reservation;
+use super::pace::InHand;
 use super::{State, Vault};
 use crate::authn::{self, Authenticated, Place, SessionBound, Signed};
 use crate::crypto::envelope::Envelope;
@@ -32,6 +33,7 @@ pub(super) struct Asking<B> {
     pub(super) authenticated: Authenticated<Request<B>>,
     pub(super) situation: Situation,
     _nonce: Reservation,
+    _in_hand: InHand,
 }
 
 impl<B: Body> Asking<B> {
@@ -85,6 +87,9 @@ impl Vault {
     ) -> Result<Asking<B>, Outcome> {
         let Admitted { authenticated, _nonce } = self.authenticate::<Request<B>>(envelope, None).await?;
         let Request { common, body } = authenticated.statement();
+        // Its nonce is not spent and its chain not written: who asks too often fills nothing.
+        let in_hand = self.paces.enter(&common.agent, authenticated.at());
+        let _in_hand = in_hand.map_err(|denial| self.count_out(denial, authenticated.req()))?;
         let question = Question {
             agent: &common.agent,
             sid: &common.sid,
@@ -95,7 +100,7 @@ impl Vault {
         };
         match self.store.situation(&question).await {
             Ok(situation) if situation.replayed => Err(self.count_out(Reason::Replay.into(), authenticated.req())),
-            Ok(situation) => Ok(Asking { authenticated, situation, _nonce }),
+            Ok(situation) => Ok(Asking { authenticated, situation, _nonce, _in_hand }),
             Err(failure) => Err(self.count_out(failure.denial(), authenticated.req())),
         }
     }
@@ -142,6 +147,7 @@ impl Vault {
                 if refused.signed { self.count_out(refused.denial, req) } else { self.count_away(refused.denial) }
             })?;
         let claims = authenticated.statement().claims();
+        self.measure(|telemetry| telemetry.skewed(claims.iat, now));
         let nonce = self.nonces.reserve(claims.kid, claims.nonce).map_err(|denial| self.count_out(denial, req))?;
         Ok(Admitted { authenticated, _nonce: nonce })
     }

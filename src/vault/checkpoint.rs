@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{Vault, keys, tend};
 use crate::audit::certificate::BadCert;
 use crate::audit::chain::CheckpointKey;
+use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::{PublicKey, SigningKey};
 use crate::failpoint::failpoint;
 use crate::id::ChainName;
@@ -50,6 +51,10 @@ impl Checkpoints {
 
     fn failed(&self, chain: ChainName, now: Timestamp) {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, now.plus(PATIENCE));
+    }
+
+    pub(super) fn cert(&self) -> Embedded {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).0.cert.clone()
     }
 
     fn key(&self) -> Arc<CheckpointKey> {

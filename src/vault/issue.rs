@@ -45,11 +45,24 @@ struct Plan<'a> {
 impl Vault {
     /// `RequestCredential`: from a signed envelope to a sealed credential, or a denial.
     pub async fn issue(&self, envelope: Envelope, peer: Peer) -> Outcome {
+        let mut engine = "none";
+        let outcome = self.issue_from(envelope, peer, &mut engine).await;
+        let result = match &outcome {
+            Outcome::Released(_) => "issued",
+            Outcome::Refused(refused) => refused.denial.reason.code(),
+        };
+        self.measure(|telemetry| telemetry.issued(engine, result));
+        outcome
+    }
+
+    /// The same, and says which engine it came to.
+    async fn issue_from(&self, envelope: Envelope, peer: Peer, engine: &mut &'static str) -> Outcome {
         let asking = match self.admit::<Issue>(envelope, |issue| Some(&issue.role)).await {
             Ok(asking) => asking,
             Err(outcome) => return outcome,
         };
-        let decided = match self.plan(&asking, peer) {
+        let plan = self.plan(&asking, peer).inspect(|plan| *engine = plan.engine.kind());
+        let decided = match plan {
             Ok(plan) if plan.hdr.revocation == Revocation::Backend => {
                 return self.issue_at_backend(&asking, peer, plan).await;
             }

@@ -168,6 +168,11 @@ impl Epochs {
         self.since.store(now.0, Ordering::Release);
     }
 
+    /// When the certificate of the present key ends.
+    pub(super) fn ends(&self) -> Timestamp {
+        Timestamp(self.since.load(Ordering::Acquire)).max(self.history()).plus(AUDIT_CERT_LIFE)
+    }
+
     /// How many epochs have been.
     pub(super) fn newest(&self) -> u64 {
         self.newest.load(Ordering::Acquire)

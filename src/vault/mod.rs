@@ -22,7 +22,10 @@ mod lease;
 mod listing;
 mod nonces;
 pub mod operate;
+mod pace;
 pub mod publish;
+mod ready;
+pub use ready::NotReady;
 mod refusals;
 mod rotate;
 mod session;
@@ -32,8 +35,8 @@ mod tokens;
 mod undo;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,6 +53,7 @@ use crate::statement::cert::KeyRole;
 use crate::statement::reply::Revocation;
 use crate::statement::secret::SecretUse;
 use crate::store::{Event, Failure, KeptKey, Origins, Rules, Store, VaultKeys};
+use crate::telemetry::Telemetry;
 use crate::time::{Clock, Seconds, Timestamp};
 
 use answer::Pen;
@@ -58,6 +62,8 @@ use checkpoint::Checkpoints;
 use directory::Directories;
 use keys::Epochs;
 use nonces::Nonces;
+use pace::Paces;
+pub use pace::PerAgent;
 use publish::Publications;
 use refusals::Refusals;
 use tokens::Tokens;
@@ -72,6 +78,8 @@ pub struct Limits {
     pub engine_deadline: Duration,
     /// The longest time until a backend that could not be reached is tried again.
     pub backend_retry: Seconds,
+    /// How often one agent may ask, and how much at once.
+    pub agents: PerAgent,
     /// This daemon's name, in certificates and in `_vault`.
     pub node: String,
     /// `iss` of tokens: an https address, or none for the vault id.
@@ -138,6 +146,7 @@ pub struct Vault {
     engines: Engines,
     store: Arc<dyn Store>,
     nonces: Nonces,
+    paces: Paces,
     refusals: Refusals,
     rotating: tokio::sync::Mutex<()>,
     /// Held while a backup is made.
@@ -156,6 +165,8 @@ pub struct Vault {
     state: AtomicU8,
     /// Cancelled when an operator has commanded that it be sealed.
     sealing: CancellationToken,
+    /// Who is told what is done.
+    telemetry: OnceLock<Telemetry>,
 }
 
 impl Vault {
@@ -210,6 +221,7 @@ impl Vault {
             identity: own.identity,
             store,
             nonces: Nonces::default(),
+            paces: Paces::new(&limits.agents),
             refusals: Refusals::default(),
             rotating: tokio::sync::Mutex::default(),
             copying: Arc::new(tokio::sync::Semaphore::new(1)),
@@ -224,6 +236,7 @@ impl Vault {
             commanded: tokio::sync::Notify::new(),
             state: AtomicU8::new(State::Serving as u8),
             sealing: CancellationToken::new(),
+            telemetry: OnceLock::new(),
         };
         let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
         vault.begin_epoch(start).await?;

@@ -128,6 +128,17 @@ impl Vault {
         }
     }
 
+    /// The authorities of this kind that roles sign with.
+    ///
+    /// # Errors
+    /// Where they cannot be listed now.
+    pub async fn signing(self: &Arc<Vault>, kind: &str) -> Result<Vec<SecretName>, Denial> {
+        let directory =
+            self.publications.directory.fresh(self, FRESH, |vault, _| async move { vault.directory().await });
+        let directory = directory.await?;
+        Ok(directory.known.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect())
+    }
+
     async fn directory(&self) -> Result<Directory, Denial> {
         let (mut found, mut page) = (Directory::default(), Page::first());
         loop {

@@ -4,6 +4,7 @@
 //! the request's signature was valid, the vault's own signed word for it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use prost::Message as _;
 use prost_types::Any;
@@ -20,6 +21,9 @@ pub const MAX_PAYLOAD_TYPE: usize = 128;
 pub const MAX_KID: usize = 64;
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "nockvault";
+
+/// The metadata that says how long to wait, in milliseconds.
+pub const RETRY_AFTER_MS: &str = "retry_after_ms";
 
 const SIGNED_ENVELOPE_URL: &str = "type.googleapis.com/nockvault.v1.SignedEnvelope";
 
@@ -93,6 +97,13 @@ impl RefusalDetails {
         details.extend(self.signed.map(|signed| packed(SIGNED_ENVELOPE_URL, &SignedEnvelope::from(signed))));
         let status = pb::Status { code: code.into(), message: message.to_owned(), details };
         tonic::Status::with_details(code, message, status.encode_to_vec().into())
+    }
+
+    /// How long to wait before the same is asked anew, where that is all it takes. Nobody signed it: it may slow its reader
+    /// down and decides nothing else.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.metadata.get(RETRY_AFTER_MS)?.parse().ok().map(Duration::from_millis)
     }
 
     /// The refusal that a status carries. None when it is not one of ours: from a proxy, from the transport, or from a

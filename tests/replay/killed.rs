@@ -65,8 +65,11 @@ fn chain(vault: &Vault) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_thousand_copies_around_a_kill_exactly_one_is_entered() {
-    let mut vault =
-        Vault::start_with(|config| config.replace("concurrent_requests = 256", "concurrent_requests = 4096"));
+    let mut vault = Vault::start_with(|config| {
+        config
+            .replace("concurrent_requests = 256", "concurrent_requests = 4096")
+            .replace("concurrent_requests_per_peer = 128", "concurrent_requests_per_peer = 4096")
+    });
     vault.with_kit("a value");
     let card = Card::read(&std::fs::read_to_string(vault.card()).unwrap()).unwrap();
     let key = keyfile::read_secret(&vault.path().join("kit.ed25519")).unwrap();

@@ -25,6 +25,7 @@ use nockvault::crypto::signature::{Form, PublicKey, SigningKey};
 use nockvault::denial::{Denial, Reason};
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{AgentName, Aud, Kid, Nonce, OperatorName};
+use nockvault::rate::Rate;
 use nockvault::seal::custody::RootKey;
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentKeyEnd, AgentRegister};
@@ -41,7 +42,7 @@ use nockvault::time::{Clock, ManualClock, Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::found::{self, Founding};
 use nockvault::vault::operate::Call;
-use nockvault::vault::{Limits, OpeningFault, Vault};
+use nockvault::vault::{Limits, OpeningFault, PerAgent, Vault};
 use serde_json::{Map, Value, json};
 
 use agent::Agent;
@@ -475,6 +476,7 @@ fn limits(rules: Rules, engine_deadline: Duration) -> Limits {
         rules,
         engine_deadline,
         backend_retry: Seconds(30),
+        agents: PerAgent { rate: Rate::new(1_000_000, 1_000_000), all: 1 << 20, of_one: 1 << 20 },
         node: "node1".into(),
         issuer: None,
         named: Default::default(),

@@ -234,7 +234,7 @@ impl Wrong {
     pub(super) fn of(fault: &Fault) -> Wrong {
         match fault {
             Fault::Refused(refusal) => {
-                let Refusal { code, limit, now, message, proven } = (**refusal).clone();
+                let Refusal { code, limit, now, message, proven, .. } = (**refusal).clone();
                 Wrong { code, message, limit, now, proven: Some(proven) }
             }
             Fault::Unreachable { .. } => Wrong::new("unreachable", fault.to_string()),
@@ -247,7 +247,9 @@ impl Wrong {
     pub(super) fn fault(self) -> Fault {
         let Wrong { code, message, limit, now, proven } = self;
         match proven {
-            Some(proven) => Fault::Refused(Box::new(Refusal { code, limit, now, message, proven })),
+            Some(proven) => {
+                Fault::Refused(Box::new(Refusal { code, limit, retry_after_ms: None, now, message, proven }))
+            }
             None => Fault::Local(format!("the launcher says: {message}")),
         }
     }

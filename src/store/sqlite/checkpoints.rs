@@ -36,6 +36,19 @@ pub(super) fn due(at: Instant<'_>, now: Timestamp, limit: u64) -> Result<Vec<Cha
     Ok(due)
 }
 
+/// When the checkpoint that has been due the longest became or becomes due, without chains that are set aside.
+pub(super) fn due_longest(at: Instant<'_>) -> Result<Option<Timestamp>, Stop> {
+    let mut statement = at.conn.prepare_cached("SELECT name, due FROM chains WHERE due IS NOT NULL ORDER BY due")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: Option<ChainName> = parsed(row, 0)?;
+        if name.is_some_and(|name| !at.shared.views.is_aside(&name)) {
+            return Ok(Some(Timestamp(row.get(1)?)));
+        }
+    }
+    Ok(None)
+}
+
 /// Appends a checkpoint of all that stands in the chain. Note, entry and what the chain's row says of them are one
 /// transaction: a crash leaves all of it or nothing.
 pub(super) fn append(tx: &mut Tx<'_>, name: &ChainName, key: &CheckpointKey) -> Result<Option<EntryRef>, Stop> {

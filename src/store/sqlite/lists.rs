@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::{Census, GrantInUse, Lines, Listed, SecretVersion, StoredLines};
 use super::chains;
+use super::checkpoints;
 use super::leases::{self, COLUMNS, TABLES, TABLES_UNDO};
 use super::reader::Instant;
 use super::rows::{maybe_time, parsed, time};
@@ -21,6 +22,7 @@ use crate::statement::command::Page;
 use crate::statement::lease::Which;
 use crate::statement::request::Seen;
 use crate::statement::secret::SecretUse;
+use crate::time::Timestamp;
 
 /// How many rows a page of leases looks at, so that a long run of dead ones does not hold a read open.
 const LOOKED_AT: u64 = 10_000;
@@ -239,6 +241,12 @@ pub(super) fn stored_lines(
     Ok(Some(StoredLines { lines, head: held.chain.head }))
 }
 
+fn undoing_since(at: Instant<'_>) -> Result<Option<Timestamp>, Stop> {
+    let sql = "SELECT MIN(COALESCE(ended, issued)) FROM leases WHERE retry IS NOT NULL AND state != 'intended'";
+    let since: Option<u64> = at.conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(since.map(Timestamp))
+}
+
 pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
     let count = |sql: &str| at.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, u64>(0));
     // Of a chain that is set aside nothing is known, and nothing is issued either.
@@ -254,7 +262,10 @@ pub(super) fn census(at: Instant<'_>) -> Result<Census, Stop> {
         leases: count("SELECT COALESCE(SUM(leases), 0) FROM chains")?,
         revoking: takebacks::left(at.conn)?,
         undoing: count("SELECT COUNT(*) FROM leases WHERE retry IS NOT NULL AND state != 'intended'")?,
+        undoing_since: undoing_since(at)?,
+        chains: count("SELECT COUNT(*) FROM chains")?,
         entries: count("SELECT COALESCE(SUM(size), 0) FROM chains")?,
+        checkpoint_due: checkpoints::due_longest(at)?,
         quarantined: at.shared.views.aside(),
     })
 }

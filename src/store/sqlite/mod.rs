@@ -56,7 +56,7 @@ mod views;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use backup::{RestoreFault, RestoredStore, Restoring};
@@ -79,6 +79,7 @@ use crate::id::{Aud, ChainName, LeaseId, VaultName};
 use crate::seal::at_rest::Ring;
 use crate::seal::custody::{Custodian, RootKey};
 use crate::statement::reply::EntryRef;
+use crate::telemetry::Telemetry;
 use crate::time::{Clock, Seconds, Timestamp};
 
 /// The most jobs that wait for the writer. Who finds no room waits for it, no longer than the deadline.
@@ -151,6 +152,8 @@ struct Shared {
     identity: PublicKey,
     views: Views,
     condition: Condition,
+    /// Who is told of commits.
+    telemetry: OnceLock<Telemetry>,
     announcer: Announcer,
     /// Tells of checkpoints.
     noted: Announcer,
@@ -176,6 +179,7 @@ impl Shared {
             identity,
             views: Views::default(),
             condition: Condition::default(),
+            telemetry: OnceLock::new(),
             announcer: Announcer::default(),
             noted: Announcer::default(),
         }
@@ -294,6 +298,7 @@ impl Sqlite {
         let shared = Arc::new(Shared::new(ring, Some(rules), clock, entropy, vault, keys.identity.public()));
         let newest = look_at_all(&conn, &shared, resets)?;
         (keys.newest, keys.ended) = (newest, ended_in_order(&conn, &shared)?);
+        shared.condition.wrote(newest);
         let (queue, jobs) = mpsc::unbounded_channel();
         let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
         let (end, done) = std::sync::mpsc::channel();

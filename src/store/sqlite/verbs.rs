@@ -38,6 +38,7 @@ use crate::statement::request::{Request, Seen};
 use crate::statement::rotate_key::RotateKey;
 use crate::statement::secret::SecretUse;
 use crate::statement::session::{Close, Hello};
+use crate::telemetry::Telemetry;
 use crate::time::Timestamp;
 
 /// The number of an audit key among the vault's.
@@ -54,6 +55,19 @@ impl Store for Sqlite {
     fn held(&self) -> std::sync::Weak<dyn std::any::Any + Send + Sync> {
         let held: Arc<dyn std::any::Any + Send + Sync> = self.shared.clone();
         Arc::downgrade(&held)
+    }
+
+    fn full(&self) -> bool {
+        self.shared.condition.full()
+    }
+
+    fn newest(&self) -> Timestamp {
+        self.shared.condition.newest()
+    }
+
+    fn observe(&self, telemetry: &Telemetry) {
+        // Whoever served this store first goes on being told.
+        let _ = self.shared.telemetry.set(telemetry.clone());
     }
 
     fn changes(&self) -> Changes {

@@ -14,7 +14,8 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -181,11 +182,21 @@ pub(super) struct Writer {
 pub(super) struct Condition {
     failed: AtomicBool,
     full: AtomicBool,
+    newest: AtomicU64,
 }
 
 impl Condition {
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// The instant of the newest entry.
+    pub(super) fn newest(&self) -> Timestamp {
+        Timestamp(self.newest.load(Ordering::Acquire))
+    }
+
+    pub(super) fn wrote(&self, newest: Timestamp) {
+        self.newest.store(newest.0, Ordering::Release);
     }
 
     pub(super) fn full(&self) -> bool {
@@ -291,6 +302,16 @@ impl Writer {
 
     /// One transaction. Jobs that were begun stand in `ran` afterwards, the others still in `group`.
     fn group(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
+        let began = Instant::now();
+        let end = self.commit(group, ran);
+        if let (End::Committed, Some(telemetry)) = (&end, self.shared.telemetry.get()) {
+            telemetry.committed(ran.len(), began.elapsed());
+            telemetry.waiting(self.jobs.len());
+        }
+        end
+    }
+
+    fn commit(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
         if let Err(error) = execute(&self.conn, "BEGIN IMMEDIATE") {
             return if Meaning::of(&error) == Meaning::Busy { End::Busy } else { end_of(&error) };
         }
@@ -337,6 +358,7 @@ impl Writer {
             };
         }
         (self.key, self.newest) = (tx.key.clone(), tx.newest);
+        self.shared.condition.wrote(self.newest);
         tx.publish();
         End::Committed
     }
