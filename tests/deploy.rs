@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nockvault::denial::Reason;
@@ -32,8 +33,8 @@ fn words<'a>(text: &'a str, before: &str, more: fn(char) -> bool) -> BTreeSet<&'
         .collect()
 }
 
-/// The names of all samples, once each thing has been counted.
-fn counted() -> BTreeSet<String> {
+/// Everything that can be told, once each thing has been counted.
+fn told() -> String {
     let telemetry = Telemetry::new();
     telemetry.answered("RequestCredential", "OK", Duration::from_millis(1));
     telemetry.refused(Reason::EngineUnavailable);
@@ -43,7 +44,18 @@ fn counted() -> BTreeSet<String> {
     telemetry.sink_well("mirror");
     telemetry.sink_lags("mirror", 1);
     telemetry.sink_carried("mirror", Timestamp(1));
-    let text = telemetry.text();
+    telemetry.sink_set_aside("mirror");
+    telemetry.signature_failed("agents", "public");
+    telemetry.issued("kv", "issued");
+    telemetry.skewed(Timestamp(1), Timestamp(2));
+    telemetry.committed(3, Duration::from_millis(1));
+    telemetry.certificate("tls", Timestamp(1));
+    telemetry.text()
+}
+
+/// The names of all samples.
+fn counted() -> BTreeSet<String> {
+    let text = told();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }
@@ -62,6 +74,94 @@ fn alert_rules_name_what_is_counted() {
         let code = reason.trim_start_matches("reason=\"");
         assert!(Reason::from_code(code).is_some(), "alerts.yml names the reason {code}, which nothing is refused for");
     }
+}
+
+/// Runs Prometheus' own tool in this house.
+fn promtool(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new("promtool")
+        .args(arguments)
+        .current_dir(house())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is here; .ci/deps installs it");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn alert_rules_hold_and_each_fires_when_it_should_and_not_otherwise() {
+    for arguments in [["check", "rules", "deploy/alerts.yml"], ["test", "rules", "tests/deploy/alerts.test.yml"]] {
+        let done = promtool(&arguments, "");
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    }
+    let tests = fs::read_to_string(house().join("tests/deploy/alerts.test.yml")).unwrap();
+    let manual = fs::read_to_string(house().join("src/manual/operations.rs")).unwrap();
+    for alert in rules().split("- alert: ").skip(1).map(|alert| alert.lines().next().unwrap()) {
+        for what in ["fires", "is calm"] {
+            assert!(tests.contains(&format!("- name: {alert} {what}\n")), "no test that {alert} {what}");
+        }
+        assert!(manual.contains(&format!("| `{alert}` |")), "the manual does not say what to do about {alert}");
+        assert!(rules().contains(&format!("runbook: \"the manual, operations, Alerts: {alert}\"")), "{alert}");
+    }
+}
+
+#[test]
+fn metrics_have_names_as_prometheus_has_them() {
+    // The tool reads the older of the two text formats, which differs in the names of counters' heads.
+    let (mut text, mut counters) = (String::new(), BTreeSet::new());
+    for line in told().lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "TYPE", name, "counter"] => {
+                counters.insert(name.to_owned());
+                text += &format!("# TYPE {name}_total counter\n");
+            }
+            ["#", "TYPE", name, "info"] => text += &format!("# TYPE {name}_info gauge\n"),
+            ["#", "HELP" | "TYPE", ..] => text += &format!("{line}\n"),
+            ["#", ..] => {}
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    for name in &counters {
+        text = text.replace(&format!("# HELP {name} "), &format!("# HELP {name}_total "));
+    }
+    text = text.replace("# HELP nockvault_build ", "# HELP nockvault_build_info ");
+    assert!(counters.len() >= 8, "{counters:?}");
+    let done = promtool(&["check", "metrics"], &text);
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}\n{text}");
+}
+
+#[test]
+fn the_dashboard_shows_what_is_told() {
+    let text = fs::read_to_string(house().join("deploy/grafana/nockvault.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (mut shown, mut record) = (BTreeSet::new(), "groups:\n- name: panels\n  rules:\n".to_owned());
+    let counted = counted();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expr = target["expr"].as_str().unwrap();
+            let named = words(expr, "nockvault_", |c| c.is_ascii_lowercase() || c == '_');
+            assert!(!named.is_empty(), "{expr}");
+            for name in named {
+                assert!(counted.contains(name), "{} shows {name}; there are {counted:?}", panel["title"]);
+                shown.insert(name.trim_end_matches("_bucket").to_owned());
+            }
+            let expr = expr.replace("$job", ".+").replace("$instance", ".+");
+            record += &format!("  - record: panel:{}\n    expr: {}\n", shown.len(), serde_json::json!(expr));
+        }
+    }
+    // What is told is shown.
+    let part = |name: &str| ["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end));
+    let told: BTreeSet<_> = counted.iter().filter(|name| !part(name)).cloned().collect();
+    let hidden: Vec<_> = told.difference(&shown).collect();
+    assert!(hidden.is_empty(), "no panel shows {hidden:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("panels.yml");
+    fs::write(&file, record).unwrap();
+    let done = promtool(&["check", "rules", "--lint=none", file.to_str().unwrap()], "");
+    assert!(done.status.success(), "{done:?}");
 }
 
 #[test]

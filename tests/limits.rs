@@ -257,8 +257,14 @@ async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
 
 /// Whether a connection is still held after a moment.
 async fn is_held(stream: &mut TcpStream) -> bool {
-    let read = tokio::io::AsyncReadExt::read(stream, &mut [0]);
+    let mut byte = [0];
+    let read = tokio::io::AsyncReadExt::read(stream, &mut byte);
     !matches!(tokio::time::timeout(Duration::from_millis(20), read).await, Ok(Ok(0) | Err(_)))
+}
+
+fn is_closed(stream: &mut UnixStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    matches!(stream.read(&mut [0]), Ok(0))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -281,10 +287,7 @@ async fn many_connections_of_one_peer_leave_room_for_others() {
     let socket = vault.path().join("vault/run/agents.sock");
     let mut unix: Vec<_> = (0..40).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let closed = unix.iter_mut().filter(|stream| {
-        stream.set_nonblocking(true).unwrap();
-        matches!(stream.read(&mut [0]), Ok(0))
-    });
+    let closed = unix.iter_mut().map(is_closed).filter(|closed| *closed);
     assert_eq!(closed.count(), 40 - 16, "a uid is a peer");
     politely(&ada, 5).await;
 
@@ -292,10 +295,7 @@ async fn many_connections_of_one_peer_leave_room_for_others() {
     let socket = vault.path().join("vault/run/operators.sock");
     let mut unix: Vec<_> = (0..40).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     vault.vaultctl(&["status"]).ok();
-    let closed = unix.iter_mut().filter(|stream| {
-        stream.set_nonblocking(true).unwrap();
-        matches!(stream.read(&mut [0]), Ok(0))
-    });
+    let closed = unix.iter_mut().map(is_closed).filter(|closed| *closed);
     assert_eq!(closed.count(), 0);
     let told = metrics(&vault);
     assert_eq!(sample(&told, "nockvault_connections_turned_away_total{listener=\"agents\",why=\"share\"}"), 84 + 24);

@@ -105,7 +105,14 @@ impl Custody {
         match RefusalDetails::from_status(status) {
             Some(RefusalDetails { reason: code, .. }) => {
                 let message = link::printable(status.message());
-                Fault::Refused(Box::new(Refusal { code, limit: None, now: None, message, proven: false }))
+                Fault::Refused(Box::new(Refusal {
+                    code,
+                    limit: None,
+                    retry_after_ms: None,
+                    now: None,
+                    message,
+                    proven: false,
+                }))
             }
             None => Fault::Unreachable { address: self.address.clone(), why: link::said(status) },
         }

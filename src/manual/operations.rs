@@ -460,6 +460,71 @@
 //! | a published list is made at most once in; the public key directory | 5 s; 60 s |
 //! | a key directory | good for an hour; 64 MiB, some 200,000 keys |
 //!
+//! **So that nobody starves another.** Who is over one of these is told when to come again (`rate_limited`, `retry_after_ms`),
+//! and served after it: limits delay and lock nobody out, the longest wait is five seconds. Clients wait by themselves, up to
+//! ten seconds.
+//!
+//! | what | for whom | when it is counted |
+//! |---|---|---|
+//! | `peer_connections_per_s`, `connections_per_peer` | an address (IPv6: a /64; a unix socket: a uid) | before a handshake; one more is closed |
+//! | `peer_requests_per_s`, `concurrent_requests_per_peer` | the same; a bad signature costs as much as ten requests | before a message is read |
+//! | `agent_requests_per_s`, `concurrent_requests_per_agent` | an agent, all its sessions together | after its signature |
+//! | half of a role's places | an agent, at one role's backend | before the backend is asked |
+//! | `sessions_per_agent`, `leases_per_agent` | an agent | in the transaction |
+//!
+//! A fleet behind one NAT is one address. The defaults are made for two thousand agents behind it that start at once, and
+//! one request a second of each afterwards; for more, raise `peer_*`. Of one address, connections on which a signature was
+//! verified are counted apart from the others, so that a stranger beside a fleet holds up only who comes anew. Many programs
+//! under one agent's key share its limits: give each its own agent.
+//!
+//! Operators have listeners with places of their own, the port and the socket each. On the same machine no rate is counted for
+//! them, and on the unix socket nothing is: freezing from there works while everything else is flooded.
+//!
+//! What was refused unread leaves no entry in an agent's chain; it is counted in `_vault` (`refused`) and in
+//! `nockvault_refusals_total`.
+//!
+//! # Health
+//!
+//! | | 200 | 503 |
+//! |---|---|---|
+//! | `/healthz` | the process lives: `serving`, `stopping`, `sealed` | `failed` |
+//! | `/readyz` | requests of agents are served | `sealed`, `stopping`, `failed`, `clock_behind`, `disk_full` |
+//!
+//! gRPC's health says the same as `/readyz` to agents. To operators it says NOT_SERVING only while the vault is sealed, stops
+//! or has failed, since a clock and a disk are theirs to mend.
+//!
+//! # Alerts
+//!
+//! `deploy/alerts.yml` has the rules, `deploy/grafana/nockvault.json` a dashboard. Prometheus scrapes `/metrics` under the job
+//! `nockvault`. No agent's name and no address stands there.
+//!
+//! | alert | what it means | what to do |
+//! |---|---|---|
+//! | `NockVaultDown` | it is stopped, cannot be reached, or ended by itself since its disk failed | the log; mend the disk; start it |
+//! | `NockVaultNotReady` | `/readyz` says `stopping`, `failed`, `clock_behind` or `disk_full` | what the word says |
+//! | `NockVaultSealed` | the vault holds no key | `vaultctl unseal`, once it is known who sealed it and why |
+//! | `NockVaultLeasesStuck` | ended leases wait for a backend | "Leases that do not end" |
+//! | `NockVaultLeasesStuckGrowing` | ever more of them | mend the backend, or take its grants back |
+//! | `NockVaultRevocationOverdue` | one of them is over for a quarter of an hour | its handle is its name at the backend: end it there by hand |
+//! | `NockVaultChainQuarantined` | a chain does not verify | copy the data directory; then compare with what is kept outside |
+//! | `NockVaultHistoryMismatch` | an agent has seen what the vault does not have | keep its head as evidence |
+//! | `NockVaultHistoryContradicted` | a place outside has another history | copy both |
+//! | `NockVaultCheckpointsStale` | a chain has gone without its checkpoint | the log: disk or clock |
+//! | `NockVaultSinkFailing` | a sink fails | the log names the reason; nothing is lost |
+//! | `NockVaultSinkLags` | a sink is slower than the vault | the receiver |
+//! | `NockVaultAuditUnavailable` | nothing can be entered, so nothing is issued | the disk |
+//! | `NockVaultClockBehind` | the clock is behind the history | "The clock" |
+//! | `NockVaultClockSkew` | clocks of agents differ from the vault's | the one that is wrong: all agents differ, or one |
+//! | `NockVaultDiskLow` | less than 1 GB is free | make room |
+//! | `NockVaultDiskFull` | nothing is issued | make room; it goes on by itself |
+//! | `NockVaultCertificateEnds` | a certificate ends within three weeks | `of` says which: `tls`, `tls_ca`: replace the files and start again; `x509_ca`: a new authority; the others: start again |
+//! | `NockVaultAuditKeyEnds` | the daily key was not replaced | disk and clock; after it nothing is issued |
+//! | `NockVaultEngineUnavailable` | a backend cannot be reached | `vaultctl role check ROLE` |
+//! | `NockVaultEngineRefused` | a backend says no | `vaultctl role check ROLE` |
+//! | `NockVaultSignatureFailures` | requests that no registered key signed | an agent whose key was ended, or somebody tries: `[log] level = "info,nockvault=debug"` names addresses |
+//! | `NockVaultRateLimited` | requests are told to wait, for minutes | find the program that hammers, or raise the limit |
+//! | `NockVaultConnectionsTurnedAway` | connections are closed at once | `why`: `full`, `share`, `rate`; raise the limit, or keep the address out |
+//!
 //! # What to watch
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.

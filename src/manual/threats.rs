@@ -163,6 +163,12 @@
 //!   with that owner's rights; the vault's own role is never that owner.
 //! - A minted role that owns objects in a database that the vault may not enter, or on which others built theirs, is
 //!   locked out and has no session and no membership, but is not dropped until somebody removes them.
+//! - Limits by address bound who has few. Somebody with thousands of addresses, or a /48 of IPv6, has a burst for each, and
+//!   the places of all agents (`connections`, `concurrent_requests`) bound him and hold up others. The tables of addresses do
+//!   not grow with him, and he can push nobody's account out of them to anybody's harm but his own. Operators' sockets are
+//!   not reached by it.
+//! - A proxy that puts many agents onto one connection makes them one peer: one that is told to wait holds up the others on
+//!   that connection for as long.
 //! - A login at a backend can exhaust that backend: its connections, its locks, its disk. While it does, the vault may
 //!   come late to end it; the lease shows as stuck.
 //! - A backend that says that a credential is gone is believed.
