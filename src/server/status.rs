@@ -32,6 +32,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BadProof
         | Reason::BadRole
         | Reason::BadTerms
+        | Reason::BadDuty
         | Reason::BadSealedInput => Code::InvalidArgument,
         Reason::Unauthenticated
         | Reason::WrongHolder
@@ -59,6 +60,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NotRenewable
         | Reason::NothingToUndo
         | Reason::ClockGood
+        | Reason::LastAdmin
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused
