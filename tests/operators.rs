@@ -92,7 +92,7 @@ async fn each_does_what_its_duty_allows_and_a_refusal_stands_in_the_chain() {
     vault.order(further).await;
 
     vault.order_of(&joe, freeze()).await;
-    vault.order_of(&joe, LeaseRevoke { scope: Scope::All }).await;
+    vault.order_of(&joe, LeaseRevoke { reason: None, scope: Scope::All }).await;
     for operator in [&joe, &mara, &ada] {
         assert_eq!(vault.refused_of(operator, AgentThaw { agent: "kit".parse().unwrap() }).await.reason, NotPermitted);
         vault.order_of(operator, StatusRead {}).await;
