@@ -173,6 +173,10 @@ reasons! {
     Busy = "busy", Limit, "the vault is busy; try again later";
     /// An operator who may not give this command.
     NotPermitted = "not_permitted", Grant, "this operator may not give this command";
+    /// A duty that cannot be given so.
+    BadDuty = "bad_duty", Request, "the first key of an operator comes with its duty, a further one without; roles of a grantor exist";
+    /// The last admin would be out.
+    LastAdmin = "last_admin", State, "a vault keeps at least one admin with a key; register another first";
     /// A name that is taken.
     AlreadyExists = "already_exists", State, "this name is taken; names are never used again";
     /// A name that differs from another only in `.` and `-`.

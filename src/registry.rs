@@ -5,6 +5,7 @@ use crate::crypto::signature::{Form, PublicKey};
 use crate::denial::{Denial, Reason};
 use crate::grant::Grant;
 use crate::id::{AgentName, Kid, OperatorName, Sid};
+pub use crate::statement::operator::Duty;
 use crate::statement::register::{Holder, Register};
 use crate::statement::session::Seal;
 use crate::time::{Seconds, Timestamp};
@@ -100,8 +101,31 @@ pub struct Operator {
     pub name: OperatorName,
     /// When it was registered.
     pub since: Timestamp,
+    /// What it may do.
+    pub duty: Duty,
     /// Its keys by kver, the newest last.
     pub keys: Vec<HeldKey>,
+}
+
+impl Operator {
+    /// Its newest key.
+    #[must_use]
+    pub fn newest(&self) -> Option<&HeldKey> {
+        self.keys.last()
+    }
+
+    /// The key of this identifier.
+    #[must_use]
+    pub fn key(&self, kid: &Kid) -> Option<&HeldKey> {
+        self.keys.iter().find(|key| key.kid == *kid)
+    }
+
+    /// Whether it has a key that no time takes from it: its newest is not ended. One whose newest key is ended is out,
+    /// though a key before that one may still be accepted for its overlap.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        self.newest().is_some_and(|key| key.ended.is_none())
+    }
 }
 
 /// A session of an agent.

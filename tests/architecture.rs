@@ -34,7 +34,8 @@ const TABLE: &[(&str, &str)] = &[
     ("authz", "ground crypto statement registry grant lease authn"),
     ("seal", "ground crypto statement"),
     ("engine", "ground crypto statement grant lease authz seal"),
-    ("audit", "ground crypto statement"),
+    // What a duty allows is judged offline by the same table.
+    ("audit", "ground crypto statement authz"),
     ("telemetry", "ground"),
     ("store", "ground crypto statement registry grant lease authn authz seal engine audit telemetry"),
     ("follow", "ground crypto statement audit telemetry store"),

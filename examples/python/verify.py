@@ -256,6 +256,10 @@ def map_of(form):
     return lambda value: isinstance(value, dict) and all(map(form, value.values()))
 
 
+def either(*forms):
+    return lambda value: any(form(value) for form in forms)
+
+
 def record(optional=(), **members):
     def check(value):
         if not isinstance(value, dict) or not value.keys() <= members.keys():
@@ -305,6 +309,10 @@ terms = record(
 hdr = record(
     agent=name, exp=number, iat=number, kid=kid, lease=lease_id, renewable=boolean, req=digest,
     revocation=one_of("none", "listed", "backend"), role=role_name, sid=sid, vault=vault_id,
+)
+duty = either(
+    record(name=one_of("admin", "auditor", "responder")),
+    record(name=one_of("grantor"), roles=lambda value: list_of(role_name)(value) and 1 <= len(set(value)) <= 200),
 )
 seal = record(("sig_pk",), pk=raw(32), suite=text, sig_pk=key)
 nonce = raw(16, 32)
@@ -380,6 +388,10 @@ REQUESTS = {
     "nockvault/close": record(**COMMON),
     "nockvault/rotate_key": record(**COMMON, new=embedded),
 }
+OPERATOR_REGISTER = record(duty=nullable(duty), register=embedded)
+OPERATOR_ROTATE = record(register=embedded)
+OPERATOR_DUTY = record(duty=duty, operator=name)
+OPERATOR_KEY_END = record(operator=name, kid=nullable(kid), suspect_from=nullable(number))
 COMMAND = record(
     v=number, typ=text, aud=vault_id, operator=name, kid=kid, kver=number, nonce=nonce, iat=number, body=anything
 )
@@ -492,6 +504,29 @@ def accepted(found, ts):
 # --- _operators
 
 
+# What others than admins may command. Everybody reads, and puts its own next key in place.
+READS = (
+    "status_read agent_list agent_show role_list role_show secret_list secret_versions ca_show grant_list lease_list lease_show "
+    "audit_read audit_list audit_checkpoint audit_prove directory_read operator_list operator_show operator_rotate"
+).split()
+DUTIES = {word: ("admin", "grantor", "auditor", "responder") for word in READS}
+DUTIES |= {word: ("admin", "grantor") for word in ("agent_register", "grant_create", "grant_revoke")}
+DUTIES |= {
+    word: ("admin", "responder") for word in ("agent_key_end", "agent_freeze", "vault_freeze", "role_freeze", "lease_revoke")
+}
+# And what only admins may. Whether others may give a command that is not known here cannot be told.
+ADMINS_OWN = (
+    "agent_thaw vault_thaw role_thaw role_create role_check role_rotate secret_put secret_rollback ca_create ca_import "
+    "ca_certify lease_forget key_rotate clock_reset backup vault_seal operator_register operator_duty operator_key_end"
+).split()
+
+
+def path(value, *names):
+    for one in names:
+        value = value.get(one) if isinstance(value, dict) else None
+    return value
+
+
 class Freezes:
     """When everything was frozen, or a role. What stands in an agent's chain with a later time than a freeze came after
     it; what came after a thaw is not earlier than that by more than the longest skew. A reset begins time anew."""
@@ -528,8 +563,9 @@ class Operators:
     """The commands of operators, to hold an agent's chain against."""
 
     def __init__(self, body, aud, ts, _pins):
-        self.aud, self.operator = aud, body["operator"]
-        self.keys = Keys(("operator", self.operator), aud, body["register"], ts)
+        self.aud = aud
+        # Each operator's keys, and what it may do.
+        self.staff = {body["operator"]: (Keys(("operator", body["operator"]), aud, body["register"], ts), {"name": "admin"})}
         self.given, self.known, self.left, self.size = {}, set(), {}, 1
         self.freezes = Freezes()
 
@@ -537,14 +573,17 @@ class Operators:
         body = entry["body"]
         if body["approvals"]:
             raise NotUnderstood("a command that others approved")
-        found, data, hashed = self.keys.signer(body["command"], "command")
         said = body["command"]["payload"]
+        who = next((who for who, (keys, _) in self.staff.items() if any(one["kid"] == said.get("kid") for one in keys.keys)), None)
+        if who is None:
+            raise Tampered("request_signature", "what it rests on names a key that no operator ever had")
+        found, data, hashed = self.staff[who][0].signer(body["command"], "command")
         try:
             admit(data, OPERATOR)
         except Malformed as why:
             raise Tampered("request_members", f"the command in it is not one: {why}") from None
         if not COMMAND(said) or (said["aud"], said["operator"], said["kver"], said["v"]) != (
-            self.aud, self.operator, found["kver"], 1,
+            self.aud, who, found["kver"], 1,
         ):
             raise Tampered("request_members", "the command in it is of another operator, key, vault or version")
         accepted(found, entry["ts"])
@@ -552,12 +591,80 @@ class Operators:
             raise Tampered("request_twice", "the command in it stands in an earlier entry already: a replay")
         self.known.add(hashed)
         denied = "denied" in body["result"]
+        if not denied:
+            self.allowed(who, said["typ"], said["body"])
+            self.carried(who, said["typ"].removeprefix("nockvault/"), said["body"], body["result"], entry["ts"])
         if said["typ"] == "nockvault/role_create" and not denied and isinstance(said["body"], dict):
             self.left.setdefault(said["body"].get("role"), LEFT_BY.get(said["body"].get("engine")))
         if not denied:
             self.freezes.carried(entry["seq"], entry["ts"], said["typ"].removeprefix("nockvault/"), said["body"])
         self.size = entry["seq"] + 1
         self.given[entry["seq"]] = (leaf, said["typ"].removeprefix("nockvault/"), said["body"], denied)
+
+    def allowed(self, who, typ, body):
+        """What each duty may command, as the manual's table has it."""
+        duty, word = self.staff[who][1], typ.removeprefix("nockvault/")
+        if duty["name"] == "admin":
+            return
+        if not typ.startswith("nockvault/") or word not in DUTIES and word not in ADMINS_OWN:
+            raise NotUnderstood(f"the command {typ}")
+        good = duty["name"] in DUTIES.get(word, ())
+        if good and duty["name"] == "grantor" and word in ("grant_create", "grant_revoke"):
+            good = isinstance(body, dict) and body.get("role") in duty["roles"]
+        if good and duty["name"] == "grantor" and word == "agent_register":
+            good = 1 == path(body, "register", "payload", "kver")
+        if not good:
+            raise Tampered("duty", f"{who} may not command {word} by the duty {duty['name']} that it had")
+
+    def carried(self, who, word, body, result, ts):
+        """What a command did among the operators."""
+        if word in ("operator_register", "operator_rotate"):
+            if not (OPERATOR_REGISTER if word == "operator_register" else OPERATOR_ROTATE)(body):
+                raise Tampered("request_members", f"the command in it is no {word}")
+            self.register(who, word, body, result, ts)
+        elif word == "operator_duty":
+            if not OPERATOR_DUTY(body):
+                raise Tampered("request_members", f"the command in it is no {word}")
+            if body["operator"] not in self.staff:
+                raise Tampered("key_order", f"it is about {body['operator']}, who never was an operator")
+            self.staff[body["operator"]] = (self.staff[body["operator"]][0], body["duty"])
+            self.an_admin_stays()
+        elif word == "operator_key_end":
+            kids = result.get("kids")
+            if not OPERATOR_KEY_END(body) or not (isinstance(kids, list) and all(kid(one) for one in kids)):
+                raise Tampered("request_members", f"the command in it is no {word}, or does not say what it ended")
+            if body["operator"] not in self.staff:
+                raise Tampered("key_order", f"it is about {body['operator']}, who never was an operator")
+            keys = self.staff[body["operator"]][0]
+            living = [one["kid"] for one in keys.keys if not one["ended"]]
+            if kids != [body["kid"]] if body["kid"] else not set(living) <= set(kids):
+                raise Tampered("key_order", "it ends other keys than the command says")
+            for one in kids:
+                keys.end(one, ts)
+            self.an_admin_stays()
+
+    def register(self, who, word, body, result, ts):
+        said = body["register"]["payload"]
+        if not REGISTER(said) or "operator" not in said or "agent" in said:
+            raise Tampered("register", "the register statement in it is no operator's")
+        whose, duty = said["operator"], body.get("duty")
+        if word == "operator_rotate" and whose != who:
+            raise Tampered("register", f"{who} put a key of {whose} in place of its own")
+        if any(one["kid"] == said["kid"] for other, (keys, _) in self.staff.items() if other != whose for one in keys.keys):
+            raise Tampered("key_order", f"the key {said['kid']} was another operator's before")
+        if said["kver"] == 1:
+            if whose in self.staff or duty is None:
+                raise Tampered("key_order", f"it registers {whose} anew, or without a duty")
+            self.staff[whose] = (Keys(("operator", whose), self.aud, body["register"], ts), duty)
+            return
+        if duty is not None or whose not in self.staff:
+            raise Tampered("key_order", f"it gives {whose} a duty with a further key, or was never an operator")
+        grace = result.get("grace")
+        self.staff[whose][0].succeed(body["register"], ts, grace if number(grace) else None)
+
+    def an_admin_stays(self):
+        if not any(duty["name"] == "admin" and not keys.keys[-1]["ended"] for keys, duty in self.staff.values()):
+            raise Tampered("duty", "after it the vault has no admin with a key, which it never does without")
 
     def rests(self, cause, aud, fits_it):
         """That the entry which `cause` names holds a command that was carried out and that fits."""
@@ -1431,7 +1538,8 @@ def told(path, chain, verdict, pins):
     print(f"  vault nv1:{kid_of(chain.identity)}" + ("" if pinned else "  (NOT PINNED)"))
     print("  " + ", ".join(f"{count} {kind}" for kind, count in sorted(chain.kinds.items())))
     if isinstance(chain.trail, (Agent, Operators)):
-        for one in chain.trail.keys.keys:
+        trail = chain.trail
+        for one in trail.keys.keys if isinstance(trail, Agent) else [one for keys, _ in trail.staff.values() for one in keys.keys]:
             print(f"  {one['signed']} signed with key number {one['kver']} ({one['kid']}), good from {when(one['since'])}")
     print("  not proved:")
     if not pinned:

@@ -32,6 +32,9 @@ use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
+use crate::statement::operator::{
+    OperatorDuty, OperatorKeyEnd, OperatorList, OperatorRegister, OperatorRotate, OperatorShow,
+};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
 use crate::statement::seal::VaultSeal;
@@ -111,6 +114,12 @@ orders! {
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
     KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
     ClockReset => reset_clock(ResetClockRequest)
+    OperatorRegister => register_operator(RegisterOperatorRequest)
+    OperatorDuty => set_operator_duty(SetOperatorDutyRequest)
+    OperatorKeyEnd => end_operator_key(EndOperatorKeyRequest)
+    OperatorRotate => rotate_operator_key(RotateOperatorKeyRequest)
+    OperatorList => list_operators(ListOperatorsRequest)
+    OperatorShow => show_operator(ShowOperatorRequest)
     AuditList => list_chains(ListChainsRequest)
     AuditCheckpoint => read_checkpoint(ReadCheckpointRequest)
     AuditProve => prove_entry(ProveEntryRequest)

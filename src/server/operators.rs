@@ -15,20 +15,7 @@ use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
     CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
     CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest,
-    FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse,
-    ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse,
-    ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
-    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest,
-    ProveEntryRequest, ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
-    ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadDoctorRequest,
-    ReadDoctorResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse,
-    ResetClockRequest, ResetClockResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
-    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
-    RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, ShowAgentRequest,
-    ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest,
-    ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest,
-    ThawVaultResponse,
+    EndAgentKeyResponse, EndOperatorKeyRequest, EndOperatorKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListOperatorsRequest, ListOperatorsResponse, ListRolesRequest, ListRolesResponse, ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest, ProveEntryRequest, ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse, ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadDoctorRequest, ReadDoctorResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, RegisterOperatorRequest, RegisterOperatorResponse, ResetClockRequest, ResetClockResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateOperatorKeyRequest, RotateOperatorKeyResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, SetOperatorDutyRequest, SetOperatorDutyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowOperatorRequest, ShowOperatorResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -147,6 +134,12 @@ operators!({
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
     rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
     reset_clock(ResetClockRequest) -> ResetClockResponse = ClockReset;
+    register_operator(RegisterOperatorRequest) -> RegisterOperatorResponse = OperatorRegister;
+    set_operator_duty(SetOperatorDutyRequest) -> SetOperatorDutyResponse = OperatorDuty;
+    end_operator_key(EndOperatorKeyRequest) -> EndOperatorKeyResponse = OperatorKeyEnd;
+    rotate_operator_key(RotateOperatorKeyRequest) -> RotateOperatorKeyResponse = OperatorRotate;
+    list_operators(ListOperatorsRequest) -> ListOperatorsResponse = OperatorList;
+    show_operator(ShowOperatorRequest) -> ShowOperatorResponse = OperatorShow;
     list_chains(ListChainsRequest) -> ListChainsResponse = AuditList;
     read_checkpoint(ReadCheckpointRequest) -> ReadCheckpointResponse = AuditCheckpoint;
     prove_entry(ProveEntryRequest) -> ProveEntryResponse = AuditProve;

@@ -30,6 +30,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BadProof
         | Reason::BadRole
         | Reason::BadTerms
+        | Reason::BadDuty
         | Reason::BadSealedInput => Code::InvalidArgument,
         Reason::Unauthenticated
         | Reason::WrongHolder
@@ -57,6 +58,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NotRenewable
         | Reason::NothingToUndo
         | Reason::ClockGood
+        | Reason::LastAdmin
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused

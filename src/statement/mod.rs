@@ -22,6 +22,7 @@ pub mod grant;
 pub mod issue;
 pub mod key;
 pub mod lease;
+pub mod operator;
 pub mod register;
 pub mod reply;
 pub mod request;

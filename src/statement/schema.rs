@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, backup, ca, cert, clock, directory, doctor, explain, freeze, grant, issue, key, lease,
-    register, reply, role, rotate_key, seal, secret, session, status,
+    Body, agent, audit_read, backup, ca, cert, clock, directory, doctor, explain, freeze, grant, issue, key, lease, operator, register, reply, role, rotate_key, seal, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -119,6 +118,12 @@ pub fn all() -> Map<String, Value> {
         command::<lease::LeaseForget>(),
         command::<key::KeyRotate>(),
         command::<clock::ClockReset>(),
+        command::<operator::OperatorRegister>(),
+        command::<operator::OperatorDuty>(),
+        command::<operator::OperatorKeyEnd>(),
+        command::<operator::OperatorRotate>(),
+        command::<operator::OperatorList>(),
+        command::<operator::OperatorShow>(),
         command::<backup::Backup>(),
         command::<audit_read::AuditRead>(),
         command::<audit_read::AuditList>(),
@@ -188,6 +193,12 @@ pub fn accepted() -> Vec<&'static str> {
         lease::LeaseForget::TYP,
         key::KeyRotate::TYP,
         clock::ClockReset::TYP,
+        operator::OperatorRegister::TYP,
+        operator::OperatorDuty::TYP,
+        operator::OperatorKeyEnd::TYP,
+        operator::OperatorRotate::TYP,
+        operator::OperatorList::TYP,
+        operator::OperatorShow::TYP,
         backup::Backup::TYP,
         audit_read::AuditRead::TYP,
         audit_read::AuditList::TYP,

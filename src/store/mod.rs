@@ -54,6 +54,7 @@ use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Release, Renew, Which};
+use crate::statement::operator::{OperatorDuty, OperatorKeyEnd, OperatorRegister, OperatorRotate};
 use crate::statement::register::Register;
 use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::request::{Request, Seen};
@@ -281,6 +282,14 @@ pub struct Successor<'a> {
 /// A command that changes something.
 #[derive(Debug)]
 pub enum Order<'a> {
+    /// Registers an operator's key; the statement inside was opened and proved by the caller.
+    RegisterOperator(&'a Authenticated<Command<OperatorRegister>>, &'a Register),
+    /// Gives an operator another duty.
+    AssignDuty(&'a Authenticated<Command<OperatorDuty>>),
+    /// Ends an operator's key, or all of them.
+    EndOperatorKey(&'a Authenticated<Command<OperatorKeyEnd>>),
+    /// Puts an operator's next key in the place of the one that signed; the statement inside was opened and proved.
+    RotateOperatorKey(&'a Authenticated<Command<OperatorRotate>>, &'a Register),
     /// Registers an agent's key; the statement inside was opened and proved by the caller.
     RegisterAgent(&'a Authenticated<Command<AgentRegister>>, &'a Register),
     /// Ends a key.

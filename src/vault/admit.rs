@@ -9,6 +9,7 @@ use super::nonces::Reservation;
 use super::pace::InHand;
 use super::{State, Vault};
 use crate::authn::{self, Authenticated, Place, SessionBound, Signed};
+use crate::authz::operator::permits;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Fault, Reason};
@@ -17,7 +18,7 @@ use crate::statement::Body;
 use crate::statement::command::Command;
 use crate::statement::request::Request;
 use crate::statement::session::Seal;
-use crate::store::{Question, Refusal, Situation};
+use crate::store::{Failure, Question, Refusal, Situation};
 use crate::time::Timestamp;
 
 /// A statement that came in: authenticated, its nonce held until this is dropped.
@@ -119,10 +120,30 @@ impl Vault {
         let admitted = self.authenticate::<Command<B>>(envelope, floor).await?;
         let command = admitted.authenticated.statement();
         match self.store.nonce_known(&command.kid, &command.nonce).await {
-            Ok(false) => Ok(admitted),
-            Ok(true) => Err(self.count_out(Reason::Replay.into(), admitted.authenticated.req())),
-            Err(failure) => Err(self.count_out(failure.denial(), admitted.authenticated.req())),
+            Ok(false) => {}
+            Ok(true) => return Err(self.count_out(Reason::Replay.into(), admitted.authenticated.req())),
+            Err(failure) => return Err(self.count_out(failure.denial(), admitted.authenticated.req())),
         }
+        match self.permitted(&admitted.authenticated).await {
+            Ok(()) => Ok(admitted),
+            // What a duty does not allow stands in `_operators` with its reason, a question too.
+            Err(denial) if denial.reason == Reason::NotPermitted => {
+                Err(match self.carried(&admitted.authenticated, Err(denial)).await {
+                    Ok(_) => self.count_out(Reason::Internal.into(), admitted.authenticated.req()),
+                    Err(refused) => refused,
+                })
+            }
+            Err(denial) => Err(self.count_out(denial, admitted.authenticated.req())),
+        }
+    }
+
+    /// Whether the operator's duty allows the command. It is asked again inside the transaction that carries it out.
+    async fn permitted<B: Body>(&self, command: &Authenticated<Command<B>>) -> Result<(), Denial> {
+        let operator = self.store.operator(&command.key().kid).await.map_err(Failure::denial)?;
+        let operator = operator.ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no operator's key"))?;
+        let body = serde_json::to_value(&command.statement().body)
+            .map_err(|why| Denial::new(Reason::Internal).internal(why))?;
+        permits(&operator.duty, B::TYP, &body)
     }
 
     async fn authenticate<S: Signed>(

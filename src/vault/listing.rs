@@ -7,7 +7,7 @@ use crate::crypto::hash::Digest;
 use crate::grant::Role;
 use crate::id::ChainName;
 use crate::lease::Lease;
-use crate::registry::{Agent, HeldKey};
+use crate::registry::{Agent, Duty, HeldKey, Operator};
 use crate::statement::request::Seen;
 use crate::store::{GrantInUse, Lines, Listed, Noted, SecretVersion};
 
@@ -59,6 +59,32 @@ pub(super) fn agent_whole(agent: &Agent, head: Seen) -> Object {
         "keys": agent.keys.iter().map(key).collect::<Vec<_>>(),
         "since": agent.since,
     }))
+}
+
+/// An operator in a list.
+pub(super) fn operator(operator: &Operator) -> Object {
+    let newest = operator.newest();
+    let roles = match &operator.duty {
+        Duty::Grantor { roles } => Some(roles),
+        _ => None,
+    };
+    object(json!({
+        "duty": operator.duty.name(),
+        "kid": newest.map(|key| &key.kid),
+        "kver": newest.map(|key| key.kver),
+        "operator": operator.name,
+        "out": !operator.lives(),
+        "roles": roles,
+        "since": operator.since,
+    }))
+}
+
+/// An operator with its keys.
+pub(super) fn operator_whole(one: &Operator) -> Object {
+    let mut whole = operator(one);
+    whole.retain(|member, _| member != "kid" && member != "kver");
+    whole.insert("keys".to_owned(), one.keys.iter().map(key).collect());
+    whole
 }
 
 fn key(key: &HeldKey) -> Value {

@@ -10,6 +10,7 @@ pub mod chains;
 pub mod fake;
 pub mod far;
 pub mod picture;
+pub mod staff;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,6 +121,8 @@ pub struct Harness {
 pub struct Operator {
     pub name: OperatorName,
     pub key: SigningKey,
+    pub kver: u64,
+    pub form: Form,
     pub aud: Aud,
     pub clock: ManualClock,
 }
@@ -133,7 +136,7 @@ impl Operator {
             aud: self.aud.clone(),
             operator: self.name.clone(),
             kid: self.key.kid(),
-            kver: 1,
+            kver: self.kver,
             nonce: nonce(),
             iat: self.clock.now(),
             body,
@@ -142,7 +145,7 @@ impl Operator {
 
     /// Signs a command.
     pub fn sign(&self, command: &impl serde::Serialize) -> Envelope {
-        Envelope::sign(PayloadType::Command, command, &self.key, Form::Pae)
+        Envelope::sign(PayloadType::Command, command, &self.key, self.form)
     }
 }
 
@@ -176,7 +179,8 @@ impl Harness {
         let (founding, founder) = found::prepare(asked, &OsEntropy);
         Sqlite::found(&folder.path().join("data"), &root, founding, Arc::new(OsEntropy)).unwrap();
         let aud = founder.aud.clone();
-        let operator = Operator { name, key: founder.operator_key, aud: aud.clone(), clock: clock.clone() };
+        let (key, form) = (founder.operator_key, Form::Pae);
+        let operator = Operator { name, key, kver: 1, form, aud: aud.clone(), clock: clock.clone() };
         let (engine_deadline, backend, far) = (Duration::from_secs(5), Backend::default(), Far::default());
         let limits = limits(rules, engine_deadline);
         let vault = open(&folder.path().join("data"), &root, limits, &clock, (&backend, &far)).await.unwrap();
@@ -526,6 +530,12 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/lease_forget", Call::LeaseForget),
     ("nockvault/key_rotate", Call::KeyRotate),
     ("nockvault/clock_reset", Call::ClockReset),
+    ("nockvault/operator_register", Call::OperatorRegister),
+    ("nockvault/operator_duty", Call::OperatorDuty),
+    ("nockvault/operator_key_end", Call::OperatorKeyEnd),
+    ("nockvault/operator_rotate", Call::OperatorRotate),
+    ("nockvault/operator_list", Call::OperatorList),
+    ("nockvault/operator_show", Call::OperatorShow),
     ("nockvault/audit_list", Call::AuditList),
     ("nockvault/audit_checkpoint", Call::AuditCheckpoint),
     ("nockvault/audit_prove", Call::AuditProve),

@@ -2,11 +2,16 @@
 
 use nockvault::audit::entry::{self, By};
 use nockvault::audit::verify::report::Fault;
-use nockvault::crypto::envelope::{Envelope, PayloadType};
+use nockvault::crypto::envelope::{Embedded, Envelope, PayloadType};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::id::ChainName;
+use nockvault::statement::Body;
 use nockvault::statement::grant::GrantRevoke;
+use nockvault::statement::operator::{
+    Duty, OperatorDuty, OperatorKeyEnd, OperatorList, OperatorRegister, OperatorRotate,
+};
+use nockvault::statement::register::Holder;
 
 use crate::cases::{Bad, Case, then, with_operators};
 use crate::world::{World, copy, terms};
@@ -104,7 +109,113 @@ pub(crate) const OPERATORS: &[Case] = &[
     ("a command for another vault", Fault::RequestMembers, || {
         commanded(|world| misnamed(world, |command| command["aud"] = World::new(99).aud.as_str().into()))
     }),
+    ("a command that the operator's duty does not allow", Fault::Duty, || {
+        commanded(|world| {
+            let joe = hire(world, "joe", Duty::Auditor);
+            let role: nockvault::id::RoleName = "orders-read".parse().unwrap();
+            let revoke = GrantRevoke { agent: "kit".parse().unwrap(), role };
+            carried_by(world, "joe", &joe, &revoke);
+        })
+    }),
+    ("a grant of a role that is not the grantor's", Fault::Duty, || {
+        commanded(|world| {
+            let roles = ["billing".parse().unwrap()].into();
+            let joe = hire(world, "joe", Duty::Grantor { roles });
+            let role: nockvault::id::RoleName = "orders-read".parse().unwrap();
+            carried_by(world, "joe", &joe, &GrantRevoke { agent: "kit".parse().unwrap(), role });
+        })
+    }),
+    ("a command of an operator who was put out", Fault::RequestKey, || {
+        commanded(|world| {
+            let joe = hire(world, "joe", Duty::Admin);
+            put_out(world, "joe", &joe);
+            carried_by(world, "joe", &joe, &OperatorList {});
+        })
+    }),
+    ("an operator is registered twice", Fault::KeyOrder, || {
+        commanded(|world| {
+            hire(world, "joe", Duty::Auditor);
+            hire(world, "joe", Duty::Admin);
+        })
+    }),
+    ("an operator without a duty", Fault::KeyOrder, || {
+        commanded(|world| {
+            let key = SigningKey::generate(&world.entropy);
+            let register = world.register(Holder::Operator("joe".parse().unwrap()), &key, None);
+            world.command(OperatorRegister { duty: None, register });
+        })
+    }),
+    ("a further key that brings a duty", Fault::KeyOrder, || {
+        commanded(|world| {
+            let (joe, next) = (hire(world, "joe", Duty::Auditor), SigningKey::generate(&world.entropy));
+            let register = world.register(Holder::Operator("joe".parse().unwrap()), &next, Some((&joe, 1)));
+            world.command(OperatorRegister { duty: Some(Duty::Admin), register });
+        })
+    }),
+    ("a key of another operator in place of one's own", Fault::Register, || {
+        commanded(|world| {
+            let (joe, next) = (hire(world, "joe", Duty::Auditor), SigningKey::generate(&world.entropy));
+            let (operator, ada) = (copy(&world.operator), Holder::Operator("ada".parse().unwrap()));
+            let register = world.register(ada, &next, Some((&operator, 1)));
+            carried_by(world, "joe", &joe, &OperatorRotate { register });
+        })
+    }),
+    ("the last admin is put out", Fault::Duty, || {
+        commanded(|world| {
+            hire(world, "joe", Duty::Auditor);
+            let key = copy(&world.operator);
+            put_out(world, "ada", &key);
+        })
+    }),
+    ("the last admin is one no more", Fault::Duty, || {
+        commanded(|world| {
+            hire(world, "joe", Duty::Auditor);
+            world.command(OperatorDuty { duty: Duty::Responder, operator: "ada".parse().unwrap() });
+        })
+    }),
+    ("a duty of nobody", Fault::KeyOrder, || {
+        commanded(|world| {
+            world.command(OperatorDuty { duty: Duty::Responder, operator: "joe".parse().unwrap() });
+        })
+    }),
+    ("another key ended than was commanded", Fault::KeyOrder, || {
+        commanded(|world| {
+            let joe = hire(world, "joe", Duty::Auditor);
+            let operator = "joe".parse().unwrap();
+            let end =
+                world.signed_command(&OperatorKeyEnd { operator, kid: Some(world.operator.kid()), suspect_from: None });
+            let result = serde_json::json!({ "kids": [joe.kid()] });
+            world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
+        })
+    }),
 ];
+
+/// Another operator, registered by the first.
+pub(crate) fn hire(world: &mut World, name: &str, duty: Duty) -> SigningKey {
+    let key = SigningKey::generate(&world.entropy);
+    let register = world.register(Holder::Operator(name.parse().unwrap()), &key, None);
+    world.command(OperatorRegister { duty: Some(duty), register });
+    key
+}
+
+fn put_out(world: &mut World, name: &str, key: &SigningKey) {
+    let end = world.signed_command(&OperatorKeyEnd { operator: name.parse().unwrap(), kid: None, suspect_from: None });
+    let result = serde_json::json!({ "kids": [key.kid()] });
+    world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
+}
+
+/// A command of another operator than the first.
+pub(crate) fn signed_by<B: Body>(world: &World, name: &str, key: &SigningKey, body: &B) -> Embedded {
+    let mut command = world.signed_command(body).payload;
+    command["operator"] = name.into();
+    command["kid"] = key.kid().as_str().into();
+    Envelope::sign(PayloadType::Command, &command, key, Form::Pae).embed().unwrap()
+}
+
+fn carried_by<B: Body>(world: &mut World, name: &str, key: &SigningKey, body: &B) -> By {
+    let signed = signed_by(world, name, key, body);
+    world.order(entry::Command::carried(signed, serde_json::Map::new()))
+}
 
 /// A command of the operator's key that says otherwise of itself.
 fn misnamed(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {

@@ -417,6 +417,31 @@ impl KeyHistory {
         Ok(())
     }
 
+    /// Whether this key is one of them.
+    pub(super) fn has(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_str() == kid)
+    }
+
+    /// Whether this key was ended.
+    pub(super) fn is_ended(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_str() == kid && key.ended)
+    }
+
+    /// Whether the newest key is not ended.
+    pub(super) fn lives(&self) -> bool {
+        self.keys.last().is_none_or(|key| !key.ended)
+    }
+
+    /// Whether a key of it was registered in this chain.
+    pub(super) fn began(&self) -> bool {
+        self.newest_here().is_some()
+    }
+
+    /// The keys that are not ended, as far as this chain registered them.
+    pub(super) fn unended(&self) -> Vec<Kid> {
+        self.keys.iter().filter(|key| key.since.is_some() && !key.ended).map(|key| key.kid.clone()).collect()
+    }
+
     /// Whether the newest key may be of another number than this: a key that is not the newest names no successor.
     pub(super) fn is_newest(&self, kver: u64) -> bool {
         match self.newest_here() {

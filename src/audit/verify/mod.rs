@@ -25,6 +25,7 @@ pub mod operators;
 pub mod report;
 mod requests;
 mod restores;
+mod roster;
 mod spill;
 mod summary;
 mod vault;

@@ -4,27 +4,28 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ahead::{Guess, Opened};
 use super::freezes::Freezes;
-use super::keys::{Key, KeyHistory, Pinned};
+use super::keys::Key;
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::Place;
+use super::roster::Roster;
 use super::spill::Once;
 use crate::audit::entry::{self, By};
 use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, admit_as};
-use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName, Sid};
+use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, RoleName, Sid};
 use crate::statement::Body as _;
 use crate::statement::VERSION;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::backup::Backup;
+use crate::statement::command::Command;
 use crate::statement::freeze::{RoleFreeze, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
-use crate::statement::register::Holder;
 use crate::statement::reply::Revocation;
 use crate::statement::role::RoleCreate;
 use crate::time::Timestamp;
@@ -276,9 +277,7 @@ impl Said {
 /// Verifies `_operators` entry by entry.
 #[derive(Debug)]
 pub(super) struct OperatorsTrail {
-    /// Not known before the first command of a part of the chain.
-    operator: Option<OperatorName>,
-    keys: KeyHistory,
+    roster: Roster,
     known: Once<32>,
     commands: Commands,
 }
@@ -290,19 +289,18 @@ impl OperatorsTrail {
         ts: Timestamp,
         held: usize,
     ) -> Result<OperatorsTrail, Finding> {
-        let holder = Holder::Operator(genesis.operator.clone());
-        let keys = KeyHistory::begin(holder, aud, &genesis.register, ts, Pinned::default())?;
-        Ok(OperatorsTrail::of(Some(genesis.operator.clone()), keys, 0, aud, held))
+        let roster = Roster::begin(&genesis.operator, &genesis.register, aud, ts)?;
+        Ok(OperatorsTrail::of(roster, 0, aud, held))
     }
 
     /// A part of the chain that begins with the entry `first`.
-    pub(super) fn resume(keys: KeyHistory, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
-        OperatorsTrail::of(None, keys, first, aud, held)
+    pub(super) fn resume(roster: Roster, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
+        OperatorsTrail::of(roster, first, aud, held)
     }
 
-    fn of(operator: Option<OperatorName>, keys: KeyHistory, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
+    fn of(roster: Roster, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
         let commands = Commands { first, size: first + 1, ..Commands::none(aud) };
-        OperatorsTrail { operator, keys, known: Once::holding(held), commands }
+        OperatorsTrail { roster, known: Once::holding(held), commands }
     }
 
     pub(super) fn command(&mut self, command: &entry::Command, leaf: Digest, place: Place<'_>) -> Result<(), Finding> {
@@ -320,14 +318,12 @@ impl OperatorsTrail {
             }
         };
         let claimed = command.command.payload.get("kid").and_then(Value::as_str).unwrap_or_default();
-        let key = self.keys.signer(claimed, opened, place.ts)?;
+        let (operator, key) = self.roster.signer(claimed, opened, place.ts)?;
         let misfit = |what: String| Fault::RequestMembers.found(what);
-        let statement: crate::statement::command::Command<Value> =
-            admit_as(&opened.envelope.payload, &Admission::OPERATOR)
-                .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
-        let operator = self.operator.get_or_insert_with(|| statement.operator.clone());
+        let statement: Command<Value> = admit_as(&opened.envelope.payload, &Admission::OPERATOR)
+            .map_err(|why| misfit(format!("the command in it is not one: {why}")))?;
         if statement.aud != self.commands.aud
-            || statement.operator != *operator
+            || operator.is_some_and(|operator| operator != statement.operator)
             || key.and_then(Key::kver).is_some_and(|kver| statement.kver != kver)
             || statement.v != VERSION
         {
@@ -340,7 +336,17 @@ impl OperatorsTrail {
         if !self.known.insert(*opened.digest.as_bytes(), place.seq)? {
             return Err(twice());
         }
-        self.commands.take(place, leaf, &statement.typ, &statement.body, command.denial().is_some())
+        let denied = command.denial().is_some();
+        if !denied {
+            self.carried(&statement, &command.result, place.ts)?;
+        }
+        self.commands.take(place, leaf, &statement.typ, &statement.body, denied)
+    }
+
+    /// What a command that was carried out did among the operators, and whether its operator might give it.
+    fn carried(&mut self, said: &Command<Value>, result: &Map<String, Value>, ts: Timestamp) -> Result<(), Finding> {
+        self.roster.allowed(&said.operator, &said.typ, &said.body)?;
+        self.roster.carried(&said.operator, (&said.typ, &said.body), result, ts)
     }
 
     /// The first entry with a command that stands in an earlier one, where only the end could show it.
@@ -350,11 +356,17 @@ impl OperatorsTrail {
 
     /// The keys that the next commands are likely signed by.
     pub(super) fn guesses(&self) -> impl Iterator<Item = Guess> {
-        self.keys.guesses()
+        self.roster.guesses()
     }
 
+    /// The keys of all operators.
     pub(super) fn keys(&self) -> Vec<KeySeen> {
-        self.keys.seen()
+        self.roster.seen().into_iter().flat_map(|(_, keys)| keys).collect()
+    }
+
+    /// The keys by whose they are.
+    pub(super) fn keys_by_operator(&self) -> Vec<(String, Vec<KeySeen>)> {
+        self.roster.seen()
     }
 
     /// A `clock_reset` in this very chain, whose command stands before it.
@@ -378,13 +390,9 @@ impl OperatorsTrail {
         Commands { size, ..self.commands }
     }
 
-    pub(super) fn operator(&self) -> Option<&OperatorName> {
-        self.operator.as_ref()
-    }
-
     /// How many commands are signed by keys that are not known.
     pub(super) fn unchecked(&self) -> u64 {
-        self.keys.unchecked
+        self.roster.unchecked()
     }
 }
 

@@ -81,6 +81,8 @@ faults! {
     Frozen = "frozen";
     /// The command that the entry rests on is not there, is another, or was refused.
     By = "by";
+    /// The operator's duty did not allow the command.
+    Duty = "duty";
     /// A daemon's start, stop, epoch, config or recover where it cannot stand.
     Order = "order";
     /// A restore from a backup that does not count on, or is not the first that its audit key signs.

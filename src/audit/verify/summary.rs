@@ -93,8 +93,9 @@ impl Verifier<'_> {
                 self.given(trail, &mut said);
             }
             Some(Trail::Operators(trail)) => {
-                let operator = trail.operator().map_or("the operator", |operator| operator.as_str());
-                said.extend(keys.iter().filter_map(|key| signed(operator, key)));
+                for (operator, keys) in trail.keys_by_operator() {
+                    said.extend(keys.iter().filter_map(|key| signed(&operator, key)));
+                }
             }
             Some(Trail::Vault(trail)) => {
                 said.push(format!(

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::agent::AgentTrail;
 use super::ahead::{Guess, Line, Opened, Read};
 use super::checkpoints::{Checkpoints, Stand};
-use super::keys::{AuditKeys, KeyHistory, Pinned};
+use super::keys::{AuditKeys, Pinned};
 use super::operators::{OperatorsTrail, names_operators};
 use super::report::{Fault, Finding, RestoreSeen, Verdict};
 use super::requests::Place;
 use super::restores::{Lost, Restores};
+use super::roster::Roster;
 use super::spill::Leaves;
 use super::vault::VaultTrail;
 use super::{Means, Pins};
@@ -444,8 +445,8 @@ impl<'a> Verifier<'a> {
             Some(agent) => Trail::Agent(Box::new(AgentTrail::resume(&agent, aud, first, self.pins, self.held))),
             None if *chain == ChainName::operators() => {
                 let pinned = Pinned { directory: self.pins.directory.clone(), ..Pinned::default() };
-                let keys = KeyHistory::resume(None, aud, &self.pins.holder_keys, pinned);
-                Trail::Operators(Box::new(OperatorsTrail::resume(keys, first, aud, self.held)))
+                let roster = Roster::resume(aud, &self.pins.holder_keys, pinned);
+                Trail::Operators(Box::new(OperatorsTrail::resume(roster, first, aud, self.held)))
             }
             None => Trail::Vault(VaultTrail::begin(false, aud, self.pins.operators.clone())),
         }

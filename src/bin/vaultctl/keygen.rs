@@ -239,7 +239,7 @@ impl Making<'_> {
     fn next(&self, register: &Path) -> String {
         match self.holder {
             Holder::Agent(_) => format!("agent register {}", register.display()),
-            Holder::Operator(_) => format!("operator register {}, typed by an operator who may", register.display()),
+            Holder::Operator(_) => format!("operator add {} --duty .., typed by an admin", register.display()),
         }
     }
 

@@ -37,6 +37,7 @@ mod lease;
 mod man;
 mod members;
 mod near;
+mod operator;
 mod output;
 mod role;
 mod rotate;
@@ -128,6 +129,9 @@ enum Command {
     /// Register agents, show them, rotate and end their keys.
     #[command(subcommand)]
     Agent(agent::Agent),
+    /// Register operators, say what each may do, rotate and end their keys.
+    #[command(subcommand)]
+    Operator(operator::Operator),
     /// Say what kinds of credentials there are.
     #[command(subcommand)]
     Role(role::Role),
@@ -226,6 +230,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Card => card::run(&common, &output),
         Command::Status => return status::run(&common, &output).await,
         Command::Agent(agent) => agent.run(&common, &output).await,
+        Command::Operator(operator) => operator.run(&common, &output).await,
         Command::Role(role) => role.run(&common, &output).await,
         Command::Secret(secret) => secret.run(&common, &output).await,
         Command::Ca(ca) => ca.run(&common, &output).await,

@@ -119,15 +119,32 @@ pub(crate) async fn overlap(operator: &Operator, new: &Register) -> anyhow::Resu
 /// - the vault has taken it, and the answer was lost: it is found out by asking in the new key's name;
 /// - the files are exchanged: the statement and the public key first, the private key last, so that as long as there is a
 ///   `NAME.next.ed25519` the rotation is not over.
-struct Files {
-    now: PathBuf,
-    next: PathBuf,
+pub(crate) struct Files {
+    pub(crate) now: PathBuf,
+    pub(crate) next: PathBuf,
+    /// Where keys before the present one are kept.
+    kept: PathBuf,
 }
 
 impl Files {
-    fn of(file: &Path) -> anyhow::Result<Files> {
-        let stem = file.file_stem().context("--agent-key names no file")?.to_string_lossy().into_owned();
-        Ok(Files { now: file.to_owned(), next: file.with_file_name(format!("{stem}.next.{SECRET}")) })
+    pub(crate) fn of(file: &Path) -> anyhow::Result<Files> {
+        let stem = file.file_stem().context("the key that was named is no file")?.to_string_lossy().into_owned();
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Files { now: file.to_owned(), next: folder.join(format!("{stem}.next.{SECRET}")), kept: folder })
+    }
+
+    /// The same with all but the present key in a folder beside it, which is made: where a folder holds one operator's key,
+    /// it needs no naming, and it is to stay so.
+    pub(crate) fn apart(file: &Path) -> anyhow::Result<Files> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let Files { now, next, kept } = Files::of(file)?;
+        let folder = kept.join("rotated");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| folder.display().to_string())?;
+        Ok(Files { now, next: folder.join(next.file_name().unwrap_or_default()), kept: folder })
     }
 
     fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -139,8 +156,9 @@ impl Files {
     }
 
     /// The new key takes the old one's name. Gives where the old one is now.
-    fn exchange(&self, old: u64) -> anyhow::Result<PathBuf> {
-        let kept = self.now.with_extension(format!("{old}.{SECRET}"));
+    pub(crate) fn exchange(&self, old: u64) -> anyhow::Result<PathBuf> {
+        let name = self.now.with_extension(format!("{old}.{SECRET}"));
+        let kept = self.kept.join(name.file_name().unwrap_or_default());
         match fs::hard_link(&self.now, &kept) {
             Err(why) if why.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(why).with_context(|| kept.display().to_string());
@@ -163,7 +181,11 @@ async fn at_the_agent(agent: &AgentName, file: &Path, common: &Common, output: &
     let places = Places { file: Some(file.to_owned()), dirs: Vec::new() };
     let old = find_agent(agent, &places, &|_| None)?;
     let begun = files.next.symlink_metadata().is_ok();
-    let (key, kver) = if begun { resumed(&files)? } else { begin(agent, &card, &old, &files)? };
+    let (key, kver) = if begun {
+        resumed(&files)?
+    } else {
+        begin(&Holder::Agent(agent.clone()), &card, (old.kid(), old.kver), &files)?
+    };
     let next = Arc::new(Held::new(key));
     let kid = nockvault::client::signer::Signer::public(&*next).kid();
     let around = || -> anyhow::Result<Surroundings> {
@@ -199,23 +221,23 @@ async fn at_the_agent(agent: &AgentName, file: &Path, common: &Common, output: &
 }
 
 /// Makes the next key, durable before anybody hears of it.
-fn begin(
-    agent: &AgentName,
+pub(crate) fn begin(
+    holder: &Holder,
     card: &Card,
-    old: &Identity<AgentName>,
+    (old, number): (Kid, u64),
     files: &Files,
 ) -> anyhow::Result<(SigningKey, u64)> {
     let entropy: &dyn Entropy = &OsEntropy;
-    let (key, kver) = (SigningKey::generate(entropy), old.kver + 1);
+    let (key, kver) = (SigningKey::generate(entropy), number + 1);
     let register = Register {
-        holder: Holder::Agent(agent.clone()),
+        holder: holder.clone(),
         aud: card.aud.clone(),
         form: Form::Pae,
         iat: SystemClock.now(),
         kver,
         nonce: Nonce::from_bytes(&entropy.bytes()),
         pk: key.public(),
-        prev: Some(old.kid()),
+        prev: Some(old),
     };
     let public = keyfile::hex(&key.public().to_bytes());
     let seed = Zeroizing::new(keyfile::hex(key.seed().expose()));
@@ -227,7 +249,7 @@ fn begin(
 }
 
 /// The next key that an earlier run has made, and its number.
-fn resumed(files: &Files) -> anyhow::Result<(SigningKey, u64)> {
+pub(crate) fn resumed(files: &Files) -> anyhow::Result<(SigningKey, u64)> {
     let key = keyfile::read_secret(&files.next)?;
     for statement in [&files.next, &files.now].map(|file| file.with_extension(REGISTER)) {
         if let Ok((_, register)) = keyfile::read_register(&statement)

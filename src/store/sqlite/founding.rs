@@ -22,7 +22,7 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::SigningKey;
 use crate::entropy::Entropy;
 use crate::id::ChainName;
-use crate::registry::HeldKey;
+use crate::registry::{Duty, HeldKey};
 use crate::seal::at_rest::Ring;
 use crate::seal::custody::{Appointed, RootKey};
 use crate::secret::Secret;
@@ -165,7 +165,7 @@ fn found_operators(
     };
     let entry = tx.append_deciding(&mut operators, genesis)?;
     let since = operators.chain.head.ts;
-    tx.put_operator(&mut operators, name, since)?;
+    tx.put_operator(&mut operators, name, since, &Duty::Admin)?;
     tx.add_key(&mut operators, HeldKey::registered(register, since))?;
     custodians::found(tx, shared, &mut operators, root, custodians)?;
     tx.keep(operators);

@@ -8,7 +8,7 @@
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
 //! - `custodians`: who can get at the root key
 //! - `backup`, `restores`: a copy of everything, and a store that is made of one
-//! - `leases`, `requests`, `orders`, `due`, `reads`, `lists`: the verbs
+//! - `leases`, `requests`, `orders`, `operators`, `due`, `reads`, `lists`: the verbs
 //!
 //! Whoever can write the file but lacks the root key can add no agent, key, role or grant, change none, and put none
 //! back that was taken away: each such row carries a MAC, and each chain's row the digest of all of them, under a MAC of
@@ -32,6 +32,7 @@ mod intents;
 mod leases;
 mod listed;
 mod lists;
+mod operators;
 mod orders;
 mod reader;
 mod reads;

@@ -13,7 +13,7 @@ use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{freezes, leases, recall, resets, secrets, takebacks, token_keys, undo};
+use super::{freezes, leases, operators, recall, resets, secrets, takebacks, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
@@ -24,7 +24,7 @@ use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
 use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
 use crate::lease::State;
-use crate::registry::{Agent, HeldKey};
+use crate::registry::{Agent, Duty, HeldKey};
 use crate::secret::SecretBytes;
 use crate::statement::Body;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentThaw};
@@ -33,6 +33,7 @@ use crate::statement::explain::Explain;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::key::KeyRotate;
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
+use crate::statement::operator::{OperatorDuty, OperatorKeyEnd};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::EntryRef;
 use crate::statement::role::RoleCreate;
@@ -51,6 +52,10 @@ pub(super) struct Wish {
 
 #[derive(Clone, Debug)]
 enum Effect {
+    RegisterOperator(Box<Register>, Option<Duty>),
+    AssignDuty(OperatorDuty),
+    EndOperatorKey(OperatorKeyEnd),
+    RotateOperatorKey(Box<Register>),
     RegisterAgent(Box<Register>, Embedded),
     EndAgentKey(AgentKeyEnd),
     FreezeAgent(AgentFreeze),
@@ -98,6 +103,14 @@ impl Wish {
             Ok(Wish { kid, nonce, iat, embedded: embed(command.envelope())?, effect: effect(body) })
         }
         match order {
+            Order::RegisterOperator(command, register) => {
+                wish(command, |body| Effect::RegisterOperator(Box::new((*register).clone()), body.duty))
+            }
+            Order::AssignDuty(command) => wish(command, Effect::AssignDuty),
+            Order::EndOperatorKey(command) => wish(command, Effect::EndOperatorKey),
+            Order::RotateOperatorKey(command, register) => {
+                wish(command, |_| Effect::RotateOperatorKey(Box::new((*register).clone())))
+            }
             Order::RegisterAgent(command, register) => {
                 wish(command, |body| Effect::RegisterAgent(Box::new((*register).clone()), body.register))
             }
@@ -155,6 +168,7 @@ impl Wish {
         matches!(
             self.effect,
             Effect::EndAgentKey(_)
+                | Effect::EndOperatorKey(_)
                 | Effect::FreezeAgent(_)
                 | Effect::FreezeVault
                 | Effect::SealVault
@@ -168,6 +182,21 @@ impl Wish {
 
     pub(super) fn iat(&self) -> Timestamp {
         self.iat
+    }
+
+    /// The key that signed it.
+    pub(super) fn kid(&self) -> &Kid {
+        &self.kid
+    }
+
+    /// What is wished.
+    pub(super) fn typ(&self) -> &str {
+        self.embedded.payload.get("typ").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What the `typ` says besides, as it was signed.
+    pub(super) fn body(&self) -> &Value {
+        self.embedded.payload.get("body").unwrap_or(&Value::Null)
     }
 }
 
@@ -202,7 +231,7 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
     spend_above(tx, &wish.kid, &wish.nonce, wish.iat, floor)?;
     let mark = tx.mark();
     execute(tx.conn, "SAVEPOINT effect")?;
-    match effect(tx, wish) {
+    match permitted(tx, wish).and_then(|()| effect(tx, wish)) {
         Ok((entry, result)) => {
             execute(tx.conn, "RELEASE effect")?;
             Ok(Carried { entry, result: Ok(result) })
@@ -224,7 +253,17 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
 pub(super) type Effected = Result<(EntryRef, Map<String, Value>), Stop>;
 
 pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
+/// By the duty that the operator has at this moment. What was refused before it came here says why itself.
+fn permitted(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
+    if matches!(wish.effect, Effect::Refuse(_)) { Ok(()) } else { operators::permitted(tx, wish) }
+}
+
+fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     match &wish.effect {
+        Effect::RegisterOperator(register, duty) => operators::register(tx, wish, register, duty.as_ref()),
+        Effect::AssignDuty(body) => operators::assign(tx, wish, body),
+        Effect::EndOperatorKey(body) => operators::end_key(tx, wish, body),
+        Effect::RotateOperatorKey(register) => operators::rotate(tx, wish, register),
         Effect::RegisterAgent(register, embedded) => match &register.holder {
             Holder::Agent(name) if register.kver == 1 => first_key(tx, wish, name, register, embedded),
             Holder::Agent(name) => next_key(tx, wish, name, register, embedded),

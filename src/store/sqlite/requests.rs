@@ -353,13 +353,13 @@ pub(super) fn successor(tx: &Tx<'_>, held: &Held, new: &Register) -> Result<(i64
     Ok((id, newest.clone()))
 }
 
-/// An agent's keys are kept for ever and weigh on each of its entries, and each is accepted for an overlap: who changes
+/// A holder's keys are kept for ever and weigh on each of its entries, and each is accepted for an overlap: who changes
 /// them without end would hold up the writer for all, and leave more keys to end than an operator can.
-fn slowly_enough(keys: &[HeldKey], at: Timestamp) -> Result<(), Stop> {
+pub(super) fn slowly_enough(keys: &[HeldKey], at: Timestamp) -> Result<(), Stop> {
     match keys.iter().rev().nth(KEYS_A_DAY - 1).map(|key| key.since.plus(DAY)) {
         Some(free) if at < free => Err(Denial::new(Reason::RateLimited)
             .limit(free.since(at).0 + 1)
-            .detail("the agent has changed its key as often as it may within a day")
+            .detail("the key was changed as often as it may be within a day")
             .into()),
         _ => Ok(()),
     }

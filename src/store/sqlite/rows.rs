@@ -14,7 +14,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, PublicKey};
 use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, Kid, OperatorName, RoleName, SecretName, VaultName};
-use crate::registry::HeldKey;
+use crate::registry::{Duty, HeldKey};
 use crate::seal::at_rest::{Mac, Ring};
 use crate::statement::register::Holder;
 use crate::time::Timestamp;
@@ -224,9 +224,21 @@ pub(super) fn agent(chain: ChainId, name: &AgentName, since: Timestamp, frozen: 
     Covered::new("agents", chain.to_string(), packed)
 }
 
-/// The row of an operator.
-pub(super) fn operator(chain: ChainId, name: &OperatorName, since: Timestamp) -> Covered {
-    Covered::new("operators", name.as_str(), Packed::default().number(chain as u64).number(since.0))
+/// The row of an operator. That of an admin is covered as it was before there were other duties, so that those of older
+/// databases are admins'; a duty that was taken out of another's row leaves a row that does not verify.
+pub(super) fn operator(chain: ChainId, name: &OperatorName, since: Timestamp, duty: &Duty) -> Covered {
+    let packed = Packed::default().number(chain as u64).number(since.0);
+    let packed = match duty_text(duty) {
+        Some(duty) => packed.text(&duty),
+        None => packed,
+    };
+    Covered::new("operators", name.as_str(), packed)
+}
+
+/// A duty as it is stored; none for that of an admin.
+pub(super) fn duty_text(duty: &Duty) -> Option<String> {
+    (*duty != Duty::Admin)
+        .then(|| String::from_utf8(crate::crypto::json::canonical(duty)).expect("canonical JSON is UTF-8"))
 }
 
 /// The row of a key.
@@ -418,13 +430,13 @@ impl<'a> Reading<'a> {
         Ok(self.rows("agents", sql, chain, read)?.pop())
     }
 
-    pub(super) fn operators(&mut self, chain: ChainId) -> rusqlite::Result<Vec<(OperatorName, Timestamp)>> {
-        let sql = "SELECT mac, name, since FROM operators WHERE chain = ?1";
+    pub(super) fn operators(&mut self, chain: ChainId) -> rusqlite::Result<Vec<(OperatorName, Timestamp, Duty)>> {
+        let sql = "SELECT mac, name, since, duty FROM operators WHERE chain = ?1";
         self.rows("operators", sql, chain, |row| {
-            let Some(name) = parsed(row, 1)? else { return Ok(None) };
-            let since = time(row, 2)?;
-            let covered = operator(chain, &name, since);
-            Ok(Some(((name, since), covered)))
+            let (Some(name), Some(duty)) = (parsed(row, 1)?, maybe_json(row, 3)?) else { return Ok(None) };
+            let (since, duty) = (time(row, 2)?, duty.unwrap_or(Duty::Admin));
+            let covered = operator(chain, &name, since, &duty);
+            Ok(Some(((name, since, duty), covered)))
         })
     }
 

@@ -37,6 +37,7 @@ const MIGRATIONS: &[Step] = &[
     (FREEZES, |_, _| Ok(())),
     (RESTORED, |_, _| Ok(())),
     (CUSTODY, custodians::first),
+    (DUTIES, |_, _| Ok(())),
 ];
 
 /// The version of the database from which on restores are known.
@@ -326,6 +327,11 @@ CREATE TABLE custodians (
     since INTEGER NOT NULL,
     mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What each operator may do; none for one who may do everything, as all before this version.
+const DUTIES: &str = "
+ALTER TABLE operators ADD COLUMN duty TEXT;
 ";
 
 /// How a connection is opened.

@@ -18,7 +18,7 @@ use crate::base64url;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, ChainName, Kid, Nonce, OperatorName, RoleName};
-use crate::registry::{Agent, HeldKey, Operator};
+use crate::registry::{Agent, Duty, HeldKey, Operator};
 use crate::statement::register::Holder;
 use crate::statement::reply::EntryRef;
 use crate::time::Timestamp;
@@ -381,15 +381,22 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Writes an operator's row.
-    pub(super) fn put_operator(&mut self, held: &mut Held, name: &OperatorName, since: Timestamp) -> Result<(), Stop> {
+    /// Writes an operator's row, a new one's or with another duty.
+    pub(super) fn put_operator(
+        &mut self,
+        held: &mut Held,
+        name: &OperatorName,
+        since: Timestamp,
+        duty: &Duty,
+    ) -> Result<(), Stop> {
         let chain = held.chain.id;
-        let mac = self.cover(held, &rows::operator(chain, name, since));
-        let sql = "INSERT INTO operators (chain, name, since, mac) VALUES (?1, ?2, ?3, ?4)";
-        self.conn.prepare_cached(sql)?.execute(params![chain, name.as_str(), since.0, mac])?;
+        let mac = self.cover(held, &rows::operator(chain, name, since, duty));
+        let sql = "INSERT INTO operators (chain, name, since, duty, mac) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (name) DO UPDATE SET duty = ?4, mac = ?5";
+        self.conn.prepare_cached(sql)?.execute(params![chain, name.as_str(), since.0, rows::duty_text(duty), mac])?;
         if let Facts::Operators(facts) = &mut Arc::make_mut(&mut held.view).facts {
-            let operator = Operator { name: name.clone(), since, keys: Vec::new() };
-            facts.operators.insert(name.clone(), operator);
+            let new = Operator { name: name.clone(), since, duty: duty.clone(), keys: Vec::new() };
+            facts.operators.entry(name.clone()).or_insert(new).duty = duty.clone();
         }
         Ok(())
     }

@@ -68,6 +68,13 @@ pub(super) struct View {
     pub(super) uses: Macs,
 }
 
+impl OperatorFacts {
+    /// The operator that has, or had, the key of this identifier.
+    pub(super) fn of_key(&self, kid: &Kid) -> Option<&Operator> {
+        self.operators.values().find(|operator| operator.key(kid).is_some())
+    }
+}
+
 impl View {
     fn fits(&self, chain: &Chain) -> bool {
         self.deciders.digest() == chain.deciders && self.uses.digest() == chain.uses
@@ -265,8 +272,8 @@ fn agent(deciding: &mut Reading<'_>, using: &mut Reading<'_>, chain: &Chain) -> 
 
 fn operators(deciding: &mut Reading<'_>, chain: &Chain) -> rusqlite::Result<OperatorFacts> {
     let mut facts = OperatorFacts::default();
-    for (name, since) in deciding.operators(chain.id)? {
-        facts.operators.insert(name.clone(), Operator { name, since, keys: Vec::new() });
+    for (name, since, duty) in deciding.operators(chain.id)? {
+        facts.operators.insert(name.clone(), Operator { name, since, duty, keys: Vec::new() });
     }
     let of = |text: &str| text.parse::<OperatorName>().ok().map(Holder::Operator);
     for (id, key) in deciding.keys(chain.id, of)? {

@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod ca;
 mod clock;
+mod operator;
 mod role;
 mod secret;
 
@@ -24,6 +25,7 @@ use crate::statement::command::Command;
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke, Terms};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
+use crate::statement::operator::{OperatorDuty, OperatorKeyEnd};
 use crate::statement::register::{Holder, Register};
 use crate::statement::reply::Executed;
 use crate::statement::seal::VaultSeal;
@@ -107,6 +109,18 @@ pub enum Call {
     KeyRotate,
     /// `nockvault/clock_reset`
     ClockReset,
+    /// `nockvault/operator_register`
+    OperatorRegister,
+    /// `nockvault/operator_duty`
+    OperatorDuty,
+    /// `nockvault/operator_key_end`
+    OperatorKeyEnd,
+    /// `nockvault/operator_rotate`
+    OperatorRotate,
+    /// `nockvault/operator_list`
+    OperatorList,
+    /// `nockvault/operator_show`
+    OperatorShow,
     /// `nockvault/audit_list`
     AuditList,
     /// `nockvault/audit_checkpoint`
@@ -118,7 +132,7 @@ pub enum Call {
 type Told = Result<Map<String, Value>, Denial>;
 
 /// A command that was carried out.
-struct Done {
+pub(super) struct Done {
     entry: Receipt,
     /// What its entry says came of it.
     result: Map<String, Value>,
@@ -167,6 +181,14 @@ impl Vault {
             Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
             Call::KeyRotate => self.key_rotate(envelope).await,
             Call::ClockReset => self.clock_reset(envelope).await,
+            Call::OperatorRegister => self.operator_register(envelope).await,
+            Call::OperatorDuty => self.order::<OperatorDuty>(envelope, |command| Order::AssignDuty(command)).await,
+            Call::OperatorKeyEnd => {
+                self.order::<OperatorKeyEnd>(envelope, |command| Order::EndOperatorKey(command)).await
+            }
+            Call::OperatorRotate => self.operator_rotate(envelope).await,
+            Call::OperatorList => self.operator_list(envelope).await,
+            Call::OperatorShow => self.operator_show(envelope).await,
             Call::AuditList => self.audit_list(envelope).await,
             Call::AuditCheckpoint => self.audit_checkpoint(envelope).await,
             Call::AuditProve => self.audit_prove(envelope).await,
@@ -241,7 +263,7 @@ impl Vault {
     }
 
     /// Carries an order out, or records that it was refused.
-    async fn carried<B>(
+    pub(super) async fn carried<B>(
         &self,
         command: &Authenticated<Command<B>>,
         order: Result<Order<'_>, Denial>,

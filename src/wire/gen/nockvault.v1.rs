@@ -1479,6 +1479,90 @@ pub struct MakeBackupResponse {
     #[prost(bytes = "vec", tag = "3")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
 }
+/// Carries a `nockvault/operator_register`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisterOperatorRequest {
+    /// The statement `nockvault/operator_register`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_register`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisterOperatorResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/operator_duty`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOperatorDutyRequest {
+    /// The statement `nockvault/operator_duty`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_duty`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOperatorDutyResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/operator_key_end`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndOperatorKeyRequest {
+    /// The statement `nockvault/operator_key_end`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_key_end`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndOperatorKeyResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/operator_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateOperatorKeyRequest {
+    /// The statement `nockvault/operator_rotate`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateOperatorKeyResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/operator_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOperatorsRequest {
+    /// The statement `nockvault/operator_list`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOperatorsResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/operator_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowOperatorRequest {
+    /// The statement `nockvault/operator_show`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/operator_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowOperatorResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/audit_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChainsRequest {
@@ -2681,6 +2765,186 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "MakeBackup"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Registers an operator with a duty, or a further key of an operator, by the register statement that the key itself
+        /// signed. A further key leaves the duty as it is.
+        /// Statement: `nockvault/operator_register`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a key that is weak or not canonical, a register statement that is too old, a first key
+        /// without a duty or a further one with; ALREADY_EXISTS for a name or a key that this vault has ever known; NOT_FOUND for
+        /// a role that a grantor is to grant and that is not there.
+        pub async fn register_operator(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RegisterOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterOperatorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RegisterOperator",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "RegisterOperator"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives an operator another duty.
+        /// Statement: `nockvault/operator_duty`.
+        ///
+        /// Refused: NOT_FOUND; ALREADY_EXISTS where it has this duty; FAILED_PRECONDITION for the last admin.
+        pub async fn set_operator_duty(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOperatorDutyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOperatorDutyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/SetOperatorDuty",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "SetOperatorDuty"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends one key of an operator, now, or with `kid` null every key it has. No command they signed is accepted afterwards.
+        /// Statement: `nockvault/operator_key_end`.
+        ///
+        /// Refused: NOT_FOUND, also where nothing is left to end; FAILED_PRECONDITION for the last admin.
+        pub async fn end_operator_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndOperatorKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndOperatorKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/EndOperatorKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "EndOperatorKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts the calling operator's next key in the place of its newest, which signs this. The old key is accepted for an
+        /// overlap, until `grace` in the result.
+        /// Statement: `nockvault/operator_rotate`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a statement that does not follow the signing key; RESOURCE_EXHAUSTED.
+        pub async fn rotate_operator_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateOperatorKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateOperatorKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RotateOperatorKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "RotateOperatorKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists all operators with their duties, those among them who are out.
+        /// Statement: `nockvault/operator_list`.
+        pub async fn list_operators(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOperatorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOperatorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ListOperators",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "ListOperators"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shows one operator with its keys.
+        /// Statement: `nockvault/operator_show`.
+        ///
+        /// Refused: NOT_FOUND.
+        pub async fn show_operator(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowOperatorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ShowOperator",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowOperator"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         pub async fn list_chains(
@@ -3261,6 +3525,74 @@ pub mod operator_service_server {
             &self,
             request: tonic::Request<super::MakeBackupRequest>,
         ) -> std::result::Result<tonic::Response<Self::MakeBackupStream>, tonic::Status>;
+        /// Registers an operator with a duty, or a further key of an operator, by the register statement that the key itself
+        /// signed. A further key leaves the duty as it is.
+        /// Statement: `nockvault/operator_register`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a key that is weak or not canonical, a register statement that is too old, a first key
+        /// without a duty or a further one with; ALREADY_EXISTS for a name or a key that this vault has ever known; NOT_FOUND for
+        /// a role that a grantor is to grant and that is not there.
+        async fn register_operator(
+            &self,
+            request: tonic::Request<super::RegisterOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterOperatorResponse>,
+            tonic::Status,
+        >;
+        /// Gives an operator another duty.
+        /// Statement: `nockvault/operator_duty`.
+        ///
+        /// Refused: NOT_FOUND; ALREADY_EXISTS where it has this duty; FAILED_PRECONDITION for the last admin.
+        async fn set_operator_duty(
+            &self,
+            request: tonic::Request<super::SetOperatorDutyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOperatorDutyResponse>,
+            tonic::Status,
+        >;
+        /// Ends one key of an operator, now, or with `kid` null every key it has. No command they signed is accepted afterwards.
+        /// Statement: `nockvault/operator_key_end`.
+        ///
+        /// Refused: NOT_FOUND, also where nothing is left to end; FAILED_PRECONDITION for the last admin.
+        async fn end_operator_key(
+            &self,
+            request: tonic::Request<super::EndOperatorKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndOperatorKeyResponse>,
+            tonic::Status,
+        >;
+        /// Puts the calling operator's next key in the place of its newest, which signs this. The old key is accepted for an
+        /// overlap, until `grace` in the result.
+        /// Statement: `nockvault/operator_rotate`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a statement that does not follow the signing key; RESOURCE_EXHAUSTED.
+        async fn rotate_operator_key(
+            &self,
+            request: tonic::Request<super::RotateOperatorKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateOperatorKeyResponse>,
+            tonic::Status,
+        >;
+        /// Lists all operators with their duties, those among them who are out.
+        /// Statement: `nockvault/operator_list`.
+        async fn list_operators(
+            &self,
+            request: tonic::Request<super::ListOperatorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOperatorsResponse>,
+            tonic::Status,
+        >;
+        /// Shows one operator with its keys.
+        /// Statement: `nockvault/operator_show`.
+        ///
+        /// Refused: NOT_FOUND.
+        async fn show_operator(
+            &self,
+            request: tonic::Request<super::ShowOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowOperatorResponse>,
+            tonic::Status,
+        >;
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         async fn list_chains(
@@ -5025,6 +5357,281 @@ pub mod operator_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RegisterOperator" => {
+                    #[allow(non_camel_case_types)]
+                    struct RegisterOperatorSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RegisterOperatorRequest>
+                    for RegisterOperatorSvc<T> {
+                        type Response = super::RegisterOperatorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RegisterOperatorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::register_operator(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RegisterOperatorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/SetOperatorDuty" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOperatorDutySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::SetOperatorDutyRequest>
+                    for SetOperatorDutySvc<T> {
+                        type Response = super::SetOperatorDutyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOperatorDutyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::set_operator_duty(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOperatorDutySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/EndOperatorKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndOperatorKeySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::EndOperatorKeyRequest>
+                    for EndOperatorKeySvc<T> {
+                        type Response = super::EndOperatorKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndOperatorKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::end_operator_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndOperatorKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RotateOperatorKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateOperatorKeySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RotateOperatorKeyRequest>
+                    for RotateOperatorKeySvc<T> {
+                        type Response = super::RotateOperatorKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateOperatorKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rotate_operator_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateOperatorKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ListOperators" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOperatorsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListOperatorsRequest>
+                    for ListOperatorsSvc<T> {
+                        type Response = super::ListOperatorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOperatorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_operators(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOperatorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ShowOperator" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowOperatorSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ShowOperatorRequest>
+                    for ShowOperatorSvc<T> {
+                        type Response = super::ShowOperatorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowOperatorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::show_operator(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowOperatorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,7 +1,10 @@
 //! What may be had: a pure function from who asks, what, on which terms and when, to a [`Permit`] or a denial.
 //!
 //! Nothing is clipped. A life longer than allowed is refused with the limit; only where the agent asks for none
-//! (`ttl` 0) the grant's default is cut to what is left of grant and session.
+//! (`ttl` 0) the grant's default is cut to what is left of grant and session. What operators may command is judged in
+//! [`operator`].
+
+pub mod operator;
 
 use std::net::{IpAddr, Ipv4Addr};
 
