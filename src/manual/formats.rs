@@ -161,6 +161,9 @@
 //! | `nockvault/vault_seal` | `reason`, a text: the daemon holds no key from here on and answers `sealed`, until somebody unseals | yes |
 //! | `nockvault/role_freeze` | `reason`, `role`: nothing of it is issued or prolonged, and every lease of it is revoked | yes |
 //! | `nockvault/role_thaw` | `role` | yes |
+//! | `nockvault/custody_add` | `name`, `kind`, `public`: a new root key is sealed to every custodian, this one too | yes |
+//! | `nockvault/custody_remove` | `name`: a new root key is sealed to the others | yes |
+//! | `nockvault/custody_rotate` | none: a new root key is sealed to every custodian | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
 //! | `nockvault/role_rotate` | `role` | yes |
 //! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
@@ -261,7 +264,7 @@
 //!   vault stopped while it served this request, and what it may have made is undone; `secret_expired`, the value or
 //!   the authority behind the role ends before the life asked for, with the seconds that are left as `limit`;
 //!   `nothing_to_undo`, the lease does not wait for a backend; `clock_good`, the clock is not behind the history, and
-//!   there is nothing to reset.
+//!   there is nothing to reset; `last_custodian`, nobody could open the vault without it.
 //! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
 //!   lands it is revoked as `undelivered`.
 //!

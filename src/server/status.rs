@@ -59,6 +59,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NothingToUndo
         | Reason::ClockGood
         | Reason::LastAdmin
+        | Reason::LastCustodian
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused
