@@ -65,6 +65,10 @@ pub struct Alive {
     pub undoing: u64,
     /// Chains that do not verify and are set aside.
     pub quarantined: u64,
+    /// Data keys, of which all but the newest wait to be deleted.
+    pub data_keys: u64,
+    /// Rows that an older data key covers.
+    pub rows_left: u64,
 }
 
 /// The metrics; clones count together.
@@ -86,6 +90,8 @@ struct Metrics {
     undoing: Gauge,
     quarantined: Gauge,
     sealed: Gauge,
+    data_keys: Gauge,
+    rows_left: Gauge,
     sink_well: Family<Outside, Gauge>,
     sink_lag: Family<Outside, Gauge>,
     sink_failures: Family<Outside, Counter>,
@@ -136,6 +142,8 @@ impl Telemetry {
             undoing: Gauge::default(),
             quarantined: Gauge::default(),
             sealed: Gauge::default(),
+            data_keys: Gauge::default(),
+            rows_left: Gauge::default(),
             sink_well: Family::default(),
             sink_lag: Family::default(),
             sink_failures: Family::default(),
@@ -164,6 +172,8 @@ impl Telemetry {
         );
         registry.register("chains_quarantined", "Chains that do not verify", metrics.quarantined.clone());
         registry.register("sealed", "Whether the vault is sealed, 1 or 0", metrics.sealed.clone());
+        registry.register("data_keys", "Data keys, of which all but one wait to be deleted", metrics.data_keys.clone());
+        registry.register("data_key_rows_left", "Rows that an older data key covers", metrics.rows_left.clone());
         metrics.register_sinks();
         Telemetry(Arc::new(metrics))
     }
@@ -208,6 +218,8 @@ impl Telemetry {
         set(&self.0.leases, alive.leases);
         set(&self.0.undoing, alive.undoing);
         set(&self.0.quarantined, alive.quarantined);
+        set(&self.0.data_keys, alive.data_keys);
+        set(&self.0.rows_left, alive.rows_left);
     }
 
     /// A sink begins, or is well again.

@@ -28,7 +28,7 @@ use crate::statement::command::Command;
 use crate::statement::directory::{self, Directory, DirectoryRead};
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
-use crate::statement::key::KeyRotate;
+use crate::statement::key::{KeyRotate, RingRotate};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::reply::{Described, Executed};
 use crate::statement::role::{RoleCheck, RoleCreate, RoleList, RoleRotate, RoleShow};
@@ -106,6 +106,7 @@ orders! {
     LeaseForget => forget_lease(ForgetLeaseRequest)
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
     KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
+    RingRotate => rotate_ring(RotateRingRequest)
     ClockReset => reset_clock(ResetClockRequest)
     AuditList => list_chains(ListChainsRequest)
     AuditCheckpoint => read_checkpoint(ReadCheckpointRequest)

@@ -214,6 +214,7 @@ async fn count_what_lives(vault: &Vault, telemetry: &Telemetry, follower: &Follo
     match vault.store().census().await {
         Ok(census) => {
             follower.measure(census.entries);
+            let data_keys = vault.data_keys();
             telemetry.counted(&Alive {
                 agents: census.agents,
                 grants: census.grants,
@@ -221,6 +222,8 @@ async fn count_what_lives(vault: &Vault, telemetry: &Telemetry, follower: &Follo
                 leases: census.leases,
                 undoing: census.undoing,
                 quarantined: census.quarantined.len() as u64,
+                data_keys: data_keys.epochs.len() as u64,
+                rows_left: data_keys.left,
             });
         }
         Err(failure) => tracing::warn!(why = %failure, "what lives could not be counted"),

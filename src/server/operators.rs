@@ -24,8 +24,9 @@ use crate::wire::v1::{
     ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadStatusRequest,
     ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse, ResetClockRequest, ResetClockResponse,
     RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest,
-    RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse, RotateVaultKeyRequest, RotateVaultKeyResponse,
-    SealVaultRequest, SealVaultResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse,
+    RollbackSecretResponse, RotateRingRequest, RotateRingResponse, RotateRoleRequest, RotateRoleResponse,
+    RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, ShowAgentRequest,
+    ShowAgentResponse, ShowCaRequest, ShowCaResponse,
     ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse,
     ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
 };
@@ -143,6 +144,7 @@ operators!({
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
     rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
+    rotate_ring(RotateRingRequest) -> RotateRingResponse = RingRotate;
     reset_clock(ResetClockRequest) -> ResetClockResponse = ClockReset;
     list_chains(ListChainsRequest) -> ListChainsResponse = AuditList;
     read_checkpoint(ReadCheckpointRequest) -> ReadCheckpointResponse = AuditCheckpoint;

@@ -22,6 +22,7 @@ mod nonces;
 pub mod operate;
 pub mod publish;
 mod refusals;
+pub mod ring;
 mod rotate;
 mod session;
 mod sweep;
@@ -58,6 +59,7 @@ use keys::Epochs;
 use nonces::Nonces;
 use publish::Publications;
 use refusals::Refusals;
+use ring::Renewal;
 use tokens::Tokens;
 use undo::Pauses;
 
@@ -151,6 +153,7 @@ pub struct Vault {
     wake: tokio::sync::Notify,
     /// Wakes what tends the vault.
     commanded: tokio::sync::Notify,
+    renewal: Renewal,
     state: AtomicU8,
     /// Cancelled when an operator has commanded that it be sealed.
     sealing: CancellationToken,
@@ -220,6 +223,7 @@ impl Vault {
             pauses: Pauses::default(),
             wake: tokio::sync::Notify::new(),
             commanded: tokio::sync::Notify::new(),
+            renewal: Renewal::default(),
             state: AtomicU8::new(State::Serving as u8),
             sealing: CancellationToken::new(),
         };

@@ -521,6 +521,7 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/lease_revoke", Call::LeaseRevoke),
     ("nockvault/lease_forget", Call::LeaseForget),
     ("nockvault/key_rotate", Call::KeyRotate),
+    ("nockvault/ring_rotate", Call::RingRotate),
     ("nockvault/clock_reset", Call::ClockReset),
     ("nockvault/audit_list", Call::AuditList),
     ("nockvault/audit_checkpoint", Call::AuditCheckpoint),

@@ -37,6 +37,7 @@ const MIGRATIONS: &[Step] = &[
     (FREEZES, |_, _| Ok(())),
     (RESTORED, |_, _| Ok(())),
     (CUSTODY, custodians::first),
+    (RINGS, |_, _| Ok(())),
 ];
 
 /// The version of the database from which on restores are known.
@@ -44,6 +45,9 @@ pub(super) const RESTORES: usize = 7;
 
 /// The version of the database from which on there are custodians.
 pub(super) const CUSTODIANS: usize = 8;
+
+/// The version of the database from which on data keys are rotated.
+pub(super) const ROTATIONS: usize = 9;
 
 /// The version of this program's databases.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -327,6 +331,9 @@ CREATE TABLE custodians (
     mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Rotation of data keys: in the vault's own row, the epochs that the ring has, once there was a rotation.
+const RINGS: &str = "ALTER TABLE vault ADD COLUMN ring TEXT;";
 
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines, Listed,
-    Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey, WantedBackup,
+    Backlog, Candidate, Carried, Census, Changes, Covered, Due, Event, Failure, GrantInUse, Intent, Issuance, Lines,
+    Listed, Noted, Order, Pass, Question, Refusal, RingRows, SecretVersion, Situation, Store, StoredLines, Sweep,
+    TokenKey, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
@@ -366,6 +367,22 @@ impl Store for Sqlite {
         let (shared, database) = (Arc::clone(&self.shared), self.database.clone());
         let task = tokio::task::spawn_blocking(move || backup::write(&shared, &database, wanted, out));
         task.await.unwrap_or_else(|_| Err(Failure::Unavailable("a fault of our own; the log says where".to_owned())))
+    }
+
+    fn epochs(&self) -> Vec<u64> {
+        self.shared.ring.epochs()
+    }
+
+    async fn ring_rows(&self) -> Result<RingRows, Failure> {
+        self.count_rows().await
+    }
+
+    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure> {
+        self.cover_part(from).await
+    }
+
+    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        Sqlite::delete_epoch(self, epoch).await
     }
 
     async fn census(&self) -> Result<Census, Failure> {

@@ -291,6 +291,16 @@ impl Writer {
 
     /// One transaction. Jobs that were begun stand in `ran` afterwards, the others still in `group`.
     fn group(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
+        let ring = self.shared.ring.held();
+        let end = self.commit(group, ran);
+        if !matches!(end, End::Committed) {
+            // A key that was made in it is nowhere written.
+            self.shared.ring.put_back(ring);
+        }
+        end
+    }
+
+    fn commit(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
         if let Err(error) = execute(&self.conn, "BEGIN IMMEDIATE") {
             return if Meaning::of(&error) == Meaning::Busy { End::Busy } else { end_of(&error) };
         }
@@ -304,10 +314,12 @@ impl Writer {
                 continue;
             }
             let before = (tx.key.clone(), tx.newest);
+            let ring = self.shared.ring.held();
             let stop = run_one(&mut tx, job.as_mut()).err();
             let mut end = None;
             if let Some(stop) = &stop {
                 (tx.key, tx.newest) = before;
+                self.shared.ring.put_back(ring);
                 end = match stop {
                     Stop::Sql(error) if Meaning::of(error) != Meaning::Local => Some(end_of(error)),
                     _ if self.conn.is_autocommit() => Some(End::Nothing("the transaction was rolled back".to_owned())),
