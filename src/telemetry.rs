@@ -107,6 +107,10 @@ pub struct Alive {
     pub checkpoint_overdue: Seconds,
     /// Chains that do not verify and are set aside.
     pub quarantined: u64,
+    /// Data keys, of which all but the newest wait to be deleted.
+    pub data_keys: u64,
+    /// Rows that an older data key covers.
+    pub rows_left: u64,
 }
 
 /// The metrics; clones count together.
@@ -133,6 +137,8 @@ struct Metrics {
     entries: Gauge,
     checkpoint_overdue: Gauge,
     inside: Inside,
+    data_keys: Gauge,
+    rows_left: Gauge,
     sink_well: Family<Outside, Gauge>,
     sink_lag: Family<Outside, Gauge>,
     sink_failures: Family<Outside, Counter>,
@@ -281,6 +287,8 @@ impl Telemetry {
             entries: Gauge::default(),
             checkpoint_overdue: Gauge::default(),
             inside: Inside::default(),
+            data_keys: Gauge::default(),
+            rows_left: Gauge::default(),
             sink_well: Family::default(),
             sink_lag: Family::default(),
             sink_failures: Family::default(),
@@ -303,6 +311,8 @@ impl Telemetry {
             "Requests that no registered key signed, by listener and by kind of peer: unix, loopback, private, public",
             metrics.signature_failures.clone(),
         );
+        registry.register("data_keys", "Data keys, of which all but one wait to be deleted", metrics.data_keys.clone());
+        registry.register("data_key_rows_left", "Rows that an older data key covers", metrics.rows_left.clone());
         metrics.inside.register(registry);
         metrics.register_alive();
         metrics.register_sinks();
@@ -352,6 +362,8 @@ impl Telemetry {
         set(&self.0.chains, alive.chains);
         set(&self.0.entries, alive.entries);
         set(&self.0.checkpoint_overdue, alive.checkpoint_overdue.0);
+        set(&self.0.data_keys, alive.data_keys);
+        set(&self.0.rows_left, alive.rows_left);
     }
 
     /// A request for a credential ended: `issued`, or the reason why not. The engine is `none` where it was not known.

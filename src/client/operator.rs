@@ -31,7 +31,7 @@ use crate::statement::doctor::DoctorRead;
 use crate::statement::explain::Explain;
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke};
-use crate::statement::key::KeyRotate;
+use crate::statement::key::{KeyRotate, RingRotate};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
 use crate::statement::operator::{
     OperatorDuty, OperatorKeyEnd, OperatorList, OperatorRegister, OperatorRotate, OperatorShow,
@@ -118,6 +118,7 @@ orders! {
     LeaseForget => forget_lease(ForgetLeaseRequest)
     LeaseRevoke => revoke_leases(RevokeLeasesRequest)
     KeyRotate => rotate_vault_key(RotateVaultKeyRequest)
+    RingRotate => rotate_ring(RotateRingRequest)
     ClockReset => reset_clock(ResetClockRequest)
     OperatorRegister => register_operator(RegisterOperatorRequest)
     OperatorDuty => set_operator_duty(SetOperatorDutyRequest)

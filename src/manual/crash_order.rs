@@ -245,6 +245,20 @@
 //! first, and the next start goes on from there. The one that builds trees reads every leaf once; a chain whose row or
 //! lines do not fit is left as it is, and is set aside like any other that does not verify.
 //!
+//! # Rotation of the data keys
+//!
+//! The command, the new data key, the new root key sealed to the custodians, the ring wrapped by it and the vault's own row
+//! are one transaction. A crash before it leaves the old ring under the old root key; after it the new one under the new.
+//!
+//! | a crash after | leaves |
+//! |---|---|
+//! | the command | two data keys; what older rows hold opens under the old one |
+//! | any part of the rows | the same with fewer rows of the old key: the next start goes through all rows once more |
+//! | the last part | the same without such rows: the next start finds that and deletes the old key |
+//! | the deletion | the new key alone |
+//!
+//! A backup of any of these moments holds the keys that its rows name, and the store that is made of it goes on likewise.
+//!
 //! # What a failed write means
 //!
 //! - A request that fails alone rolls back to its savepoint; the others of its group commit.

@@ -176,6 +176,7 @@
 //! | `nockvault/lease_revoke` | `scope`, and `reason` where one is said | yes |
 //! | `nockvault/lease_forget` | `lease` | yes |
 //! | `nockvault/key_rotate` | `role` (`jwt`), `ahead` in seconds, `withdraw` | yes |
+//! | `nockvault/ring_rotate` | none; the result has the `epoch` of the new data key and the number of the new `root` key | yes |
 //! | `nockvault/clock_reset` | none | yes |
 //! | `nockvault/backup` | none; the result has `backup`, 32 bytes drawn for it. The file comes behind the answer | yes |
 //! | `nockvault/role_check` | `engine`, `config` | no |
@@ -511,6 +512,11 @@
 //! ring, bound to their place. One such row a chain holds the digest of its deciding rows and the `seq` of the last
 //! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
 //! key can add no key and no grant, and revive none. Minted secrets are never stored.
+//!
+//! A rotation makes the data key of the next epoch; a new root key wraps the ring, sealed to each custodian. Rows of older
+//! epochs are opened or verified under the key they name, and sealed or covered under the newest with the same content. The
+//! vault's own row names the epochs that the ring has (`[2,3]`; none of before any rotation means `[1]`) and is always
+//! covered under the newest of them: a wrapped key that it does not name is not used.
 //!
 //! A lease's row, an intent included, carries a MAC over all of it, bound to its place; so does what a command has left
 //! to take back. These rows stand in no digest: none can be changed or invented, but one can be deleted, or put back as

@@ -161,7 +161,20 @@
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
 //! | identity key | certify keys of his own | a new vault, and new cards |
 //! | the key for tokens | sign tokens, until verifiers have its withdrawal | `vaultctl key rotate jwt --now --withdraw`; the tokens it signed are refused then, and new ones are asked for |
+//! | a data key | open what it seals in the database, and cover rows that he writes there | `vaultctl key rotate data`, and every stored secret changed at its source |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
+//!
+//! # Data keys
+//!
+//! `vaultctl key rotate data` makes the next data key; nothing stands still. Everything new is sealed under it, and what the
+//! older keys seal or cover is verified and sealed anew in the background, some hundred rows at a time, with pauses for
+//! requests in between. `vaultctl key rotation` (`--wait`), `vaultctl status`, `nockvault_data_keys` and
+//! `nockvault_data_key_rows_left` show how far it is. Then the old key is deleted: a database that was stolen before, and a
+//! root key stolen after, open nothing that was written since. A daemon that is stopped in the middle goes on at its next
+//! start.
+//!
+//! Rows of a chain that is set aside, and rows that do not verify, are left as they are, and keep their data key: the log
+//! says how many, and `vaultctl status` which chains. Old backups keep the keys of their time.
 //!
 //! # An agent's next key
 //!

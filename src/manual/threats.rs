@@ -56,6 +56,10 @@
 //! secret. It shows no stored secret, no password of the vault's own, no authority's key, and nothing of what was ever
 //! minted.
 //!
+//! **Who had a data key** of before the last rotation, and writes the database, puts nothing back: the vault's own row names
+//! the data keys that there are, under the newest of them. A wrapped key beside those is not used, and what it covers does
+//! not verify. While rows are covered anew, what does not verify under the key it names is not covered.
+//!
 //! **Who writes the database** without the root key can change no lease and invent none: the agent's chain is set
 //! aside, the agent gets nothing more, and what it holds at backends is left to the sweep. What he can do is take a row
 //! away, or put one back as it was (`SECURITY.md` has what was there before rows were covered):

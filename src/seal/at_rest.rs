@@ -1,9 +1,14 @@
 //! The ring: data keys by epoch, wrapped by the root key. A column is sealed with the newest of them and says which; a
 //! row that decides carries a [`Mac`] under a key derived from the same data key. Both are bound to their [`Place`], so
 //! that what is moved to another row, column or version is not accepted there.
+//!
+//! What the ring holds is one value that is exchanged as a whole, by the one who writes the store: a new key is known to
+//! all before anything under it can be read, and an old one is forgotten after the last who may still read it. Who uses
+//! the ring takes that value for the length of one operation; nobody waits for anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::custody::RootKey;
 use crate::crypto::aead::{self, DataKey, MacKey, NotOpened, Place, Record};
@@ -22,6 +27,12 @@ pub struct Mac {
 }
 
 impl Mac {
+    /// The epoch of the key that made it.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// `u64be(epoch) || tag`, as it stands beside the row.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 40] {
@@ -60,29 +71,53 @@ impl Epoch {
     }
 }
 
-/// The data keys that the vault holds.
+/// The data keys at one moment.
 #[derive(Debug)]
-pub struct Ring {
-    epochs: BTreeMap<u64, Epoch>,
+struct Keys {
+    epochs: BTreeMap<u64, Arc<Epoch>>,
     current: u64,
+    /// Epochs that are kept no more, and opened for those who began before.
+    retired: BTreeSet<u64>,
 }
 
+impl Keys {
+    fn current(&self) -> &Epoch {
+        self.epochs.get(&self.current).expect("the current epoch is one of the ring's")
+    }
+}
+
+/// The data keys that the vault holds.
+#[derive(Debug)]
+pub struct Ring(RwLock<Arc<Keys>>);
+
+/// What a ring held at one moment.
+#[derive(Clone, Debug)]
+pub struct Held(Arc<Keys>);
+
 impl Ring {
+    fn of(epochs: BTreeMap<u64, Arc<Epoch>>) -> Option<Ring> {
+        let current = *epochs.keys().next_back()?;
+        Some(Ring(RwLock::new(Arc::new(Keys { epochs, current, retired: BTreeSet::new() }))))
+    }
+
     /// A ring with one new key, of epoch 1.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Ring {
-        Ring { epochs: BTreeMap::from([(1, Epoch::of(DataKey::generate(entropy)))]), current: 1 }
+        let first = Arc::new(Epoch::of(DataKey::generate(entropy)));
+        Ring::of(BTreeMap::from([(1, first)])).expect("it has a key")
     }
 
-    /// Each data key wrapped by the root key, with its epoch.
+    /// Each data key that is kept wrapped by the root key, with its epoch.
     #[must_use]
     pub fn wrap(&self, root: &RootKey, entropy: &dyn Entropy) -> Vec<(u64, Vec<u8>)> {
-        let wrap = |(epoch, key): (&u64, &Epoch)| {
+        let keys = self.keys();
+        let kept = keys.epochs.iter().filter(|(epoch, _)| !keys.retired.contains(epoch));
+        let wrap = |(epoch, key): (&u64, &Arc<Epoch>)| {
             let row = epoch.to_string();
             let record = aead::seal(root.key(), root.epoch(), &wrapped_at(&row), key.data.expose(), entropy);
             (*epoch, record.to_bytes())
         };
-        self.epochs.iter().map(wrap).collect()
+        kept.map(wrap).collect()
     }
 
     /// Opens what [`Ring::wrap`] gave. The newest epoch is the current one.
@@ -98,20 +133,90 @@ impl Ring {
             }
             let key = aead::open(root.key(), &wrapped_at(&epoch.to_string()), &record)?;
             let key = Secret::from_slice(key.expose()).ok_or(NotOpened)?;
-            epochs.insert(*epoch, Epoch::of(DataKey::from_bytes(key)));
+            epochs.insert(*epoch, Arc::new(Epoch::of(DataKey::from_bytes(key))));
         }
-        let current = *epochs.keys().next_back().ok_or(NotOpened)?;
-        Ok(Ring { epochs, current })
+        Ring::of(epochs).ok_or(NotOpened)
     }
 
-    fn current(&self) -> &Epoch {
-        self.epochs.get(&self.current).expect("the current epoch is one of the ring's")
+    /// A ring of those epochs that one of these moments knew; none where they knew none.
+    #[must_use]
+    pub fn among(moments: &[Held], epochs: &[u64]) -> Option<Ring> {
+        let known = |epoch: &u64| moments.iter().find_map(|held| Some((*epoch, Arc::clone(held.0.epochs.get(epoch)?))));
+        Ring::of(epochs.iter().filter_map(known).collect())
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn exchange(&self, keys: Arc<Keys>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held(self.keys())
+    }
+
+    /// Holds that again: what came since was not written.
+    pub fn put_back(&self, held: Held) {
+        self.exchange(held.0);
+    }
+
+    /// The epoch that everything new is of.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.keys().current
+    }
+
+    /// All epochs, oldest first.
+    #[must_use]
+    pub fn epochs(&self) -> Vec<u64> {
+        self.keys().epochs.keys().copied().collect()
+    }
+
+    /// Draws the next data key, by which everything is sealed from here on. Gives its epoch. It is to be kept, wrapped,
+    /// before anything is that it sealed.
+    pub fn turn(&self, entropy: &dyn Entropy) -> u64 {
+        let keys = self.keys();
+        let (epoch, mut epochs) = (keys.current + 1, keys.epochs.clone());
+        epochs.insert(epoch, Arc::new(Epoch::of(DataKey::generate(entropy))));
+        self.exchange(Arc::new(Keys { epochs, current: epoch, retired: keys.retired.clone() }));
+        epoch
+    }
+
+    /// Keeps the key of an older epoch no more: it opens what it sealed until it is forgotten, and is not wrapped again.
+    pub fn retire(&self, epoch: u64) {
+        let keys = self.keys();
+        if epoch != keys.current {
+            let mut retired = keys.retired.clone();
+            retired.insert(epoch);
+            self.exchange(Arc::new(Keys { epochs: keys.epochs.clone(), current: keys.current, retired }));
+        }
+    }
+
+    /// Forgets the key of an older epoch. It is erased when the last who uses it is done.
+    pub fn forget(&self, epoch: u64) {
+        let keys = self.keys();
+        let (mut epochs, mut retired) = (keys.epochs.clone(), keys.retired.clone());
+        if epoch != keys.current && epochs.remove(&epoch).is_some() {
+            retired.remove(&epoch);
+            self.exchange(Arc::new(Keys { epochs, current: keys.current, retired }));
+        }
+    }
+
+    /// The epoch that a sealed column names, whoever wrote it.
+    #[must_use]
+    pub fn epoch_of(record: &[u8]) -> Option<u64> {
+        Record::from_bytes(record).ok().map(|record| record.epoch())
     }
 
     /// Seals a column to its place.
     #[must_use]
     pub fn seal(&self, place: &Place<'_>, plaintext: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
-        aead::seal(&self.current().data, self.current, place, plaintext, entropy).to_bytes()
+        let keys = self.keys();
+        aead::seal(&keys.current().data, keys.current, place, plaintext, entropy).to_bytes()
     }
 
     /// Opens a column at its place.
@@ -120,20 +225,22 @@ impl Ring {
     /// [`NotOpened`], which does not say why.
     pub fn open(&self, place: &Place<'_>, record: &[u8]) -> Result<SecretBytes, NotOpened> {
         let record = Record::from_bytes(record)?;
-        let key = self.epochs.get(&record.epoch()).ok_or(NotOpened)?;
+        let keys = self.keys();
+        let key = keys.epochs.get(&record.epoch()).ok_or(NotOpened)?;
         aead::open(&key.data, place, &record)
     }
 
     /// The MAC of a row at its place.
     #[must_use]
     pub fn mac(&self, place: &Place<'_>, row: &[u8]) -> Mac {
-        Mac { epoch: self.current, tag: self.current().rows.mac(place, row) }
+        let keys = self.keys();
+        Mac { epoch: keys.current, tag: keys.current().rows.mac(place, row) }
     }
 
     /// Whether `mac` is that of the row at this place.
     #[must_use]
     pub fn verify(&self, place: &Place<'_>, row: &[u8], mac: &Mac) -> bool {
-        self.epochs.get(&mac.epoch).is_some_and(|key| key.rows.verify(place, row, &mac.tag))
+        self.keys().epochs.get(&mac.epoch).is_some_and(|key| key.rows.verify(place, row, &mac.tag))
     }
 }
 
@@ -163,6 +270,35 @@ mod tests {
         assert!(Ring::unwrap(&other, &wrapped).is_err());
         assert!(Ring::unwrap(&root, &[]).is_err());
         assert!(Ring::unwrap(&root, &[(2, wrapped[0].1.clone())]).is_err(), "a key of another epoch was taken");
+    }
+
+    #[test]
+    fn a_ring_that_turned_opens_what_was_before_until_it_forgets() {
+        let entropy = SeededEntropy::new(3);
+        let (root, ring) = (RootKey::generate(&entropy), Ring::generate(&entropy));
+        let (record, mac) = (ring.seal(&place("a"), b"value", &entropy), ring.mac(&place("a"), b"row"));
+        let before = ring.held();
+        assert_eq!((ring.turn(&entropy), ring.epoch(), ring.epochs()), (2, 2, vec![1, 2]));
+        let wrapped = ring.wrap(&root, &entropy);
+        let (newer, newer_mac) = (ring.seal(&place("a"), b"value", &entropy), ring.mac(&place("a"), b"row"));
+        assert_eq!((Ring::epoch_of(&record), Ring::epoch_of(&newer), newer_mac.epoch()), (Some(1), Some(2), 2));
+        for both in [&ring, &Ring::unwrap(&root, &wrapped).unwrap()] {
+            assert!(both.open(&place("a"), &record).is_ok() && both.open(&place("a"), &newer).is_ok());
+            assert!(both.verify(&place("a"), b"row", &mac) && both.verify(&place("a"), b"row", &newer_mac));
+        }
+        ring.retire(2);
+        ring.forget(2);
+        assert_eq!((ring.epochs(), ring.wrap(&root, &entropy).len()), (vec![1, 2], 2), "the current key was forgotten");
+        ring.retire(1);
+        assert!(ring.open(&place("a"), &record).is_ok(), "it was forgotten while reads may be under way");
+        assert_eq!(ring.wrap(&root, &entropy).iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [2]);
+        ring.forget(1);
+        assert!(ring.open(&place("a"), &record).is_err() && !ring.verify(&place("a"), b"row", &mac));
+        let older = Ring::among(&[ring.held(), before.clone()], &[1]).unwrap();
+        assert!(older.open(&place("a"), &record).is_ok() && older.open(&place("a"), &newer).is_err());
+        assert!(Ring::among(&[ring.held()], &[1]).is_none());
+        ring.put_back(before);
+        assert_eq!((ring.epoch(), ring.epochs()), (1, vec![1]));
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub const OPERATORS: &[&str] = &[
     "/nockvault.v1.OperatorService/RevokeLeases",
     "/nockvault.v1.OperatorService/ForgetLease",
     "/nockvault.v1.OperatorService/RotateVaultKey",
+    "/nockvault.v1.OperatorService/RotateRing",
     "/nockvault.v1.OperatorService/ResetClock",
     "/nockvault.v1.OperatorService/MakeBackup",
     "/nockvault.v1.OperatorService/RegisterOperator",

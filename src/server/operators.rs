@@ -28,11 +28,12 @@ use crate::wire::v1::{
     RegisterOperatorRequest, RegisterOperatorResponse, RemoveCustodianRequest, RemoveCustodianResponse,
     ResetClockRequest, ResetClockResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
     RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateOperatorKeyRequest,
-    RotateOperatorKeyResponse, RotateRoleRequest, RotateRoleResponse, RotateRootRequest, RotateRootResponse,
-    RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, SetOperatorDutyRequest,
-    SetOperatorDutyResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest,
-    ShowLeaseResponse, ShowOperatorRequest, ShowOperatorResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest,
-    ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
+    RotateOperatorKeyResponse, RotateRingRequest, RotateRingResponse, RotateRoleRequest, RotateRoleResponse,
+    RotateRootRequest, RotateRootResponse, RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest,
+    SealVaultResponse, SetOperatorDutyRequest, SetOperatorDutyResponse, ShowAgentRequest, ShowAgentResponse,
+    ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowOperatorRequest, ShowOperatorResponse,
+    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse,
+    ThawVaultRequest, ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -154,6 +155,7 @@ operators!({
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = LeaseForget;
     revoke_leases(RevokeLeasesRequest) -> RevokeLeasesResponse = LeaseRevoke;
     rotate_vault_key(RotateVaultKeyRequest) -> RotateVaultKeyResponse = KeyRotate;
+    rotate_ring(RotateRingRequest) -> RotateRingResponse = RingRotate;
     reset_clock(ResetClockRequest) -> ResetClockResponse = ClockReset;
     register_operator(RegisterOperatorRequest) -> RegisterOperatorResponse = OperatorRegister;
     set_operator_duty(SetOperatorDutyRequest) -> SetOperatorDutyResponse = OperatorDuty;

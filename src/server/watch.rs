@@ -88,6 +88,7 @@ impl<'a> Watch<'a> {
         follower.measure(census.entries);
         let now = SystemClock.now();
         let since = |at: Option<Timestamp>| at.map_or(Seconds(0), |at| now.since(at));
+        let data_keys = self.vault.data_keys();
         self.telemetry.counted(&Alive {
             agents: census.agents,
             grants: census.grants,
@@ -99,6 +100,8 @@ impl<'a> Watch<'a> {
             chains: census.chains,
             entries: census.entries,
             checkpoint_overdue: since(census.checkpoint_due),
+            data_keys: data_keys.epochs.len() as u64,
+            rows_left: data_keys.left,
         });
     }
 

@@ -1,4 +1,4 @@
-//! The vault's own keys in commands: `nockvault/key_rotate`.
+//! The vault's own keys in commands: `nockvault/key_rotate` and `nockvault/ring_rotate`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,4 +48,14 @@ fn ahead<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Seconds, D
 
 impl Body for KeyRotate {
     const TYP: &'static str = "nockvault/key_rotate";
+}
+
+/// Makes the next data key. Everything new is sealed under it from the command on; what older keys seal is sealed anew in
+/// the background, and an older key is deleted once it seals nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RingRotate {}
+
+impl Body for RingRotate {
+    const TYP: &'static str = "nockvault/ring_rotate";
 }

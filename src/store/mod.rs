@@ -14,6 +14,7 @@ mod changes;
 mod foresight;
 mod health;
 mod keys;
+mod rings;
 pub mod sqlite;
 
 pub use backups::{Belonging, Origins, WantedBackup};
@@ -21,6 +22,7 @@ pub use changes::Changes;
 pub use foresight::{Figures, Foresight, Foretold, Sample};
 pub use health::Health;
 pub use keys::{KeptKey, TokenKey, VaultKeys};
+pub use rings::{Covered, Pass, RingRows};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +55,7 @@ use crate::statement::custody::{CustodyAdd, CustodyRemove, CustodyRotate};
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
-use crate::statement::key::KeyRotate;
+use crate::statement::key::{KeyRotate, RingRotate};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Release, Renew, Which};
 use crate::statement::operator::{OperatorDuty, OperatorKeyEnd, OperatorRegister, OperatorRotate};
 use crate::statement::register::Register;
@@ -329,6 +331,8 @@ pub enum Order<'a> {
     CertifyCa(&'a Authenticated<Command<CaCertify>>, Successor<'a>),
     /// Stores the value of an earlier version of a secret once more.
     RollbackSecret(&'a Authenticated<Command<SecretRollback>>),
+    /// Makes the next data key.
+    RotateRing(&'a Authenticated<Command<RingRotate>>),
     /// Puts this key for tokens, whose certificate counts one more than the newest, behind the newest.
     RotateKey(&'a Authenticated<Command<KeyRotate>>, &'a Arc<KeptKey>),
     /// Gives a grant.
@@ -716,6 +720,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn backup(&self, wanted: WantedBackup, out: Box<dyn std::io::Write + Send>) -> Result<(), Failure>;
     /// How its files are, and what comes close to a bound.
     async fn health(&self) -> Result<Health, Failure>;
+    /// The epochs of the data keys, oldest first; everything new is sealed and covered under the last.
+    fn epochs(&self) -> Vec<u64>;
+    /// How many rows there are of each data key.
+    async fn ring_rows(&self) -> Result<RingRows, Failure>;
+    /// Seals and covers the next rows of older data keys under the newest, each only after it opened or verified. Rows that
+    /// do not, and those of chains that are set aside, stay as they are.
+    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure>;
+    /// Deletes an older data key that no row names any more, and forgets it. Durable when it returns.
+    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }

@@ -65,6 +65,7 @@ impl Vault {
             "frozen": census.frozen,
             "quarantined": census.quarantined,
             "rehearsal": self.restored.rehearsal,
+            "ring": self.ring_status(),
             "restores": self.restored.restores,
             "revoking": census.revoking,
             "roles": census.roles,

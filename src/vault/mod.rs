@@ -27,6 +27,7 @@ pub mod publish;
 mod ready;
 pub use ready::NotReady;
 mod refusals;
+pub mod ring;
 mod rotate;
 mod session;
 mod sweep;
@@ -66,6 +67,7 @@ use pace::Paces;
 pub use pace::PerAgent;
 use publish::Publications;
 use refusals::Refusals;
+use ring::Renewal;
 use tokens::Tokens;
 use undo::Pauses;
 
@@ -162,6 +164,7 @@ pub struct Vault {
     wake: tokio::sync::Notify,
     /// Wakes what tends the vault.
     commanded: tokio::sync::Notify,
+    renewal: Renewal,
     state: AtomicU8,
     /// Cancelled when an operator has commanded that it be sealed.
     sealing: CancellationToken,
@@ -234,6 +237,7 @@ impl Vault {
             pauses: Pauses::default(),
             wake: tokio::sync::Notify::new(),
             commanded: tokio::sync::Notify::new(),
+            renewal: Renewal::default(),
             state: AtomicU8::new(State::Serving as u8),
             sealing: CancellationToken::new(),
             telemetry: OnceLock::new(),

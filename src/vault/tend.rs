@@ -16,13 +16,14 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) const BATCH: u64 = 50;
 
 impl Vault {
-    /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, sweeps them, and
-    /// inspects its chains.
+    /// All that the vault does unasked, until `stop`: it tends itself, undoes at backends what is over, sweeps them,
+    /// covers anew what older data keys cover, and inspects its chains.
     pub async fn attend(self: Arc<Self>, stop: CancellationToken) {
         tokio::join!(
             self.tend(stop.clone()),
             Arc::clone(&self).undo(stop.clone()),
             self.sweep_on(stop.clone()),
+            self.renew_on(stop.clone()),
             self.inspect_on(stop)
         );
     }

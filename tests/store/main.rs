@@ -11,5 +11,6 @@ mod kept;
 mod listed;
 mod orders;
 mod requests;
+mod rings;
 mod successors;
 mod world;

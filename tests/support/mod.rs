@@ -533,6 +533,7 @@ pub const CALLS: &[(&str, Call)] = &[
     ("nockvault/lease_revoke", Call::LeaseRevoke),
     ("nockvault/lease_forget", Call::LeaseForget),
     ("nockvault/key_rotate", Call::KeyRotate),
+    ("nockvault/ring_rotate", Call::RingRotate),
     ("nockvault/clock_reset", Call::ClockReset),
     ("nockvault/operator_register", Call::OperatorRegister),
     ("nockvault/operator_duty", Call::OperatorDuty),

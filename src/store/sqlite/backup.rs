@@ -28,7 +28,7 @@ use super::schema::{self, Access, Keys, VERSION};
 use super::stop::Stop;
 use super::tx::{self, Tx};
 use super::writer::execute;
-use super::{OpenFault, Shared, chains, custodians, founding};
+use super::{OpenFault, Shared, chains, custodians, founding, rings};
 use crate::audit::entry::{Body, Entry};
 use crate::audit::links::Links;
 use crate::base64url::Bytes;
@@ -36,6 +36,7 @@ use crate::crypto::hash::Digest;
 use crate::entropy::Entropy;
 use crate::failpoint::failpoint;
 use crate::id::{Aud, ChainName, VaultName};
+use crate::seal::at_rest::Ring;
 use crate::seal::backup::{self, About, BackupFault, Header, Manifest, Opened, Part, Sealing};
 use crate::seal::custody::RootKey;
 use crate::statement::Body as _;
@@ -63,6 +64,7 @@ pub(super) fn write(
     wanted: WantedBackup,
     out: Box<dyn Write + Send>,
 ) -> Result<(), Failure> {
+    let before = shared.ring.held();
     let (mut copy, conn) = copied(database).map_err(|fault| broken(fault.to_string()))?;
     failpoint!("backup: copied");
     let sealed = (|| -> Result<(), Stop> {
@@ -73,7 +75,12 @@ pub(super) fn write(
         let mut statement = conn.prepare("SELECT epoch, wrapped FROM ring ORDER BY epoch")?;
         let ring = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
         let custodians = custodians::stored(&conn, VERSION).map_err(|fault| Stop::Broken(fault.to_string()))?;
-        let kept = (custodians, ring);
+        // The file key is sealed by a key that goes with it: the ring may have turned since the copy was made.
+        let epochs: Vec<u64> = ring.iter().map(|(epoch, _)| *epoch).collect();
+        let newest =
+            Ring::among(&[before, shared.ring.held()], &epochs).filter(|ring| Some(&ring.epoch()) == epochs.last());
+        let newest =
+            newest.ok_or_else(|| Stop::Broken("the data keys were rotated meanwhile; try again".to_owned()))?;
         let WantedBackup { by, backup, files } = wanted;
         let about = About { aud: shared.aud.clone(), backup, by, made: shared.clock.now(), name: shared.name.clone() };
         let parts = files.iter().map(|file| Part { bytes: file.bytes.expose().len() as u64, name: file.name.clone() });
@@ -89,7 +96,7 @@ pub(super) fn write(
         };
         let entropy = &*shared.entropy;
         let give = || -> std::io::Result<()> {
-            let mut sealing = Sealing::begin(out, about, &shared.ring, kept, &manifest, entropy)?;
+            let mut sealing = Sealing::begin(out, about, &newest, (custodians, ring), &manifest, entropy)?;
             files.iter().try_for_each(|file| sealing.write_all(file.bytes.expose()))?;
             std::io::copy(&mut copy, &mut sealing)?;
             sealing.finish().map(drop)
@@ -289,6 +296,7 @@ pub(super) fn restore(
     }
     schema::migrate(&mut conn, &Keys { ring: &stored, root, entropy: &*entropy }, version)?;
     let facts = founding::vault(&conn, &stored)?;
+    rings::hold_to(&stored, &facts)?;
     let keys = founding::keys(&conn, &stored, &facts)?;
     if facts.aud != header.aud || facts.name != header.name {
         return Err(RestoreFault::NotSo("its database is of another vault than its head".to_owned()));

@@ -49,7 +49,7 @@ fn role_of(word: &str) -> Option<KeyRole> {
     all.into_iter().find(|role| self::word(*role) == word)
 }
 
-fn key_place(role: &str) -> Place<'_> {
+pub(super) fn key_place(role: &str) -> Place<'_> {
     Place { table: "own_keys", column: "sealed", row: role, purpose: "own_key", ver: 1 }
 }
 
@@ -133,6 +133,7 @@ fn found_vault(tx: &mut Tx<'_>, shared: &Shared) -> Result<EntryRef, Stop> {
         reset: None,
         frozen: false,
         restored: None,
+        ring: Vec::new(),
     };
     let mut vault = tx.begin(&ChainName::vault(), Facts::Vault(facts.clone()))?;
     let genesis = entry::VaultGenesis {
@@ -182,7 +183,10 @@ pub(super) fn ring(conn: &Connection, root: &RootKey) -> Result<Ring, OpenFault>
 /// The vault's own facts, out of a row that verifies. Whether it is the newest one is for the chain's row to say.
 pub(super) fn vault(conn: &Connection, ring: &Ring) -> Result<VaultFacts, OpenFault> {
     let chain = conn.query_row("SELECT id FROM chains WHERE name = '_vault'", [], |row| row.get(0))?;
-    let row = rows::Reading::new(conn, ring).vault(chain, VERSION)?;
+    let mut reading = rows::Reading::new(conn, ring);
+    let row = reading.vault(chain, VERSION)?;
+    // Each rotation of the data keys writes it anew; under an older key it is one that was put back.
+    let row = row.filter(|_| reading.macs.iter().all(|(_, mac)| mac.epoch() == ring.epoch()));
     row.ok_or_else(|| OpenFault::Broken("the vault's own row is forged".to_owned()))
 }
 

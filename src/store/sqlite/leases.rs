@@ -266,6 +266,25 @@ pub(super) fn cover_all(conn: &Connection, ring: &Ring) -> rusqlite::Result<()> 
     Ok(())
 }
 
+/// The chain of a lease, if both are there and it has a name.
+pub(super) fn chain_of(conn: &Connection, id: &[u8]) -> rusqlite::Result<Option<ChainName>> {
+    let sql = "SELECT c.name FROM leases l JOIN chains c ON c.id = l.chain WHERE l.id = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([id], |row| parsed(row, 0)).optional()?.flatten())
+}
+
+/// Covers a lease anew under the newest key. A row that does not verify under the key it names is none of ours, and is
+/// left as it is.
+pub(super) fn cover_anew(conn: &Connection, ring: &Ring, id: &[u8]) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE l.id = ?1");
+    let read = |row: &Row<'_>| {
+        let (lease, request) = read_with(row, ring)?;
+        Ok(covered(row.get(18)?, &lease, request.as_deref()).mac(ring))
+    };
+    let Some(mac) = conn.prepare_cached(&sql)?.query_row([id], read).optional()? else { return Ok(false) };
+    conn.prepare_cached("UPDATE leases SET mac = ?2 WHERE id = ?1")?.execute(params![id, mac.to_bytes()])?;
+    Ok(true)
+}
+
 /// The live leases of a session.
 pub(super) fn live_of_session(
     conn: &Connection,

@@ -13,7 +13,7 @@ use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{custodians, freezes, leases, operators, recall, resets, secrets, takebacks, token_keys, undo};
+use super::{custodians, freezes, leases, operators, recall, resets, rings, secrets, takebacks, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
@@ -74,6 +74,7 @@ enum Effect {
     Follow(Follow),
     RollbackSecret(SecretRollback),
     RotateKey(KeyRotate, Arc<KeptKey>),
+    RotateRing,
     CreateGrant(GrantCreate),
     RevokeGrant(GrantRevoke),
     RevokeLeases(LeaseRevoke),
@@ -145,6 +146,7 @@ impl Wish {
             Order::CertifyCa(command, next) => wish(command, |_| Follow::of(next, SecretUse::Ca, None)),
             Order::RollbackSecret(command) => wish(command, Effect::RollbackSecret),
             Order::RotateKey(command, key) => wish(command, |body| Effect::RotateKey(body, Arc::clone(key))),
+            Order::RotateRing(command) => wish(command, |_| Effect::RotateRing),
             Order::CreateGrant(command) => wish(command, Effect::CreateGrant),
             Order::RevokeGrant(command) => wish(command, Effect::RevokeGrant),
             Order::RevokeLeases(command) => wish(command, Effect::RevokeLeases),
@@ -295,6 +297,7 @@ pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::Follow(next) => secrets::follow(tx, wish, next),
         Effect::RollbackSecret(body) => secrets::rollback(tx, wish, body),
         Effect::RotateKey(body, key) => token_keys::rotate(tx, wish, body, key),
+        Effect::RotateRing => rings::rotate(tx, wish),
         Effect::CreateGrant(body) => create_grant(tx, wish, body),
         Effect::RevokeGrant(body) => revoke_grant(tx, wish, body),
         Effect::RevokeLeases(body) => revoke_leases(tx, wish, &body.scope),

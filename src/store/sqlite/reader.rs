@@ -22,7 +22,12 @@ pub(super) const READERS: usize = 4;
 pub(super) struct Readers {
     free: Mutex<Vec<Connection>>,
     room: Arc<Semaphore>,
+    /// Held by each read under way.
+    under_way: Mutex<Arc<()>>,
 }
+
+/// How often one looks whether reads are over.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The store at one instant.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +51,15 @@ impl Instant<'_> {
 impl Readers {
     pub(super) fn new(connections: Vec<Connection>) -> Readers {
         let room = Arc::new(Semaphore::new(connections.len()));
-        Readers { free: Mutex::new(connections), room }
+        Readers { free: Mutex::new(connections), room, under_way: Mutex::default() }
+    }
+
+    /// Waits until every read is over that is under way now. Others begin meanwhile.
+    pub(super) async fn over(&self) {
+        let earlier = std::mem::take(&mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner));
+        while Arc::strong_count(&earlier) > 1 {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Reads at one instant. Past the deadline nobody waits any more, and the connection comes back when it is done.
@@ -66,6 +79,7 @@ impl Readers {
             let task = tokio::task::spawn_blocking(move || {
                 let _room = room;
                 let conn = Borrowed::of(&readers).ok_or_else(gone)?;
+                let _under_way = Arc::clone(&readers.under_way.lock().unwrap_or_else(PoisonError::into_inner));
                 conn.at_one_instant(&shared, read).map_err(Failure::from)
             });
             task.await

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
-use super::schema::RESTORES;
+use super::schema::{RESTORES, ROTATIONS};
 use crate::audit::entry::By;
 use crate::base64url::Bytes;
 use crate::crypto::aead::Place;
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{Form, PublicKey};
 use crate::grant::{Grant, Role, Uses};
-use crate::id::{AgentName, Aud, Kid, OperatorName, RoleName, SecretName, VaultName};
+use crate::id::{AgentName, Aud, ChainName, Kid, OperatorName, RoleName, SecretName, VaultName};
 use crate::registry::{Duty, HeldKey};
 use crate::seal::at_rest::{Mac, Ring};
 use crate::statement::register::Holder;
@@ -96,6 +96,11 @@ impl Macs {
         self.0.insert(name, mac);
     }
 
+    /// Each with its row's name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Mac)> {
+        self.0.iter().map(|(name, mac)| (name.as_str(), mac))
+    }
+
     pub(super) fn remove(&mut self, row: &Covered) {
         self.0.remove(&row.name());
     }
@@ -124,6 +129,8 @@ pub(super) struct VaultFacts {
     pub(super) frozen: bool,
     /// The newest restore from a backup.
     pub(super) restored: Option<Restored>,
+    /// The epochs of the ring, in order; none before its first rotation.
+    pub(super) ring: Vec<u64>,
 }
 
 /// A restore from a backup.
@@ -203,6 +210,11 @@ pub(super) fn vault(chain: ChainId, facts: &VaultFacts, version: usize) -> Cover
         Some(restored) => packed.text(&restored),
         None => packed,
     };
+    // So is one whose data keys were never rotated.
+    let packed = match ring_text(facts) {
+        Some(ring) => packed.text("ring").text(&ring),
+        None => packed,
+    };
     Covered::new("vault", chain.to_string(), packed)
 }
 
@@ -216,6 +228,11 @@ pub(super) fn reset_text(facts: &VaultFacts) -> Option<String> {
 pub(super) fn restored_text(facts: &VaultFacts) -> Option<String> {
     let restored = facts.restored.as_ref()?;
     Some(String::from_utf8(crate::crypto::json::canonical(restored)).expect("canonical JSON is UTF-8"))
+}
+
+/// The epochs of the ring as they are stored.
+pub(super) fn ring_text(facts: &VaultFacts) -> Option<String> {
+    (!facts.ring.is_empty()).then(|| serde_json::Value::from(facts.ring.clone()).to_string())
 }
 
 /// The row of an agent.
@@ -348,6 +365,75 @@ fn mac(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Mac>> {
     Ok(row.get_ref(column)?.as_blob().ok().and_then(Mac::from_slice))
 }
 
+/// How the rows of a chain are asked for.
+const OF_CHAIN: &str = "WHERE chain = ?1";
+
+/// Whose chains a table's rows belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The vault's.
+    Vault,
+    /// The operators'.
+    Operators,
+    /// Agents'.
+    Agents,
+    /// Those of several, found by an index on the chain.
+    Several,
+}
+
+/// A table of rows that decide, and by which column one of a chain is found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decider {
+    pub(super) table: &'static str,
+    column: &'static str,
+    pub(super) whose: Whose,
+}
+
+/// All tables of rows that decide.
+pub(super) const DECIDERS: [Decider; 11] = {
+    const fn table(table: &'static str, column: &'static str, whose: Whose) -> Decider {
+        Decider { table, column, whose }
+    }
+    [
+        table("vault", "chain", Whose::Vault),
+        table("freezes", "role", Whose::Several),
+        table("agents", "chain", Whose::Agents),
+        table("operators", "name", Whose::Operators),
+        table("keys", "id", Whose::Several),
+        table("roles", "name", Whose::Operators),
+        table("token_keys", "epoch", Whose::Operators),
+        table("newest", "name", Whose::Operators),
+        table("custodians", "name", Whose::Operators),
+        table("grants", "role", Whose::Agents),
+        table("uses", "seq", Whose::Agents),
+    ]
+};
+
+impl Decider {
+    pub(super) fn of(table: &str) -> Option<&'static Decider> {
+        DECIDERS.iter().find(|decider| decider.table == table)
+    }
+
+    /// The condition of one row of the chain `?1`, by its key `?2`.
+    fn condition(&self) -> String {
+        format!("{OF_CHAIN} AND {} = ?2", self.column)
+    }
+
+    /// The key of a row, out of its name: of a row that is named with its chain, the rest.
+    fn key<'r>(&self, row: &'r str) -> &'r str {
+        match self.table {
+            "freezes" | "grants" | "uses" => row.split_once('/').map_or(row, |(_, key)| key),
+            _ => row,
+        }
+    }
+
+    /// Writes another MAC beside a row.
+    pub(super) fn write(&self, conn: &Connection, chain: ChainId, row: &str, mac: &Mac) -> rusqlite::Result<usize> {
+        let sql = format!("UPDATE {} SET mac = ?3 {}", self.table, self.condition());
+        conn.prepare_cached(&sql)?.execute(rusqlite::params![chain, self.key(row), mac.to_bytes()])
+    }
+}
+
 /// Rows of one table, read and verified.
 pub(super) struct Reading<'a> {
     conn: &'a Connection,
@@ -356,11 +442,45 @@ pub(super) struct Reading<'a> {
     pub(super) macs: Macs,
     /// The names of those that did not.
     pub(super) forged: Vec<String>,
+    /// The one row that is asked for, where not all are.
+    only: Option<(&'a str, &'a str)>,
+    /// What of it is covered.
+    covered: Option<Covered>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(conn: &'a Connection, ring: &'a Ring) -> Reading<'a> {
-        Reading { conn, ring, macs: Macs::default(), forged: Vec::new() }
+        Reading { conn, ring, macs: Macs::default(), forged: Vec::new(), only: None, covered: None }
+    }
+
+    /// One deciding row of a chain by its name among them, if it is there and verifies with this very MAC.
+    pub(super) fn one(
+        conn: &'a Connection,
+        ring: &'a Ring,
+        (chain, of): (ChainId, &ChainName),
+        name: &'a str,
+        mac: &Mac,
+    ) -> rusqlite::Result<Option<Covered>> {
+        let Some((table, row)) = name.split_once('/') else { return Ok(None) };
+        let mut reading = Reading { only: Some((table, row)), ..Reading::new(conn, ring) };
+        let agent = of.agent();
+        match table {
+            "vault" => drop(reading.vault(chain, super::schema::VERSION)?),
+            "freezes" => drop(reading.freezes(chain)?),
+            "agents" => drop(reading.agent(chain)?),
+            "operators" => drop(reading.operators(chain)?),
+            "keys" if agent.is_some() => drop(reading.keys(chain, |text| text.parse().ok().map(Holder::Agent))?),
+            "keys" => drop(reading.keys(chain, |text| text.parse().ok().map(Holder::Operator))?),
+            "roles" => drop(reading.roles(chain)?),
+            "token_keys" => drop(reading.token_keys(chain)?),
+            "newest" => drop(reading.newest(chain)?),
+            "custodians" => drop(reading.custodians(chain)?),
+            "grants" => drop(agent.map(|agent| reading.grants(chain, &agent)).transpose()?),
+            "uses" => drop(reading.uses(chain)?),
+            _ => return Ok(None),
+        }
+        let same = reading.macs.iter().eq([(name, mac)]);
+        Ok(reading.covered.filter(|_| same))
     }
 
     /// The values of a chain's rows that verify. `read` gives a row's value, and what its MAC covers; the MAC stands in
@@ -372,13 +492,24 @@ impl<'a> Reading<'a> {
         chain: ChainId,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<(T, Covered)>>,
     ) -> rusqlite::Result<Vec<T>> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query([chain])?;
+        let (sql, key) = match self.only {
+            None => (sql.to_owned(), None),
+            Some((asked, row)) => match Decider::of(asked).filter(|decider| decider.table == table) {
+                Some(decider) => (sql.replacen(OF_CHAIN, &decider.condition(), 1), Some(decider.key(row))),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = match key {
+            None => statement.query([chain])?,
+            Some(key) => statement.query(rusqlite::params![chain, key])?,
+        };
         let mut values = Vec::new();
         while let Some(row) = rows.next()? {
             match (read(row), mac(row, 0)?) {
                 (Ok(Some((value, covered))), Some(mac)) if covered.verify(self.ring, &mac) => {
                     self.macs.put(&covered, mac);
+                    self.covered = self.only.map(|_| covered);
                     values.push(value);
                 }
                 (Err(error), _) if !is_conversion(&error) => return Err(error),
@@ -391,16 +522,23 @@ impl<'a> Reading<'a> {
     /// The vault's own facts, in a database of this version.
     pub(super) fn vault(&mut self, chain: ChainId, version: usize) -> rusqlite::Result<Option<VaultFacts>> {
         let sql = match version {
-            ..5 => "SELECT mac, name, aud, epochs, iat_floor, NULL, NULL, NULL FROM vault WHERE chain = ?1",
-            5..RESTORES => "SELECT mac, name, aud, epochs, iat_floor, config, reset, NULL FROM vault WHERE chain = ?1",
-            _ => "SELECT mac, name, aud, epochs, iat_floor, config, reset, restored FROM vault WHERE chain = ?1",
+            ..5 => "SELECT mac, name, aud, epochs, iat_floor, NULL, NULL, NULL, NULL FROM vault WHERE chain = ?1",
+            5..RESTORES => {
+                "SELECT mac, name, aud, epochs, iat_floor, config, reset, NULL, NULL FROM vault WHERE chain = ?1"
+            }
+            RESTORES..ROTATIONS => {
+                "SELECT mac, name, aud, epochs, iat_floor, config, reset, restored, NULL FROM vault WHERE chain = ?1"
+            }
+            _ => "SELECT mac, name, aud, epochs, iat_floor, config, reset, restored, ring FROM vault WHERE chain = ?1",
         };
         let read = |row: &Row<'_>| {
             let (Some(name), Some(aud)) = (parsed(row, 1)?, parsed(row, 2)?) else { return Ok(None) };
             let (epochs, floor) = (row.get(3)?, time(row, 4)?);
             let config = maybe_time(row, 5)?.map(|seq| seq.0);
             let (Some(reset), Some(restored)) = (maybe_json(row, 6)?, maybe_json(row, 7)?) else { return Ok(None) };
-            let facts = VaultFacts { name, aud, epochs, floor, config, reset, frozen: false, restored };
+            let Some(ring) = maybe_json::<Vec<u64>>(row, 8)? else { return Ok(None) };
+            let ring = ring.unwrap_or_default();
+            let facts = VaultFacts { name, aud, epochs, floor, config, reset, frozen: false, restored, ring };
             let covered = vault(chain, &facts, version);
             Ok(Some((facts, covered)))
         };

@@ -38,6 +38,7 @@ const MIGRATIONS: &[Step] = &[
     (RESTORED, |_, _| Ok(())),
     (CUSTODY, custodians::first),
     (DUTIES, |_, _| Ok(())),
+    (RINGS, |_, _| Ok(())),
 ];
 
 /// The version of the database from which on restores are known.
@@ -45,6 +46,9 @@ pub(super) const RESTORES: usize = 7;
 
 /// The version of the database from which on there are custodians.
 pub(super) const CUSTODIANS: usize = 8;
+
+/// The version of the database from which on data keys are rotated.
+pub(super) const ROTATIONS: usize = 10;
 
 /// The version of this program's databases.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -333,6 +337,8 @@ CREATE TABLE custodians (
 const DUTIES: &str = "
 ALTER TABLE operators ADD COLUMN duty TEXT;
 ";
+/// Rotation of data keys: in the vault's own row, the epochs that the ring has, once there was a rotation.
+const RINGS: &str = "ALTER TABLE vault ADD COLUMN ring TEXT;";
 
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

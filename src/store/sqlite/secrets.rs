@@ -127,6 +127,36 @@ fn put_newest(tx: &mut Tx<'_>, held: &mut Held, name: &SecretName, version: u64)
     Ok(())
 }
 
+/// Seals the value of one version anew, if it opens.
+pub(super) fn seal_anew(tx: &Tx<'_>, name: &str, version: u64) -> Result<bool, Stop> {
+    let sql = "SELECT sealed, used, expires FROM secrets WHERE name = ?1 AND version = ?2";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<u64>>(2)?))
+    };
+    let found = tx.conn.prepare_cached(sql)?.query_row(params![name, version], read).optional();
+    let opened = match found {
+        Ok(None) => return Ok(false),
+        Ok(Some((sealed, used, expires))) => {
+            let place = name.parse().ok().zip(SecretUse::from_word(&used));
+            place.and_then(|(name, used)| {
+                let purpose = secret_purpose(used, expires.map(Timestamp));
+                let place = secret_place(&name, version, &purpose);
+                let value = tx.shared.ring.open(&place, &sealed).ok()?;
+                Some(tx.shared.ring.seal(&place, value.expose(), &*tx.shared.entropy))
+            })
+        }
+        Err(error) if rows::is_conversion(&error) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(sealed) = opened else {
+        tracing::error!(name, version, "a version of a secret does not open and is left as it is");
+        return Ok(false);
+    };
+    let sql = "UPDATE secrets SET sealed = ?3 WHERE name = ?1 AND version = ?2";
+    tx.conn.prepare_cached(sql)?.execute(params![name, version, sealed])?;
+    Ok(true)
+}
+
 /// Stores an earlier version's value once more. It never leaves the store.
 pub(super) fn rollback(tx: &mut Tx<'_>, wish: &Wish, body: &SecretRollback) -> Effected {
     let SecretRollback { name, version: to } = body;

@@ -190,6 +190,24 @@ fn next(tx: &Tx<'_>, after: i64) -> Result<Option<Takeback>, Stop> {
     }
 }
 
+/// Covers what is left of a command anew, if it is ours.
+pub(super) fn cover_anew(tx: &Tx<'_>, id: i64) -> Result<bool, Stop> {
+    let sql = "SELECT scope, before, by, mac FROM takebacks WHERE id = ?1";
+    let read = |row: &Row<'_>| -> rusqlite::Result<Option<Mac>> {
+        let (scope, by) = (row.get_ref(0)?.as_str()?, row.get_ref(2)?.as_str()?);
+        let covered = covered(scope, Timestamp(row.get(1)?), by);
+        let mac = leases::ours(Mac::from_slice(row.get_ref(3)?.as_blob()?))?;
+        Ok(covered.verify(&tx.shared.ring, &mac).then(|| covered.mac(&tx.shared.ring)))
+    };
+    let mac = match tx.conn.prepare_cached(sql)?.query_row([id], read).optional() {
+        Err(error) if leases::is_forged(&error) => None,
+        mac => mac?.flatten(),
+    };
+    let Some(mac) = mac else { return Ok(false) };
+    tx.conn.prepare_cached("UPDATE takebacks SET mac = ?2 WHERE id = ?1")?.execute(params![id, mac.to_bytes()])?;
+    Ok(true)
+}
+
 /// Ends a part of what commands have left. Gives how many leases.
 pub(super) fn go_on(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
     let (mut ended, mut after) = (0, i64::MIN);

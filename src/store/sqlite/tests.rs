@@ -230,6 +230,7 @@ DROP TABLE nodes; DROP TABLE cosigned; DROP INDEX chains_due;
 ALTER TABLE chains DROP COLUMN tree; ALTER TABLE chains DROP COLUMN noted; ALTER TABLE chains DROP COLUMN due;
 ALTER TABLE chains DROP COLUMN resets; ALTER TABLE vault DROP COLUMN config; ALTER TABLE vault DROP COLUMN reset;
 ALTER TABLE chains DROP COLUMN restores; ALTER TABLE chains DROP COLUMN lost_from; ALTER TABLE vault DROP COLUMN restored;
+ALTER TABLE vault DROP COLUMN ring;
 PRAGMA user_version = 4;";
 
 /// What takes them from there to those of the first version, which had no MACs on leases.
@@ -365,6 +366,7 @@ async fn proofs(store: &Sqlite, chain: &ChainName) -> Vec<Vec<Digest>> {
 const FIFTH: &str = "
 ALTER TABLE nonces DROP COLUMN recalled; DROP TABLE freezes;
 ALTER TABLE chains DROP COLUMN restores; ALTER TABLE chains DROP COLUMN lost_from; ALTER TABLE vault DROP COLUMN restored;
+ALTER TABLE vault DROP COLUMN ring;
 PRAGMA user_version = 5;";
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 /// The number of the first key.
 const FIRST: u64 = 1;
 
-fn place(epoch: &str) -> Place<'_> {
+pub(super) fn place(epoch: &str) -> Place<'_> {
     Place { table: "token_keys", column: "sealed", row: epoch, purpose: "token_key", ver: 1 }
 }
 

@@ -339,10 +339,10 @@ impl Tx<'_> {
     pub(super) fn put_vault(&mut self, held: &mut Held, facts: VaultFacts) -> Result<(), Stop> {
         let chain = held.chain.id;
         let mac = self.cover(held, &rows::vault(chain, &facts, VERSION));
-        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, config, reset, mac, restored)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        let sql = "INSERT INTO vault (chain, name, aud, epochs, iat_floor, config, reset, mac, restored, ring)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                    ON CONFLICT (chain) DO UPDATE SET epochs = ?4, iat_floor = ?5, config = ?6, reset = ?7, mac = ?8,
-                                                     restored = ?9";
+                                                     restored = ?9, ring = ?10";
         let (name, aud, floor) = (facts.name.as_str(), facts.aud.as_str(), facts.floor.0);
         let reset = rows::reset_text(&facts);
         self.conn.prepare_cached(sql)?.execute(params![
@@ -354,7 +354,8 @@ impl Tx<'_> {
             facts.config,
             reset,
             mac,
-            rows::restored_text(&facts)
+            rows::restored_text(&facts),
+            rows::ring_text(&facts),
         ])?;
         Arc::make_mut(&mut held.view).facts = Facts::Vault(facts);
         Ok(())

@@ -302,8 +302,12 @@ impl Writer {
 
     /// One transaction. Jobs that were begun stand in `ran` afterwards, the others still in `group`.
     fn group(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
-        let began = Instant::now();
+        let (began, ring) = (Instant::now(), self.shared.ring.held());
         let end = self.commit(group, ran);
+        if !matches!(end, End::Committed) {
+            // A key that was made in it is nowhere written.
+            self.shared.ring.put_back(ring);
+        }
         if let (End::Committed, Some(telemetry)) = (&end, self.shared.telemetry.get()) {
             telemetry.committed(ran.len(), began.elapsed());
             telemetry.waiting(self.jobs.len());
@@ -325,10 +329,12 @@ impl Writer {
                 continue;
             }
             let before = (tx.key.clone(), tx.newest);
+            let ring = self.shared.ring.held();
             let stop = run_one(&mut tx, job.as_mut()).err();
             let mut end = None;
             if let Some(stop) = &stop {
                 (tx.key, tx.newest) = before;
+                self.shared.ring.put_back(ring);
                 end = match stop {
                     Stop::Sql(error) if Meaning::of(error) != Meaning::Local => Some(end_of(error)),
                     _ if self.conn.is_autocommit() => Some(End::Nothing("the transaction was rolled back".to_owned())),

@@ -117,6 +117,8 @@ pub enum Call {
     LeaseForget,
     /// `nockvault/key_rotate`
     KeyRotate,
+    /// `nockvault/ring_rotate`
+    RingRotate,
     /// `nockvault/clock_reset`
     ClockReset,
     /// `nockvault/operator_register`
@@ -196,6 +198,7 @@ impl Vault {
             Call::LeaseForget => self.order::<LeaseForget>(envelope, |command| Order::ForgetLease(command)).await,
             Call::LeaseRevoke => self.order::<LeaseRevoke>(envelope, |command| Order::RevokeLeases(command)).await,
             Call::KeyRotate => self.key_rotate(envelope).await,
+            Call::RingRotate => self.ring_rotate(envelope).await,
             Call::ClockReset => self.clock_reset(envelope).await,
             Call::OperatorRegister => self.operator_register(envelope).await,
             Call::OperatorDuty => self.order::<OperatorDuty>(envelope, |command| Order::AssignDuty(command)).await,
@@ -215,7 +218,7 @@ impl Vault {
     // --- commands that change something
 
     /// A command that the store can judge alone.
-    async fn order<B: crate::statement::Body>(
+    pub(super) async fn order<B: crate::statement::Body>(
         &self,
         envelope: Envelope,
         order: for<'a> fn(&'a Authenticated<Command<B>>) -> Order<'a>,

@@ -1501,6 +1501,20 @@ pub struct RotateVaultKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/ring_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRingRequest {
+    /// The statement `nockvault/ring_rotate`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/ring_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRingResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/clock_reset`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResetClockRequest {
@@ -2874,6 +2888,33 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes the next data key. Everything new is sealed under it from then on; what older keys seal is sealed anew in the
+        /// background, and an older key is deleted once nothing is left of it.
+        /// Statement: `nockvault/ring_rotate`.
+        pub async fn rotate_ring(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateRingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RotateRing",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "RotateRing"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Lets the vault issue again after its clock was ahead and was set right: time counts anew in every chain, and what was
         /// given under the wrong clock is taken back.
         /// Statement: `nockvault/clock_reset`.
@@ -3704,6 +3745,16 @@ pub mod operator_service_server {
             request: tonic::Request<super::RotateVaultKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RotateVaultKeyResponse>,
+            tonic::Status,
+        >;
+        /// Makes the next data key. Everything new is sealed under it from then on; what older keys seal is sealed anew in the
+        /// background, and an older key is deleted once nothing is left of it.
+        /// Statement: `nockvault/ring_rotate`.
+        async fn rotate_ring(
+            &self,
+            request: tonic::Request<super::RotateRingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRingResponse>,
             tonic::Status,
         >;
         /// Lets the vault issue again after its clock was ahead and was set right: time counts anew in every chain, and what was
@@ -5647,6 +5698,51 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateVaultKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RotateRing" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateRingSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RotateRingRequest>
+                    for RotateRingSvc<T> {
+                        type Response = super::RotateRingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateRingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rotate_ring(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateRingSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
