@@ -16,6 +16,7 @@ use nockvault::store::sqlite::RestoredStore;
 use serde_json::{Map, json};
 
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::{Common, find};
 
 /// Write a backup: all that the vault keeps, at one instant, in a file that only the root key opens.
@@ -42,7 +43,9 @@ impl Backup {
         let operator = find::connect(common).await?;
         let written = async {
             let mut to = BufWriter::new(private(&part).with_context(|| part.display().to_string())?);
-            let made = operator.backup(&mut to).await?;
+            let progress = Progress::open("backup");
+            let made = operator.backup(&mut progress.counting(&mut to)).await?;
+            drop(progress);
             to.flush().and_then(|()| to.get_ref().sync_all()).with_context(shown)?;
             // Not a rename, which would replace what came to be meanwhile.
             fs::hard_link(&part, file).with_context(shown)?;
@@ -121,7 +124,10 @@ impl Restore {
             rehearsal: self.rehearsal,
         };
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        tell(&plan, &restore::lay(&plan, &entropy)?, output)
+        let progress = Progress::working("verifying and writing");
+        let laid = restore::lay(&plan, &entropy)?;
+        drop(progress);
+        tell(&plan, &laid, output)
     }
 }
 
