@@ -1,6 +1,6 @@
 //! The hands of vaultctl: several vaults, keys behind passphrases and in ssh-agents, shells, man pages, terminals.
 
-#![cfg(all(feature = "daemon", feature = "client"))]
+#![cfg(all(feature = "daemon", feature = "launcher"))]
 #![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
 
 use std::fs;
@@ -21,6 +21,13 @@ use terminal::Terminal;
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
 }
+
+/// Programs that say what shells and man need.
+const OURS: [(&str, &str); 3] = [
+    ("vaultctl", env!("CARGO_BIN_EXE_vaultctl")),
+    ("vault-agent", env!("CARGO_BIN_EXE_vault-agent")),
+    ("vaultd", env!("CARGO_BIN_EXE_vaultd")),
+];
 
 fn vaultctl(folder: &Path) -> Command {
     program(env!("CARGO_BIN_EXE_vaultctl"), folder)
@@ -202,10 +209,9 @@ fn an_operators_key_stands_behind_a_passphrase() {
 #[test]
 fn bash_zsh_and_fish_complete_commands_and_options() {
     let folder = tempfile::tempdir().unwrap();
-    let programs = [("vaultctl", env!("CARGO_BIN_EXE_vaultctl"), ["completions"])];
-    for (name, path, words) in programs {
+    for (name, path) in OURS {
         for shell in ["bash", "zsh", "fish"] {
-            let script = said(program(path, folder.path()).args(words).arg(shell)).ok();
+            let script = said(program(path, folder.path()).args(["completions", shell])).ok();
             let file = if shell == "zsh" { format!("_{name}") } else { format!("{name}.{shell}") };
             fs::write(folder.path().join(file), script).unwrap();
         }
@@ -229,6 +235,9 @@ fn bash_zsh_and_fish_complete_commands_and_options() {
     assert_eq!(bash("vaultctl agent r"), ["register", "rotate"]);
     assert_eq!(bash("vaultctl grant --max"), ["--max-ttl", "--max-uses"]);
     assert_eq!(bash("vaultctl status --output j"), ["json", "jsonl"]);
+    for (name, _) in OURS {
+        assert!(shell("bash", &format!("source {name}.bash && complete -p {name}")).contains(name));
+    }
     // fish answers for itself.
     let fish = |words: &str| shell("fish", &format!("source vaultctl.fish; complete -C '{words}'"));
     assert!(fish("vaultctl fre").starts_with("freeze\t"));
@@ -254,11 +263,20 @@ fn bash_zsh_and_fish_complete_commands_and_options() {
 #[test]
 fn man_pages_are_whole_and_clean() {
     let folder = tempfile::tempdir().unwrap();
-    said(vaultctl(folder.path()).args(["man", "--dir", "man1"])).ok();
+    for (_, path) in OURS {
+        said(program(path, folder.path()).args(["man", "--dir", "man1"])).ok();
+    }
     let mut pages: Vec<PathBuf> =
         fs::read_dir(folder.path().join("man1")).unwrap().map(|entry| entry.unwrap().path()).collect();
     pages.sort();
-    for wanted in ["vaultctl.1", "vaultctl-agent-register.1", "vaultctl-grant.1", "vaultctl-context-use.1"] {
+    for wanted in [
+        "vaultd.1",
+        "vault-agent-exec.1",
+        "vaultctl.1",
+        "vaultctl-agent-register.1",
+        "vaultctl-grant.1",
+        "vaultctl-context-use.1",
+    ] {
         assert!(pages.iter().any(|page| page.ends_with(wanted)), "{wanted} is missing among {pages:?}");
     }
     for page in &pages {
@@ -326,4 +344,172 @@ fn the_first_operator_commands_with_a_key_in_an_ssh_agent() {
 fn free() -> String {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("127.0.0.1:{}", free.local_addr().unwrap().port())
+}
+
+/// Every question that vaultctl has, in every form: a table, JSON, a JSON object a line, YAML, and one member of it.
+#[test]
+fn every_question_is_answered_in_every_form() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    vault.vaultctl(&["ca", "create", "mesh", "--engine", "x509", "--set", "subject={\"common_name\":\"mesh\"}"]).ok();
+    let lists: &[(&[&str], &str)] = &[
+        (&["agent", "list"], "agent"),
+        (&["role", "list"], "role"),
+        (&["secret", "list"], "name"),
+        (&["secret", "versions", "orders-db"], "version"),
+        (&["grants"], "role"),
+        (&["lease", "list", "--all"], "lease"),
+        (&["audit", "list"], "chain"),
+        (&["audit", "show", "kit"], "kind"),
+        (&["context", "list"], "name"),
+        (&["keys", "export", "--witness"], "vkey"),
+    ];
+    let things: &[(&[&str], &str)] = &[
+        (&["status"], "agents"),
+        (&["card"], "aud"),
+        (&["agent", "show", "kit"], "agent"),
+        (&["role", "show", "orders-read"], "engine"),
+        (&["role", "check", "orders-read"], ""),
+        (&["ca", "show", "mesh", "--engine", "x509"], ""),
+        (&["context", "show"], "operator"),
+        (&["audit", "verify", "kit"], "verdict"),
+    ];
+    for (words, member) in lists.iter().chain(things) {
+        let is_list = lists.iter().any(|(list, _)| list == words);
+        let as_shape = |shape: &str| vault.vaultctl(&[words, &["--output", shape][..]].concat()).ok();
+        let table = as_shape("table");
+        assert!(table.ends_with('\n') && !table.contains('\u{1b}'), "{words:?}: {table}");
+        let read = json(&as_shape("json"));
+        assert_eq!(read.is_array(), is_list, "{words:?}: {read}");
+        let lines: Vec<Value> = as_shape("jsonl").lines().map(json).collect();
+        match &read {
+            Value::Array(items) if words[..2] != ["audit", "show"] => assert_eq!(items, &lines, "{words:?}"),
+            Value::Array(items) => assert_eq!(items.len(), lines.len(), "{words:?}"),
+            thing => assert_eq!((lines.len(), thing.is_object()), (1, true), "{words:?}"),
+        }
+        let yaml = as_shape("yaml");
+        assert!(!yaml.trim_start().starts_with('{'), "{words:?}: {yaml}");
+        if !member.is_empty() {
+            let field = vault.vaultctl(&[words, &["--field", member][..]].concat()).ok();
+            let wanted: Vec<&Value> = if is_list { lines.iter().collect() } else { vec![&read] };
+            assert_eq!(field.lines().count(), wanted.len(), "{words:?}: {field}");
+            let refused = vault.vaultctl(&[words, &["--field", "no.such"][..]].concat());
+            assert!(wanted.is_empty() || refused.fails(1).contains("has no member"), "{words:?}");
+        }
+    }
+}
+
+#[test]
+fn states_stand_out_on_a_terminal_and_nowhere_else() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    let shown = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = vaultctl(vault.path());
+        Terminal::run(command.args(words).envs(variables.iter().copied()), &[]).ends(0)
+    };
+    let red = "\u{1b}[";
+    // Nothing is wrong: nothing is colored.
+    assert!(!shown(&["agent", "list"], &[]).contains(red));
+    vault.vaultctl(&["freeze", "kit", "--reason", "a try"]).ok();
+    vault.vaultctl(&["freeze", "--role", "orders-read"]).ok();
+    let table = shown(&["agent", "list"], &[]);
+    assert!(table.contains(red), "{table:?}");
+    assert!(shown(&["role", "list"], &[]).contains(red));
+    assert!(shown(&["status"], &[("NO_COLOR", "")]).contains('\n'));
+    for (words, variables) in [
+        (&["agent", "list"][..], &[("NO_COLOR", "1")][..]),
+        (&["agent", "list", "--color", "never"], &[]),
+        (&["agent", "list", "-o", "json"], &[]),
+        (&["agent", "list", "--field", "frozen"], &[]),
+        (&["--help", "--color", "never"], &[]),
+        (&["--help"], &[("NO_COLOR", "1")]),
+    ] {
+        let seen = shown(words, variables);
+        assert!(!seen.contains(red), "{words:?} {variables:?}: {seen:?}");
+    }
+    assert!(shown(&["--help"], &[]).contains(red), "help has its headings");
+    assert!(!vault.vaultctl(&["agent", "list"]).ok().contains(red));
+    assert!(vault.vaultctl(&["agent", "list", "--color", "always"]).ok().contains(red));
+    assert!(vault.vaultctl(&["role", "list"]).ok().contains("FROZEN"));
+
+    // A list is no wider than the terminal, and loses nothing.
+    let wide = vault.vaultctl(&["agent", "list"]).ok();
+    let narrow = shown(&["agent", "list", "--color", "never"], &[("WIDE", "60")]);
+    assert!(wide.lines().any(|line| line.chars().count() > 60), "{wide}");
+    assert!(narrow.lines().all(|line| line.trim_end().chars().count() <= 60), "{narrow}");
+    let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count();
+    assert_eq!(letters(&wide), letters(&narrow), "{wide}\n{narrow}");
+}
+
+#[test]
+fn what_went_wrong_is_said_with_what_to_type_next() {
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    let says = |said: Said, code: i32, wanted: &[&str]| {
+        let text = said.fails(code);
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+        }
+    };
+    let run = |words: &[&str]| vault.vaultctl(words);
+    // Names.
+    says(run(&["agent", "show", "kti"]), 2, &["not_found", "there is no agent kti; did you mean kit?"]);
+    says(run(&["role", "show", "order-read"]), 2, &["did you mean orders-read?"]);
+    says(
+        run(&["grant", "kit", "orders-write", "--ttl", "5m"]),
+        2,
+        &["there is no role orders-write; there are orders-read"],
+    );
+    says(run(&["freeze", "kitt"]), 2, &["did you mean kit?"]);
+    says(run(&["audit", "show", "_operator"]), 1, &["_operators"]);
+    says(run(&["secret", "versions", "orders-bd"]), 2, &["did you mean orders-db?"]);
+    // Words.
+    says(run(&["freez", "kit"]), 1, &["'freeze'"]);
+    says(run(&["grant", "kit", "orders-read", "--ttl", "soon"]), 1, &["--ttl", "15m"]);
+    says(run(&["grant", "kit", "orders-read"]), 1, &["--ttl"]);
+    says(run(&["keygen"]), 1, &["--agent NAME", "--operator NAME"]);
+    says(run(&["agent", "register", "kit.ed25519"]), 1, &["not a register statement"]);
+    says(run(&["status", "--vault", "kit.register"]), 1, &["kit.register", "not a vault card"]);
+    says(run(&["secret", "put", "x", "hunter2"]), 1, &["never given on the command line", "@FILE"]);
+    // Keys.
+    private(vault.path().join("bob.ed25519"), &"42".repeat(32));
+    says(
+        run(&["status", "--key", "bob.ed25519"]),
+        2,
+        &["unauthenticated", "knows no such key of an operator bob", "bob.ed25519"],
+    );
+    fs::write(vault.path().join("openssh.ed25519"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    private(vault.path().join("openssh.ed25519"), "-----BEGIN OPENSSH PRIVATE KEY-----\n");
+    says(run(&["status", "--key", "openssh.ed25519"]), 1, &["ssh-add FILE", "--from-ssh-agent"]);
+    // Values from files and pipes.
+    fs::write(vault.path().join("why"), "the laptop was stolen\n").unwrap();
+    run(&["freeze", "kit", "--reason", "@why"]).ok();
+    let reasons = run(&["audit", "show", "_operators", "-o", "json"]).ok();
+    assert!(reasons.contains("the laptop was stolen"), "{reasons}");
+    fs::write(vault.path().join("value"), "hunter3\n").unwrap();
+    run(&["secret", "put", "orders-db", "@value"]).ok();
+    vault.vaultctl_fed(&["role", "create", "two", "--engine", "kv", "--set", "secret=@-"], b"orders-db").ok();
+    says(run(&["freeze", "kit", "--reason", "@nowhere"]), 1, &["nowhere"]);
+    // Quiet: results and errors alone.
+    let quiet = run(&["secret", "put", "orders-db", "@value", "--quiet"]);
+    assert!(quiet.err.is_empty() && !quiet.out.is_empty(), "{quiet:?}");
+    says(run(&["agent", "show", "nobody", "-q"]), 2, &["not_found"]);
+    // Nobody there.
+    vault.kill();
+    says(vault.vaultctl(&["status"]), 1, &["cannot be reached", "start the vault"]);
+    // Nothing typed: the main job, and where the rest is.
+    says(vault.vaultctl(&[]), 1, &["vaultctl init --name prod", "vaultctl grant", "vaultctl --help"]);
+    assert!(vault.vaultctl(&["--version"]).ok().starts_with(concat!("vaultctl ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_person_who_waits_sees_how_far_it_is() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    let mut backup = vaultctl(vault.path());
+    let seen = Terminal::run(backup.args(["backup", "--file", "all.backup"]), &[]).ends(0);
+    assert!(seen.contains("backup"), "{seen:?}");
+    // No bar where nobody looks, and none among the words of a pipe.
+    let said = vault.vaultctl(&["backup", "--file", "two.backup"]);
+    assert!(!said.err.contains('\r') && !said.err.contains('\u{1b}'), "{said:?}");
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// Every program, and every command of it.
 const PROGRAMS: &[(&str, &str, &[&str])] = &[
-    ("vaultd", env!("CARGO_BIN_EXE_vaultd"), &["", "check-config", "dev"]),
+    ("vaultd", env!("CARGO_BIN_EXE_vaultd"), &["", "check-config", "dev", "completions", "man"]),
     ("vault-verify", env!("CARGO_BIN_EXE_vault-verify"), &[""]),
     (
         "vault-agent",
@@ -33,6 +33,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "provide",
             "proxy",
             "accept-restore",
+            "completions",
+            "man",
         ],
     ),
     (

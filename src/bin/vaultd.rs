@@ -3,6 +3,9 @@
 //!
 //! Exit codes: 0 it ended as it was told to, 1 the command line or the configuration is wrong, 2 it could not serve.
 
+#[path = "shared/shell.rs"]
+mod shell;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use nockvault::client::keyfile;
 use nockvault::config::{Config, LogFormat};
 use nockvault::entropy::{Entropy, OsEntropy};
@@ -62,6 +65,8 @@ enum Command {
         #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +82,10 @@ fn main() -> ExitCode {
     let ended = match (args.command, args.config) {
         (Some(Command::CheckConfig { file }), _) => check(&file).map_err(|error| (USAGE, error)),
         (Some(Command::Dev { listen }), _) => dev(listen),
+        (Some(Command::Completions(wanted)), _) => {
+            say(&String::from_utf8_lossy(&wanted.script(Args::command()))).map_err(|error| (RUNTIME, error))
+        }
+        (Some(Command::Man(man)), _) => man.write(Args::command()).map_err(|error| (RUNTIME, error)),
         (None, Some(file)) => serve_file(&file),
         (None, None) => Err((USAGE, anyhow::anyhow!("no configuration; name one with --config FILE"))),
     };

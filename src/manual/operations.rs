@@ -34,6 +34,38 @@
 //! for it in the background. An agent whose chain was not read yet is refused as `stale`, which takes no longer than the
 //! skew unless it has millions of entries of that time.
 //!
+//! # The desk of an operator
+//!
+//! Several vaults are contexts, in `~/.config/nockvault/contexts.toml`: each a card, who commands there, and with which key.
+//! `vaultctl init` makes one, `vaultctl context add CARD` another; `context use NAME` says which one commands go to, and
+//! `context list`, `show`, `rename` and `remove` do what they say. A card that lies in the folder is a context too. What is
+//! said for one command goes before that:
+//!
+//! | said | goes before |
+//! |---|---|
+//! | `--vault FILE`, `--operator NAME`, `--key FILE` | everything |
+//! | `--context NAME` | the variables, all of them, and the current context |
+//! | `NOCKVAULT_CARD` or `NOCKVAULT_CONTEXT`, `NOCKVAULT_OPERATOR`, `NOCKVAULT_OPERATOR_KEY` | the current context |
+//! | `context use` | the only one that there is |
+//!
+//! vault-agent knows no contexts: it has a card and flags of its own.
+//!
+//! An operator's key is in `~/.config/nockvault/VAULT/OPERATOR.ed25519`, mode 0600, in one of three ways:
+//!
+//! - as it is, 64 digits of hex;
+//! - behind a passphrase: `init --passphrase`, `keygen --operator NAME --passphrase`, or later `vaultctl key-passphrase`,
+//!   which changes and removes it too. The file is then an `EncryptedPrivateKeyInfo` of PKCS #8 in PEM (PBES2: scrypt with
+//!   N = 2^14, r = 8, p = 5, and AES-256-CBC), which openssl reads; one that openssl made with PBES2 is read. The passphrase
+//!   is asked for on the terminal, or read from the file of mode 0600 that `NOCKVAULT_KEY_PASSPHRASE_FILE` names; it is never
+//!   on a command line;
+//! - in an ssh-agent, and in no file of ours: `init --operator-key-from-ssh-agent [KEY]`, or `keygen --operator NAME
+//!   --from-ssh-agent [KEY]`. `OPERATOR.register` stands alone in the folder and says which key it is; each command is
+//!   signed there, in the form `sshsig`, and with `ssh-add -c` a person says yes to each.
+//!
+//! `vaultctl completions bash|zsh|fish` and `vaultctl man --dir DIR` give shells and `man` what they need; vault-agent and
+//! vaultd have the same two. Colors and progress are for terminals alone; `NO_COLOR`, `--color never` and `--quiet` turn
+//! them off. Wherever a value is taken, `@FILE` is what is in a file and `-` (for `--set`, `@-`) standard input.
+//!
 //! # Emergencies
 //!
 //! One command stops what must stop; it is durable and revokes what lives, the first part at once, the rest within seconds:

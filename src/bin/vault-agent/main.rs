@@ -27,6 +27,8 @@ mod pgpass;
 mod provide;
 mod proxy;
 mod run;
+#[path = "../shared/shell.rs"]
+mod shell;
 mod source;
 mod who;
 
@@ -34,7 +36,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use nockvault::client::fault::Fault;
 
 /// Hold an agent's key, and give its credentials to the programs that need them.
@@ -67,6 +69,8 @@ enum Command {
     Provide(provide::Provide),
     Proxy(proxy::Proxy),
     AcceptRestore(accept_restore::AcceptRestore),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// What was typed. Docker gives its helpers no words of the user's, and so the name by which it calls this program, a
@@ -132,6 +136,14 @@ async fn run(Cli { mut who, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::ApiKey(key) => key.run(&who).await,
         Command::Provide(provide) => provide.run(&who).await,
         Command::Proxy(proxy) => proxy.run(&who).await,
+        Command::Completions(wanted) => {
+            source::give(&wanted.script(Cli::command()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(man) => {
+            man.write(Cli::command())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::AcceptRestore(accept) => accept.run(&who).await,
     }
 }

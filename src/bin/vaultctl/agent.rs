@@ -13,6 +13,7 @@ use nockvault::time::{Clock as _, SystemClock};
 use serde_json::{Map, Value};
 
 use crate::output::{As, Column, Output};
+use crate::progress::Progress;
 use crate::when::{self, When};
 use crate::{Common, find, lease, rotate};
 
@@ -143,7 +144,7 @@ const EMPTY: usize = 100;
 pub(crate) async fn pages(
     ask: impl AsyncFn(Page) -> anyhow::Result<Map<String, Value>>,
 ) -> anyhow::Result<Vec<Map<String, Value>>> {
-    let (mut page, mut all, mut empty) = (Page::first(), Vec::new(), 0);
+    let (mut page, mut all, mut empty, mut progress) = (Page::first(), Vec::new(), 0, None);
     loop {
         let mut result = ask(page.clone()).await?;
         let Some(Value::Array(items)) = result.remove("items") else {
@@ -155,7 +156,10 @@ pub(crate) async fn pages(
             anyhow::bail!("the list has no end: it was given up after {} items", all.len());
         }
         match result.get("next").and_then(Value::as_str) {
-            Some(next) if next != page.after => next.clone_into(&mut page.after),
+            Some(next) if next != page.after => {
+                next.clone_into(&mut page.after);
+                progress.get_or_insert_with(Progress::items).at(all.len() as u64);
+            }
             _ => return Ok(all),
         }
     }

@@ -16,6 +16,7 @@ use nockvault::store::sqlite::RestoredStore;
 use serde_json::{Map, json};
 
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::ways::{Way, Ways};
 use crate::{Common, find};
 
@@ -43,7 +44,9 @@ impl Backup {
         let operator = find::connect(common).await?;
         let written = async {
             let mut to = BufWriter::new(private(&part).with_context(|| part.display().to_string())?);
-            let made = operator.backup(&mut to).await?;
+            let progress = Progress::open("backup");
+            let made = operator.backup(&mut progress.counting(&mut to)).await?;
+            drop(progress);
             to.flush().and_then(|()| to.get_ref().sync_all()).with_context(shown)?;
             // Not a rename, which would replace what came to be meanwhile.
             fs::hard_link(&part, file).with_context(shown)?;
@@ -133,7 +136,10 @@ impl Restore {
         let (data, custodians) = (plan.folder.join(&plan.places.data_dir), restore::custodians(&plan)?);
         let (secret, opens) = self.ways.again((way, &self.share_file), &data, &custodians)?;
         plan.places.custody = opens;
-        tell(&plan, &restore::lay(&plan, &secret, &entropy)?, output)
+        let progress = Progress::working("verifying and writing");
+        let laid = restore::lay(&plan, &secret, &entropy)?;
+        drop(progress);
+        tell(&plan, &laid, output)
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum Ca {
         #[arg(long)]
         engine: String,
         /// What is wished of it, also in place of what the file says. The value is JSON where it reads as such, the text
-        /// of a file where it is @FILE, else a text. A dot in the name leads into a table.
+        /// of a file where it is @FILE (@- is standard input), else a text. A dot in the name leads into a table.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
         /// What is wished of it, in a file of TOML or JSON; - reads it from standard input.
@@ -37,8 +37,8 @@ pub(crate) enum Ca {
     Import {
         /// Its name, among those of stored secrets; never used again.
         name: SecretName,
-        /// A single - reads the key from standard input.
-        #[arg(value_name = "-", conflicts_with = "file")]
+        /// @FILE reads the key from a file, and a single - from standard input.
+        #[arg(value_name = "@FILE|-", conflicts_with = "file")]
         dash: Option<OsString>,
         /// The engine that signs with it.
         #[arg(long)]
@@ -80,11 +80,13 @@ impl Ca {
             }
             Ca::Import { name, dash, engine, file } => {
                 let key = match (dash, file) {
-                    (Some(dash), _) if dash == "-" => secret::read(Path::new("-"))?,
-                    (Some(_), _) => bail!(
-                        "a private key is never given on the command line, where everybody on this machine can read it; \
-                         pipe it in with -, or name its file with --file. Consider the one that was typed known"
-                    ),
+                    (Some(given), _) => match secret::place(&given) {
+                        Some(place) => secret::read(place)?,
+                        None => bail!(
+                            "a private key is never given on the command line, where everybody on this machine can read it; \
+                             pipe it in with -, or name its file with @FILE. Consider the one that was typed known"
+                        ),
+                    },
                     (None, Some(file)) => secret::read(&file)?,
                     (None, None) => secret::read(Path::new("-"))?,
                 };

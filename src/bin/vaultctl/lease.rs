@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::agent::pages;
 use crate::output::{As, Column, Output};
-use crate::{Common, find};
+use crate::{Common, find, given};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lease {
@@ -72,8 +72,8 @@ pub(crate) struct Revoke {
 }
 
 /// What `--reason` says.
-pub(crate) fn reason(text: &str) -> Result<Purpose, &'static str> {
-    Purpose::try_from(text.to_owned())
+pub(crate) fn reason(typed: &str) -> Result<Purpose, String> {
+    Purpose::try_from(given::text(typed)?).map_err(|why| why.to_string())
 }
 
 const COLUMNS: &[Column] = &[

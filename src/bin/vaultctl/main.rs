@@ -13,6 +13,7 @@ macro_rules! say {
     };
 }
 
+mod advice;
 mod agent;
 mod ask;
 mod audit;
@@ -20,13 +21,13 @@ mod backup;
 mod ca;
 mod card;
 mod clock;
-mod completions;
 mod contexts;
 mod custody;
 mod doctor;
 mod explain;
 mod find;
 mod freeze;
+mod given;
 mod grant;
 mod guide;
 mod init;
@@ -35,15 +36,17 @@ mod key_passphrase;
 mod keygen;
 mod keys;
 mod lease;
-mod man;
 mod members;
 mod near;
 mod operator;
 mod output;
+mod progress;
 mod role;
 mod rotate;
 mod seal;
 mod secret;
+#[path = "../shared/shell.rs"]
+mod shell;
 mod status;
 mod ways;
 mod when;
@@ -174,8 +177,8 @@ enum Command {
     Audit(audit::Audit),
     Keygen(keygen::Keygen),
     KeyPassphrase(key_passphrase::KeyPassphrase),
-    Completions(completions::Completions),
-    Man(man::Man),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// The command line as it is read, shown and written down in man pages.
@@ -184,12 +187,12 @@ fn command_line() -> clap::Command {
 }
 
 /// What was typed, and who said where commands go.
-fn typed() -> Result<Cli, clap::Error> {
+fn typed() -> Result<(Cli, advice::Names), clap::Error> {
     let mut matches = command_line().color(output::of_help(std::env::args_os())).try_get_matches()?;
-    let said_by = contexts::SaidBy::of(&matches);
+    let (said_by, names) = (contexts::SaidBy::of(&matches), advice::Names::of(&matches));
     let mut cli = Cli::from_arg_matches_mut(&mut matches)?;
     cli.common.said_by = said_by;
-    Ok(cli)
+    Ok((cli, names))
 }
 
 fn main() -> ExitCode {
@@ -197,8 +200,8 @@ fn main() -> ExitCode {
         guide::overview();
         return ExitCode::from(1);
     }
-    let cli = match typed() {
-        Ok(cli) => cli,
+    let (cli, names) = match typed() {
+        Ok(typed) => typed,
         Err(words) => {
             let _ = words.print();
             return if words.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
@@ -209,9 +212,16 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(why) => return failed(&why.into()),
     };
+    let common = cli.common.clone();
     match runtime.block_on(run(cli)) {
         Ok(code) => code,
-        Err(why) => failed(&why),
+        Err(why) => {
+            let code = failed(&why);
+            if let Some(next) = runtime.block_on(advice::next(&why, &names, &common)) {
+                output::fault(&format!("vaultctl: {}", output::calm(&next)));
+            }
+            code
+        }
     }
 }
 
@@ -258,8 +268,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => return audit.run(&common, &output).await,
         Command::Keygen(keygen) => keygen.run(&common, &output).await,
         Command::KeyPassphrase(command) => command.run(&common),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
+        Command::Completions(wanted) => output::print(&String::from_utf8(wanted.script(command_line()))?),
+        Command::Man(man) => man.write(Cli::command()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,10 @@ fn value(path: &str, text: &str) -> anyhow::Result<Value> {
     let Some(file) = text.strip_prefix('@') else {
         return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
     };
-    let read = std::fs::read_to_string(file).with_context(|| format!("--set {path}: {file}"))?;
+    let read = match file {
+        "-" => std::io::read_to_string(std::io::stdin()).with_context(|| format!("--set {path}: standard input"))?,
+        file => std::fs::read_to_string(file).with_context(|| format!("--set {path}: {file}"))?,
+    };
     if read.contains("PRIVATE KEY") {
         bail!("--set {path}: {file} holds a private key, and what is set stands in the audit trail. Nothing was sent");
     }

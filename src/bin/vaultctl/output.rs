@@ -205,7 +205,7 @@ fn bare(color: bool) -> Table {
 fn ink(member: &str, value: Option<&Value>) -> Option<Ink> {
     let member = member.rsplit('.').next().unwrap_or(member);
     match (member, value?) {
-        ("frozen", Value::Bool(true)) => Some(Ink::Red),
+        ("frozen" | "sealed", Value::Bool(true)) => Some(Ink::Red),
         ("frozen", Value::Object(_) | Value::Number(_)) => Some(Ink::Red),
         ("stuck" | "quarantined", Value::Number(number)) if number.as_u64() != Some(0) => Some(Ink::Red),
         ("quarantined" | "fault", Value::String(_)) => Some(Ink::Red),

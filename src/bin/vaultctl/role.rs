@@ -30,7 +30,7 @@ pub(crate) enum Role {
         #[arg(long)]
         engine: String,
         /// A member of the engine's configuration, also in place of one in the file. The value is JSON where it reads as
-        /// such, the text of a file where it is @FILE, else a text. A dot in the name leads into a table.
+        /// such, the text of a file where it is @FILE (@- is standard input), else a text. A dot in the name leads into a table.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
         /// The engine's configuration in a file of TOML or JSON; - reads it from standard input.
@@ -62,6 +62,7 @@ pub(crate) enum Role {
 const COLUMNS: &[Column] = &[
     ("ROLE", "role", As::Plain),
     ("ENGINE", "engine", As::Plain),
+    ("FROZEN", "frozen", As::Plain),
     ("SINCE", "since", As::Time),
     ("CONFIG", "config", As::Brief),
 ];

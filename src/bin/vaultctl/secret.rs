@@ -1,8 +1,9 @@
 //! `vaultctl secret`: values for the kv engine. A value comes from standard input, a file or a prompt and never from
 //! the command line, where everybody on the machine could read it; it leaves this process sealed to the vault.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -27,8 +28,8 @@ pub(crate) enum Secret {
     Put {
         /// Its name.
         name: SecretName,
-        /// A single - reads the value from standard input.
-        #[arg(value_name = "-", conflicts_with = "file")]
+        /// @FILE reads the value from a file, and a single - from standard input.
+        #[arg(value_name = "@FILE|-", conflicts_with = "file")]
         dash: Option<OsString>,
         /// Read the value from this file; - is standard input.
         #[arg(long, value_name = "FILE")]
@@ -93,11 +94,13 @@ impl Secret {
         match self {
             Secret::Put { name, dash, file, exact, used, expires } => {
                 let value = match (dash, file) {
-                    (Some(dash), _) if dash == "-" => read(Path::new("-"))?,
-                    (Some(_), _) => bail!(
-                        "a value is never given on the command line, where everybody on this machine can read it; pipe it \
-                         in with -, or name a file with --file. Consider the one that was typed known"
-                    ),
+                    (Some(given), _) => match place(&given) {
+                        Some(place) => read(place)?,
+                        None => bail!(
+                            "a value is never given on the command line, where everybody on this machine can read it; pipe \
+                             it in with -, or name a file with @FILE. Consider the one that was typed known"
+                        ),
+                    },
                     (None, Some(file)) => read(&file)?,
                     (None, None) if std::io::stdin().is_terminal() => prompt(&name)?,
                     (None, None) => read(Path::new("-"))?,
@@ -141,6 +144,12 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         opened.take(limit).read_to_end(&mut value).with_context(|| format!("{}", file.display()))?;
     }
     Ok(value)
+}
+
+/// Where a value is that is not typed itself: `-`, or the file of `@FILE`.
+pub(crate) fn place(given: &OsStr) -> Option<&Path> {
+    let file = given.as_bytes().strip_prefix(b"@").map(|file| Path::new(OsStr::from_bytes(file)));
+    file.or_else(|| (given == "-").then(|| Path::new("-")))
 }
 
 fn prompt(name: &SecretName) -> anyhow::Result<Zeroizing<Vec<u8>>> {

@@ -13,6 +13,7 @@ use nockvault::id::ChainName;
 
 use super::prove;
 use super::read::{Chain, Lines};
+use crate::progress::Progress;
 use crate::{Common, find};
 
 /// Write chains as files that vault-verify reads, one entry a line.
@@ -54,7 +55,7 @@ impl Export {
                 };
                 match &self.file {
                     Some(file) => to_file(&operator, &chain, from, file).await,
-                    None => copy(&operator, &chain, from, &mut BufWriter::new(io::stdout())).await,
+                    None => copy(&operator, &chain, from, &mut BufWriter::new(io::stdout()), true).await,
                 }
             }
             (None, Some(dir)) => every(&operator, &dir).await,
@@ -91,7 +92,7 @@ async fn to_file(operator: &Operator, chain: &Chain, from: u64, file: &Path) -> 
     let part = file.with_file_name(part);
     let write = async {
         let mut to = BufWriter::new(File::create(&part).with_context(shown)?);
-        copy(operator, chain, from, &mut to).await?;
+        copy(operator, chain, from, &mut to, false).await?;
         to.get_ref().sync_all().with_context(shown)?;
         // Not a rename, which would replace what came to be meanwhile.
         fs::hard_link(&part, file).with_context(shown)
@@ -102,18 +103,21 @@ async fn to_file(operator: &Operator, chain: &Chain, from: u64, file: &Path) -> 
 }
 
 /// Writes the lines, and sees that they hang together and end in the head that the vault named.
-async fn copy(operator: &Operator, chain: &Chain, from: u64, to: &mut impl Write) -> anyhow::Result<()> {
+async fn copy(operator: &Operator, chain: &Chain, from: u64, to: &mut impl Write, shown: bool) -> anyhow::Result<()> {
     let (name, size) = (&chain.name, chain.head.size);
     if from > 0 && from >= size {
         bail!("{name} has {size} entries, and none from {from} on");
     }
     let (mut lines, mut newest): (_, Option<Digest>) = (Lines::of(operator, name, from, size), None);
+    let progress = Progress::entries(name.as_str(), size - from, shown);
     while let Some((_, line)) = lines.next().await? {
+        progress.more(1);
         newest = Some(leaf(&line));
         to.write_all(&line)?;
         to.write_all(b"\n")?;
     }
     to.flush()?;
+    drop(progress);
     if newest.is_some_and(|leaf| leaf != chain.head.head) {
         bail!("the lines of {name} do not end in the head that the vault names; vault-verify says where they part");
     }

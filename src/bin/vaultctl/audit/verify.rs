@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::read::{Chain, Lines};
 use super::shown::object;
 use crate::output::{Output, Shape, print};
+use crate::progress::Progress;
 use crate::{Common, find};
 
 /// How many lines go to the verifier at once, and how often that much may wait for it.
@@ -65,8 +66,12 @@ impl Verify {
         let mut pins = self.pins(&card)?;
         let Some(name) = &self.chain else {
             let file = self.file.unwrap_or_default();
-            let opened = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
-            let report = verify(BufReader::new(opened), &pins).with_context(|| file.display().to_string())?;
+            let shown = || file.display().to_string();
+            let opened = std::fs::File::open(&file).with_context(shown)?;
+            let length = opened.metadata().map_or(0, |about| about.len());
+            let progress = Progress::bytes(&shown(), length);
+            let report = verify(BufReader::new(progress.reading(opened)), &pins).with_context(shown)?;
+            drop(progress);
             return tell(&report, output);
         };
         let operator = find::connect(common).await?;
@@ -155,10 +160,12 @@ type Batch = io::Result<Vec<u8>>;
 async fn feed(operator: &Operator, chain: &Chain, to: &mpsc::Sender<Batch>) -> anyhow::Result<()> {
     let mut lines = Lines::of(operator, &chain.name, 0, chain.head.size);
     let (mut batch, mut count) = (Vec::new(), 0);
+    let progress = Progress::entries(chain.name.as_str(), chain.head.size, false);
     while let Some((_, line)) = lines.next().await? {
         batch.extend_from_slice(&line);
         batch.push(b'\n');
         count += 1;
+        progress.more(1);
         if count % BATCH == 0 && to.send(Ok(std::mem::take(&mut batch))).await.is_err() {
             // The verdict stands already.
             return Ok(());

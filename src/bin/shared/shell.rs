@@ -1,17 +1,39 @@
-//! `vaultctl man`: the help as man pages, one a command.
+//! What a shell and `man` need of a program of ours: completions and pages, made from the same description as its help.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
+use clap_complete::Shell;
 use clap_mangen::Man as Page;
 use nockvault::time::{Clock as _, SystemClock, Timestamp};
 
+/// Print what a shell needs to complete commands and options.
+///
+/// For a PROGRAM of ours, bash: PROGRAM completions bash > ~/.local/share/bash-completion/completions/PROGRAM. zsh: PROGRAM
+/// completions zsh > FOLDER/_PROGRAM, of a FOLDER in $fpath. fish: PROGRAM completions fish >
+/// ~/.config/fish/completions/PROGRAM.fish
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    /// The script.
+    pub(crate) fn script(&self, mut program: Command) -> Vec<u8> {
+        let (name, mut script) = (program.get_name().to_owned(), Vec::new());
+        clap_complete::generate(self.shell, &mut program, name, &mut script);
+        script
+    }
+}
+
 /// Write the help as man pages, one a command.
 ///
-/// They are named vaultctl.1, vaultctl-agent.1, vaultctl-agent-register.1 and so on. For example: vaultctl man --dir
-/// ~/.local/share/man/man1, and then: man vaultctl-grant. Their date is that of SOURCE_DATE_EPOCH, or today.
+/// They are named PROGRAM.1, PROGRAM-COMMAND.1 and so on. For example, with --dir ~/.local/share/man/man1: man
+/// vaultctl-grant. Their date is that of SOURCE_DATE_EPOCH, or today.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
     /// The folder to write into; made where it is missing. Pages that are there are replaced.
@@ -20,11 +42,12 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Writes the pages.
+    pub(crate) fn write(&self, program: Command) -> anyhow::Result<()> {
         fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
-        let mut command = crate::Cli::command().disable_help_subcommand(true);
-        command.build();
-        write(&command, &self.dir, &today())
+        let mut program = program.disable_help_subcommand(true);
+        program.build();
+        write(&program, &self.dir, &today())
     }
 }
 
@@ -46,8 +69,7 @@ fn write(command: &Command, dir: &Path, date: &str) -> anyhow::Result<()> {
     let page = page.source(concat!("NockVault ", env!("CARGO_PKG_VERSION")));
     let mut roff = Vec::new();
     page.render(&mut roff)?;
-    let roff = String::from_utf8(roff)?;
-    fs::write(&file, tidy(&roff)).with_context(|| file.display().to_string())
+    fs::write(&file, tidy(&String::from_utf8(roff)?)).with_context(|| file.display().to_string())
 }
 
 /// The same with one request where a blank line stands between two breaks, which `mandoc` warns of.
