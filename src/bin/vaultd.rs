@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 use nockvault::client::keyfile;
 use nockvault::config::{Config, LogFormat};
 use nockvault::entropy::{Entropy, OsEntropy};
+use nockvault::seal::custody::RootKey;
 use nockvault::server::init::{self, Laid, Plan};
 use nockvault::server::listen::{Listener, Listeners};
 use nockvault::server::{compose, drain, run, sinks, supervisor, tls, walls};
@@ -123,10 +124,14 @@ fn log(config: &Config) -> Ended {
 }
 
 /// Serves with what the daemon needs to serve and the folders `also`, and without the rest of the machine. The walls hold
-/// the thread that raises them and those that it starts, so there is one at this point.
+/// the thread that raises them and those that it starts, so there is one at this point. Custody may have a program run, or
+/// read what is not the daemon's: the root key comes before the walls that end this.
 fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(&Listeners) -> String) -> Ended {
-    walls::raise(config, file, also).map_err(|fault| (RUNTIME, fault.into()))?;
-    in_runtime(serve(config, more))
+    let at_start = |error: anyhow::Error| (RUNTIME, error);
+    walls::lock(config, file).map_err(|fault| at_start(fault.into()))?;
+    let root = compose::root_key_at_start(config).map_err(|fault| at_start(fault.into()))?;
+    walls::raise(config, also).map_err(|fault| at_start(fault.into()))?;
+    in_runtime(serve(config, root, more))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
@@ -146,15 +151,16 @@ fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Opens the vault and serves it until a signal. `more` is said after the line that begins with `ready`.
-async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
+/// Opens the vault with this root key, or begins sealed without one, and serves until a signal. `more` is said after the
+/// line that begins with `ready`.
+async fn serve(config: &Config, root: Option<RootKey>, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
     install_tls_provider();
     let stop = CancellationToken::new();
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
     sinks::check(config)?;
     // Bound first: a port that is taken leaves no trace in the vault.
     let listeners = Listeners::bind(config).await?;
-    let vault = compose::begin(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
+    let vault = compose::begin(config, root, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
     let mut ready = ready(&listeners, config.tls.is_some());
     let version = env!("CARGO_PKG_VERSION");
     match &vault {

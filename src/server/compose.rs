@@ -71,22 +71,32 @@ impl ComposeFault {
     }
 }
 
-/// The vault to begin with, or none where it begins sealed: where nothing opens by itself, and where it was sealed by
-/// command, which stays so until somebody unseals.
+/// The root key to begin with, or none where the vault begins sealed: where nothing opens by itself, and where it was sealed
+/// by command, which stays so until somebody unseals. Custody may run a program or load a library, so this comes before the
+/// daemon's walls.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
-pub async fn begin(
-    config: &Config,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-) -> Result<Option<Arc<Vault>>, ComposeFault> {
+pub fn root_key_at_start(config: &Config) -> Result<Option<RootKey>, ComposeFault> {
     let data = &config.vault.data_dir;
     if marker::is_set(data).map_err(|cause| OpenFault::Io { path: data.clone(), cause })? {
         tracing::warn!("the vault was sealed by command and stays sealed until somebody unseals it: `vaultctl unseal`");
         return Ok(None);
     }
-    match root_key(config)? {
+    root_key(config)
+}
+
+/// The vault to begin with; none without a root key.
+///
+/// # Errors
+/// [`ComposeFault`], whose text says what to do.
+pub async fn begin(
+    config: &Config,
+    root: Option<RootKey>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Option<Arc<Vault>>, ComposeFault> {
+    match root {
         Some(root) => open_with(config, &root, clock, entropy).await.map(Some),
         None => Ok(None),
     }

@@ -6,7 +6,7 @@
 //!   programs and libraries under `/usr`; what names hosts; `/proc`, where the kernel shows a walled process only its own;
 //! - listening on the TCP ports of the configuration; connecting to any.
 //!
-//! Nothing can be run. Signals reach only the daemon itself. What was open before stays open.
+//! The root key's file is not among them: it was read before. Nothing can be run. Signals reach only the daemon itself. What was open before stays open.
 //!
 //! A file that programs replace by renaming another over it, as `/etc/resolv.conf` is, can be followed only where its
 //! folder can be read. So all of `/etc` can be read, unless the daemon is root or its root key lies there: then the files
@@ -116,16 +116,19 @@ pub fn plan(config: &Config, also: &[&Path]) -> Plan {
             plan.kept(folder);
         }
     }
-    let Custody::File(root) = &config.vault.custody;
+    // Read before, and by nobody from here on.
+    let root = match &config.vault.custody {
+        Custody::File(root) => Some(root.as_path()),
+    };
     if let Some(tls) = &config.tls {
         plan.renewed(&tls.cert, root);
         plan.renewed(&tls.key, root);
     }
     let authority = config.audit.otlp.as_ref().and_then(|otlp| otlp.ca.as_ref());
-    for file in [Some(root), authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
+    for file in [authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
         plan.allow(file, Reach::Read);
     }
-    plan.system(rustix::process::geteuid().is_root() || lies_in(root, Path::new("/etc")));
+    plan.system(rustix::process::geteuid().is_root() || root.is_some_and(|root| lies_in(root, Path::new("/etc"))));
     plan
 }
 
@@ -146,11 +149,11 @@ impl Plan {
     }
 
     /// A file that is replaced from time to time: its folder too, unless the root key is in it or below.
-    fn renewed(&mut self, file: &Path, root: &Path) {
+    fn renewed(&mut self, file: &Path, root: Option<&Path>) {
         self.allow(file, Reach::Read);
         let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         for folder in [file.parent(), real.parent()].into_iter().flatten() {
-            if !lies_in(root, folder) {
+            if !root.is_some_and(|root| lies_in(root, folder)) {
                 self.allow(folder, Reach::List);
             }
         }
