@@ -184,6 +184,8 @@ fn typed() -> Result<Cli, clap::Error> {
 }
 
 fn main() -> ExitCode {
+    // Keys and passphrases pass through this process.
+    nockvault::server::walls::keep_memory();
     if std::env::args_os().len() <= 1 {
         guide::overview();
         return ExitCode::from(1);
