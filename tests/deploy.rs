@@ -4,6 +4,15 @@
 #![cfg(feature = "daemon")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "client")]
+#[path = "deploy/images.rs"]
+mod images;
+#[cfg(feature = "client")]
+mod programs;
+#[cfg(feature = "client")]
+#[path = "deploy/units.rs"]
+mod units;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;

@@ -162,7 +162,7 @@ fn walls_come_off_by_a_setting_and_the_log_says_which_stand() {
     assert!(of_threads(vault.id(), "Seccomp").iter().all(|value| value == "0"));
     assert!(of_threads(vault.id(), "NoNewPrivs").iter().all(|value| value == "0"));
     let log = fs::read_to_string(vault.log()).unwrap();
-    assert!(log.contains("memory=off files=off calls=off"), "{log}");
+    assert!(log.contains("memory=off") && log.contains("files=off calls=off"), "{log}");
 }
 
 /// `vaultd` where it may lock no more than 8 MiB.

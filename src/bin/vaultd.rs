@@ -133,10 +133,13 @@ fn log(config: &Config) -> Ended {
 }
 
 /// Serves with what the daemon needs to serve and the folders `also`, and without the rest of the machine. The walls hold
-/// the thread that raises them and those that it starts, so there is one at this point.
+/// the thread that raises them and those that it starts, so there is one at this point. Custody may have a program run, or
+/// read what is not the daemon's: the root key comes before the walls that end this.
 fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(&Listeners) -> String) -> Ended {
-    let brought = compose::bring(config).map_err(|fault| (RUNTIME, fault.into()))?;
-    walls::raise(config, file, also).map_err(|fault| (RUNTIME, fault.into()))?;
+    let at_start = |error: anyhow::Error| (RUNTIME, error);
+    walls::lock(config, file).map_err(|fault| at_start(fault.into()))?;
+    let brought = compose::bring(config).map_err(|fault| at_start(fault.into()))?;
+    walls::raise(config, also).map_err(|fault| at_start(fault.into()))?;
     in_runtime(serve(config, brought, more))
 }
 
@@ -157,7 +160,8 @@ fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Opens the vault and serves it until a signal. `more` is said after the line that begins with `ready`.
+/// Opens the vault with the secrets that were brought, or begins sealed without any, and serves until a signal. `more` is
+/// said after the line that begins with `ready`.
 async fn serve(config: &Config, brought: Brought, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
     install_tls_provider();
     let stop = CancellationToken::new();

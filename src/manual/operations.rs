@@ -19,6 +19,29 @@
 //! log, `nockvault_chains_quarantined` and `vaultctl status` say; the others serve. What the entries mean is for an auditor:
 //! export a chain and run `vault-verify`.
 //!
+//! # The daemon's own walls
+//!
+//! Before its first request `vaultd` takes from itself what it does not need of its machine; the log says at the start which
+//! walls stand (`memory=locked files=enforced calls=68 refused`). Each comes off by a setting of `[host]`; with `"on"` the
+//! daemon does not start without it.
+//!
+//! | wall | what it is | where it is missing |
+//! |---|---|---|
+//! | modes | files of the vault that others could read or write are refused, at the start and by `vaultd check-config`, each with the command that mends it; what a group may write is spoken of | |
+//! | memory | no core file; no other process of the same user reads its memory | |
+//! | `mlock` | memory is never written to swap | `LimitMEMLOCK=infinity` in the unit (it is in `deploy/`), `--ulimit memlock=-1` of a container, or the capability `IPC_LOCK`. Under a limit nothing is locked, since a later allocation would fail. Without it: no swap, or an encrypted one |
+//! | `landlock` | what `vaultd.toml` names can be written; the root key's file can no longer be read; nothing can be run; no other TCP port can be listened on | Linux 5.13 with `landlock` among `lsm=`; a container's own seccomp profile must let its three calls through |
+//! | `seccomp` | some 70 calls of the system fail, such as `ptrace`, `mount`, `execve`, `unshare`; `seccomp_kills = true` ends the daemon instead. The table is in `server::walls::calls` | x86-64 and ARM64 have filters here |
+//!
+//! What Landlock asks for: a folder of `[checkpoints] places` or `[audit] dir` that is a disk of its own is mounted before the
+//! daemon starts (`RequiresMountsFor=`), and after it was mounted anew the daemon is started anew. Where `vaultd` runs as
+//! root, or its root key lies under `/etc`, a `/etc/resolv.conf` that was replaced is read again only after a restart. A
+//! certificate is found after its renewal when its folder does not hold the root key too. Custody that runs a program or
+//! loads a library does so before the walls are raised, with all that the daemon's user may do.
+//!
+//! Under systemd the daemon says when it is ready, where it can be reached and when it stops, and that it lives
+//! (`WatchdogSec=`). A sealed vault is ready in this sense: it waits for its operators.
+//!
 //! # The clock
 //!
 //! Requests are accepted within the skew, five minutes unless set otherwise. When the clock stands further than that

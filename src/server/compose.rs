@@ -98,36 +98,29 @@ pub fn secrets(
 #[derive(Debug, Default)]
 pub struct Brought(Option<(Vec<CustodySecret>, String)>);
 
-/// Brings the secrets that a daemon behind its walls cannot come by: a program is run, a token is asked, a credential of
-/// the unit is read. One that was sealed by command brings none.
+/// Brings the secrets by which the vault opens by itself: a file is read, a program run, a token asked. All of it comes before
+/// the daemon's walls, behind which none of it can be had again. A vault that was sealed by command brings none.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
 pub fn bring(config: &Config) -> Result<Brought, ComposeFault> {
     let (custody, data) = (&config.vault.custody, &config.vault.data_dir);
-    if matches!(custody, Custody::File(_) | Custody::Unseal) {
-        return Ok(Brought::default());
-    }
     if marker::is_set(data).map_err(|cause| OpenFault::Io { path: data.clone(), cause })? {
         return Ok(Brought::default());
     }
+    // Before the store is looked at: what is wrong with a file is said first.
+    check_custody(config)?;
     let (custodians, ..) = Sqlite::custodians(data)?;
     Ok(Brought(secrets(custody, data, &custodians)?))
 }
 
-/// The root key, out of its custody; none where nothing opens by itself. It is the store's where its ring opens.
+/// The root key, by what was brought; none where nothing opens by itself. It is the store's where its ring opens.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
 pub fn root_key(config: &Config, brought: Brought) -> Result<Option<RootKey>, ComposeFault> {
-    // Before the store is looked at: what is wrong with a file is said first.
-    check_custody(config)?;
+    let Brought(Some((secrets, place))) = brought else { return Ok(None) };
     let (custodians, aud, _) = Sqlite::custodians(&config.vault.data_dir)?;
-    let secrets = match brought {
-        Brought(Some(brought)) => Some(brought),
-        Brought(None) => secrets(&config.vault.custody, &config.vault.data_dir, &custodians)?,
-    };
-    let Some((secrets, place)) = secrets else { return Ok(None) };
     let mut opened = secrets.iter().filter_map(|secret| custody::open_any(&custodians, &aud, secret).ok());
     match opened.next() {
         Some((name, root)) => {

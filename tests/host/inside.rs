@@ -86,6 +86,7 @@ fn files_beside_the_vault_are_out_of_reach() {
         denied(fs::write(vault.join("tls/server.key"), "x"));
         denied(fs::write(vault.join("run/file"), "x"));
         denied(fs::read(vault.join("vaultd.toml")));
+        denied(fs::read(vault.join("root.key")));
         denied(fs::read_dir(folder.path()));
         denied(fs::read_dir("/root"));
         denied(fs::write("/usr/nockvault-test", "x"));

@@ -196,6 +196,8 @@ fn typed() -> Result<(Cli, advice::Names), clap::Error> {
 }
 
 fn main() -> ExitCode {
+    // Keys and passphrases pass through this process.
+    nockvault::server::walls::keep_memory();
     if std::env::args_os().len() <= 1 {
         guide::overview();
         return ExitCode::from(1);

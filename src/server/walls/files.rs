@@ -6,7 +6,7 @@
 //!   programs and libraries under `/usr`; what names hosts; `/proc`, where the kernel shows a walled process only its own;
 //! - listening on the TCP ports of the configuration; connecting to any.
 //!
-//! Nothing can be run. Signals reach only the daemon itself. What was open before stays open.
+//! The root key's file is not among them: it was read before. Nothing can be run. Signals reach only the daemon itself. What was open before stays open.
 //!
 //! A file that programs replace by renaming another over it, as `/etc/resolv.conf` is, can be followed only where its
 //! folder can be read. So all of `/etc` can be read, unless the daemon is root or its root key lies there: then the files
@@ -116,18 +116,18 @@ pub fn plan(config: &Config, also: &[&Path]) -> Plan {
             plan.kept(folder);
         }
     }
-    // A program and a token gave their secret before the walls were raised.
-    let (root, read) = match &config.vault.custody {
-        Custody::File(root) => (Some(root.as_path()), Some(root)),
-        Custody::Pkcs11(token) => (token.pin_file.as_deref(), None),
-        Custody::Credential(_) | Custody::Command(_) | Custody::Unseal => (None, None),
+    // Both were read before, and are read by nobody from here on.
+    let root = match &config.vault.custody {
+        Custody::File(root) => Some(root.as_path()),
+        Custody::Pkcs11(token) => token.pin_file.as_deref(),
+        Custody::Credential(_) | Custody::Command(_) | Custody::Unseal => None,
     };
     if let Some(tls) = &config.tls {
         plan.renewed(&tls.cert, root);
         plan.renewed(&tls.key, root);
     }
     let authority = config.audit.otlp.as_ref().and_then(|otlp| otlp.ca.as_ref());
-    for file in [read, authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
+    for file in [authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
         plan.allow(file, Reach::Read);
     }
     plan.system(rustix::process::geteuid().is_root() || root.is_some_and(|root| lies_in(root, Path::new("/etc"))));

@@ -80,22 +80,32 @@ pub fn keep_memory() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Raises all of them around the calling thread and those that it starts from here on. `file` is the configuration's;
-/// the folders `also` can be written besides.
+/// The first of them, before any key is in memory: what is too open is refused, and memory is kept out of swap. `file` is
+/// the configuration's.
 ///
 /// # Errors
 /// [`WallFault`]: the daemon is not to serve.
-pub fn raise(config: &Config, file: &Path, also: &[&Path]) -> Result<(), WallFault> {
+pub fn lock(config: &Config, file: &Path) -> Result<(), WallFault> {
     let findings = modes::look(config, file);
     modes::refuse(&findings)?;
     for finding in findings {
         tracing::warn!("{finding}");
     }
+    let memory = raised("mlock", config.host.mlock, memory::lock)?;
+    tracing::info!(%memory, "walls");
+    Ok(())
+}
+
+/// The others, around the calling thread and those that it starts from here on, once the root key is there. The folders
+/// `also` can be written besides those of the configuration.
+///
+/// # Errors
+/// [`WallFault`]: the daemon is not to serve.
+pub fn raise(config: &Config, also: &[&Path]) -> Result<(), WallFault> {
     let host = config.host;
-    let memory = raised("mlock", host.mlock, memory::lock)?;
     let files = raised("landlock", host.landlock, || files::close(&files::plan(config, also)))?;
     let calls = raised("seccomp", host.seccomp, || calls::refuse(host.seccomp_kills))?;
-    tracing::info!(%memory, %files, %calls, "walls");
+    tracing::info!(%files, %calls, "walls");
     Ok(())
 }
 
