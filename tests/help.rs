@@ -79,6 +79,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "thaw",
             "seal",
             "unseal",
+            "lock-down",
             "backup",
             "restore",
             "lease",

@@ -41,6 +41,7 @@ mod rotate;
 mod seal;
 mod secret;
 mod status;
+mod unseal;
 mod when;
 
 use std::path::PathBuf;
@@ -141,7 +142,8 @@ enum Command {
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
-    Unseal(seal::Unseal),
+    Unseal(unseal::Unseal),
+    LockDown(seal::LockDown),
     /// Show what was handed out.
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -232,6 +234,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,
         Command::Unseal(unseal) => unseal.run(&common, &output).await,
+        Command::LockDown(lock_down) => lock_down.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Clock(clock) => clock.run(&common, &output).await,

@@ -17,6 +17,12 @@
 //! - [`file`](mod@file): 32 bytes in a file
 
 pub mod file;
+#[cfg(feature = "daemon")]
+pub mod given;
+#[cfg(feature = "daemon")]
+pub mod passphrase;
+#[cfg(feature = "daemon")]
+pub mod shares;
 
 use std::fmt;
 
