@@ -27,6 +27,8 @@
 //! | who can read the database | the file, the log of writes, a backup | secrets | records are encrypted to their place; minted secrets are never stored |
 //! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
 //! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |
+//! | who reaches the operators' unix socket of a sealed vault | the socket | to open it, to have it opened with a secret of his, to keep others from it | what he gives must open a custodian's record and the ring; a wrong contribution costs a second; he learns who the custodians are and which shares were given, and can withdraw shares, which is told by `vaultctl status` |
+//! | who takes the machine of a sealed vault | its memory and disk | keys | the daemon has seen for itself that nothing holds them any more, or has ended; what came to unseal it travelled sealed to a key of that time alone |
 //! | an agent that denies | its own key | to have asked for nothing | its signed request stands in the entry |
 //! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended, whatever it holds; what it leaves behind is dropped, or has an owner that the role names |
 //! | an agent that fills in `params` | free text and keys | to reach SQL, a shell, a certificate's fields, another's name | a schema that knows each member; values out of the role's lists; quoting where the engine, and not the caller, writes |
