@@ -90,6 +90,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "thaw",
             "seal",
             "unseal",
+            "lock-down",
             "backup",
             "restore",
             "lease",

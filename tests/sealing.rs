@@ -15,7 +15,7 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use programs::{Vault, program, said};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stage::{agent, http, operators_entries, reached, seal, unseal, vault, wait_until};
 
 #[test]
@@ -203,9 +203,31 @@ fn started(vault: &Vault) -> Vec<Value> {
 }
 
 #[test]
-fn each_start_stands_in_the_vaults_chain() {
+fn each_start_says_how_it_came_to_the_root_key() {
     let vault = vault(|config| config);
     seal(&vault).ok();
     unseal(&vault).ok();
-    assert_eq!(started(&vault).len(), 2);
+    let opened: Vec<Value> = started(&vault).iter().map(|entry| entry["body"]["opened"].clone()).collect();
+    assert_eq!(opened, [json!({ "custodian": null, "shares": [] }), json!({ "custodian": "file", "shares": [] })]);
+    vault.vaultctl(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn a_lock_down_leaves_nothing_alive_and_takes_seconds() {
+    let vault = vault(|config| config);
+    load::leases(&vault, 100);
+    let start = Instant::now();
+    let done = vault.vaultctl(&["lock-down", "--reason", "a drill", "-o", "json"]);
+    let took = start.elapsed();
+    let told: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{done:?}"));
+    assert_eq!((done.code, &told["left"], &told["sealed"]), (0, &json!(0), &json!(true)), "{done:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(vault.vaultctl(&["status"]).code, 2);
+    unseal(&vault).ok();
+    let live = vault.vaultctl(&["lease", "list", "--agent", "kit", "-o", "jsonl"]).ok();
+    assert_eq!(live.lines().filter(|line| line.contains("\"live\"")).count(), 0);
+    assert!(agent(&vault).err.contains("vault_frozen"), "it is frozen still");
+    vault.vaultctl(&["thaw", "--everything"]).ok();
+    assert_eq!(agent(&vault).ok(), stage::SECRET);
+    vault.vaultctl(&["audit", "verify"]).ok();
 }

@@ -277,6 +277,10 @@ def purpose(value):
     return text(value) and len(value.encode()) <= 256 and not any(unicodedata.category(c) == "Cc" for c in value)
 
 
+def share(value):
+    return number(value) and value < 256
+
+
 def network(value):
     try:
         return "/" in value and str(ipaddress.ip_interface(value)) == value
@@ -353,7 +357,9 @@ KINDS = {
     },
     "_vault": EVERY | {
         "genesis": record(aud=vault_id, identity=raw(0, 1000), name=name, salt=raw(0, 1000)),
-        "start": record(node=text, version=text),
+        "start": record(
+            ("opened",), node=text, opened=record(custodian=nullable(name), shares=list_of(share)), version=text
+        ),
         "config": record(limits=map_of(number)),
         "recover": record(interrupted=number, quarantined=list_of(chain_name), since=number),
         "stop": record(),

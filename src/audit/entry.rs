@@ -18,10 +18,10 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, NotAdmitted};
 use crate::crypto::signature::Signature;
-use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, OperatorName, RoleName, Sid, VaultName};
+use crate::id::{AgentName, Aud, ChainName, CustodianName, Kid, LeaseId, OperatorName, RoleName, Sid, VaultName};
 use crate::statement::grant::Terms;
-use crate::statement::nullable;
 use crate::statement::reply::Hdr;
+use crate::statement::{nullable, present};
 use crate::time::Timestamp;
 
 /// Why a line is not an entry that can be read.
@@ -51,6 +51,25 @@ pub struct By {
     pub leaf: Digest,
     /// Its `seq`.
     pub seq: u64,
+}
+
+/// How a daemon came to the root key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// The custodian that somebody unsealed with; none where the daemon's own configuration gave it.
+    #[serde(deserialize_with = "nullable")]
+    pub custodian: Option<CustodianName>,
+    /// The indexes of the shares that were contributed, in order; none for a custodian without shares.
+    pub shares: Vec<u8>,
+}
+
+impl Opened {
+    /// By what the daemon's configuration names.
+    #[must_use]
+    pub fn by_itself() -> Opened {
+        Opened { custodian: None, shares: Vec::new() }
+    }
 }
 
 macro_rules! bodies {
@@ -349,10 +368,13 @@ bodies! {
             /// 16 random bytes.
             salt: Bytes,
         }
-        /// A daemon began, with a new audit key.
+        /// A daemon began, or a sealed one was unsealed, with a new audit key.
         Start = "start" {
             /// The daemon's name.
             node: String,
+            /// How it came to the root key. Daemons of before there were custodians do not say.
+            #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+            opened: Option<Opened>,
             /// Its version.
             version: String,
         }

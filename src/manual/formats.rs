@@ -383,7 +383,7 @@
 //! | `_operators` | `genesis` | the first operator's register envelope |
 //! | `_operators` | `command` | the operator's envelope, approvals, result; `{"denied": code}` for one that was refused |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
-//! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version |
+//! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version, and in `opened` how it came to the root key: the `custodian` that somebody unsealed with and the indexes of the `shares`, or `null` and none where its configuration gave it; older daemons do not say |
 //! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |
 //! | `_vault` | `refused` | counts by reason, the minute |
 //! | `_vault` | `config` | `limits` by name, as `[limits]` and `[checkpoints]` have them; at a start where they differ from those that stood last |

@@ -100,6 +100,7 @@
 //! | a role, for everybody | `vaultctl freeze --role ROLE --reason "..."` | `vaultctl thaw --role ROLE` |
 //! | everything | `vaultctl freeze --everything --reason "..."` | `vaultctl thaw --everything` |
 //! | the vault itself | `vaultctl seal --reason "..."` | `vaultctl unseal` |
+//! | everything, then the vault | `vaultctl lock-down --reason "..."`, which waits up to `--within` for the backends and says what was left | `vaultctl unseal`, then `vaultctl thaw --everything` |
 //!
 //! While everything is frozen, agents get `vault_frozen` for whatever they ask, and each such request is entered as refused;
 //! operators go on, and backends are tried until they have taken every credential away. `vaultctl status` says whether
@@ -119,7 +120,10 @@
 //! backend lives on, until it expires there or the vault is unsealed and takes it back.
 //!
 //! `vaultctl unseal`, on the vault's machine and over the operators' unix socket alone, opens it again with what a custodian
-//! holds. A wrong secret costs a second and nothing else. A vault that was sealed by command starts sealed after a restart
+//! holds: `--root-key FILE`, `--custody-command PROGRAM`, a passphrase or shares that it asks for at the terminal. Several people
+//! give one share each, from terminals of their own; `vaultctl status` says which are there. They wait 15 minutes for the
+//! next, `--reset` withdraws them, and a share that is mistyped, of another set or there twice is refused and loses nothing.
+//! A wrong secret costs a second and nothing else. A vault that was sealed by command starts sealed after a restart
 //! too, also where its custody would open by itself: a file `sealed` in the data directory says so. Whoever may write there
 //! can remove it; it binds supervisors and mistakes, not one who holds the directory and the root key.
 //!

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::marker;
+use crate::audit::entry::Opened;
 use crate::config::{self, Config, Custody};
 use crate::engine;
 use crate::entropy::Entropy;
@@ -159,7 +160,7 @@ pub async fn begin(
         return Ok(None);
     }
     match root_key(config, brought)? {
-        Some(root) => open_with(config, &root, clock, entropy).await.map(Some),
+        Some(root) => open_with(config, &root, Opened::by_itself(), clock, entropy).await.map(Some),
         None => Ok(None),
     }
 }
@@ -174,22 +175,24 @@ pub async fn open(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
     let root = root_key(config, bring(config)?)?.ok_or(ComposeFault::Sealed)?;
-    open_with(config, &root, clock, entropy).await
+    open_with(config, &root, Opened::by_itself(), clock, entropy).await
 }
 
-/// Opens the vault with this root key. It begins to serve: `_vault` says so.
+/// Opens the vault with this root key, come by in this way. It begins to serve: `_vault` says so.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
 pub async fn open_with(
     config: &Config,
     root: &RootKey,
+    opened: Opened,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
     let limits = config.vault_limits();
-    let (store, keys) =
+    let (store, mut keys) =
         Sqlite::open(&config.vault.data_dir, root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
+    keys.opened = Some(opened);
     let engines = engine::all(&entropy, &keys.aud);
     Ok(Vault::open(Arc::new(store), keys, limits, engines, clock, entropy).await?)
 }

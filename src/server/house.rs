@@ -24,6 +24,8 @@ use crate::vault::{State, Vault};
 const LOOK: Duration = Duration::from_millis(250);
 /// How often what lives is counted for the metrics.
 const COUNT: Duration = Duration::from_secs(15);
+/// How often it is looked whether shares have waited for too long.
+const TIRE: Duration = Duration::from_secs(30);
 /// How long a sealed vault may take to leave memory once nobody needs it any more: what reads or writes at this moment
 /// has its own deadlines.
 const GONE: Duration = Duration::from_secs(10);
@@ -131,8 +133,10 @@ impl House<'_> {
     /// Waits until somebody unseals, who is to be answered when the vault serves. None where it is told to stop.
     async fn sealed(&mut self) -> Result<Option<(Arc<Vault>, Contributed)>, RunFault> {
         tracing::info!("sealed");
+        let mut tire = tokio::time::interval(TIRE);
         loop {
             tokio::select! {
+                _ = tire.tick() => self.serving.custody.tire(),
                 () = self.stop.cancelled() => return Ok(None),
                 Some(ended) = self.doors.join_next() => return Err(RunFault::Listener(told(ended))),
                 Some(ended) = self.http.join_next() => return Err(RunFault::Listener(told(ended))),

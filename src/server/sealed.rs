@@ -6,6 +6,8 @@
 //! they are complete, are withdrawn, or nobody added one for a while; one that does not belong there is refused and costs
 //! nothing. After a wrong one the next is taken a second later.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,17 +19,20 @@ use tonic::{Request, Response, Status};
 use super::compose::{self, ComposeFault};
 use super::phases::Phases;
 use super::status;
+use crate::audit::entry::Opened;
 use crate::config::Config;
 use crate::crypto::hpke::{self, SealSecretKey, Sealed};
 use crate::crypto::json::canonical;
 use crate::denial::Reason;
 use crate::entropy::{Entropy, OsEntropy};
-use crate::id::{Aud, VaultName};
+use crate::id::{Aud, CustodianName, VaultName};
+use crate::seal::custody::shares::{Gathered, Share, ShareFault};
 use crate::seal::custody::{self, CustodySecret, RootKey};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 use crate::statement::custody::Kind;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::Telemetry;
+use crate::time::SystemClock;
 use crate::vault::Vault;
 use crate::wire::v1::custody_service_server::CustodyService;
 use crate::wire::v1::{
@@ -37,11 +42,14 @@ use crate::wire::v1::{
 
 /// How long after a wrong contribution the next is taken.
 const PACE: Duration = Duration::from_secs(1);
+/// How long shares wait for the next one.
+const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// What was contributed, and whoever waits for what comes of it.
 #[derive(Debug)]
 pub(super) struct Contributed {
     root: RootKey,
+    opened: Opened,
     answer: oneshot::Sender<Result<(), Refused>>,
 }
 
@@ -80,7 +88,8 @@ impl Contributed {
 /// # Errors
 /// What to say to whoever contributed it. The vault stays sealed.
 pub(super) async fn open(config: &Config, contributed: &Contributed) -> Result<Arc<Vault>, Refused> {
-    let opened = compose::open_with(config, &contributed.root, Arc::new(crate::time::SystemClock), Arc::new(OsEntropy));
+    let Contributed { root, opened, .. } = contributed;
+    let opened = compose::open_with(config, root, opened.clone(), Arc::new(SystemClock), Arc::new(OsEntropy));
     opened.await.map_err(|fault| {
         tracing::warn!(why = %fault, "the vault could not be unsealed");
         Refused::of(&fault)
@@ -106,6 +115,54 @@ struct State {
     intake: SealSecretKey,
     /// Until when nothing is taken.
     paced: Option<Instant>,
+    /// Shares that wait for others.
+    pots: BTreeMap<CustodianName, Pot>,
+}
+
+/// The shares of one custodian.
+#[derive(Debug)]
+struct Pot {
+    gathered: Gathered,
+    indexes: BTreeSet<u8>,
+    /// When one came last.
+    touched: Instant,
+}
+
+/// What came of a contribution that is the custodian's.
+enum Came {
+    /// Root key and all.
+    Whole(RootKey, Opened),
+    /// More shares are needed.
+    Part(UnsealResponse),
+}
+
+impl State {
+    /// Forgets shares to which none was added for long.
+    fn tire(&mut self) {
+        self.pots.retain(|_, pot| pot.touched.elapsed() < IDLE);
+    }
+
+    /// Adds a share.
+    fn add(&mut self, to: &custody::Custodian, text: &str) -> Result<&Pot, Refused> {
+        let no = |fault: ShareFault| Refused::new(Reason::CustodyRefused, fault.to_string());
+        let share: Share = text.parse().map_err(no)?;
+        let index = share.index();
+        let pot = match self.pots.entry(to.who.name.clone()) {
+            Entry::Occupied(pot) => pot.into_mut(),
+            Entry::Vacant(room) => room.insert(Pot {
+                gathered: Gathered::of(&to.who.kind).map_err(no)?,
+                indexes: BTreeSet::new(),
+                touched: Instant::now(),
+            }),
+        };
+        // Complete already: the vault did not open for another reason, and is tried again.
+        if !pot.gathered.is_enough() {
+            pot.gathered.add(share).map_err(no)?;
+            pot.indexes.insert(index);
+        }
+        pot.touched = Instant::now();
+        Ok(pot)
+    }
 }
 
 impl Custody {
@@ -113,7 +170,8 @@ impl Custody {
     pub(super) fn new(config: &Config, phases: Phases, telemetry: Telemetry) -> (Custody, mpsc::Receiver<Contributed>) {
         let (opening, contributed) = mpsc::channel(1);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let state = Mutex::new(State { intake: SealSecretKey::generate(&*entropy), paced: None });
+        let state =
+            Mutex::new(State { intake: SealSecretKey::generate(&*entropy), paced: None, pots: BTreeMap::new() });
         let data_dir = config.vault.data_dir.clone();
         (Custody(Arc::new(Desk { data_dir, phases, telemetry, entropy, opening, state })), contributed)
     }
@@ -123,6 +181,12 @@ impl Custody {
         let mut state = self.0.state();
         state.intake = SealSecretKey::generate(&*self.0.entropy);
         state.paced = None;
+        state.pots.clear();
+    }
+
+    /// Forgets shares to which none was added for long.
+    pub(super) fn tire(&self) {
+        self.0.state().tire();
     }
 }
 
@@ -138,24 +202,56 @@ impl Desk {
         status::told(reason, &text)
     }
 
-    /// The root key out of a sealed contribution to this custodian, or to whichever it fits where none is named.
-    fn root(&self, custodian: &str, sealed: &Sealed) -> Result<RootKey, Refused> {
-        let opened = hpke::open(&self.state().intake, sealed, &info("unseal", custodian), &[]);
+    /// What a sealed contribution to this custodian comes to; a secret goes to whichever it fits where none is named.
+    fn take(&self, name: &str, sealed: &Sealed) -> Result<Came, Refused> {
+        let opened = hpke::open(&self.state().intake, sealed, &info("unseal", name), &[]);
         let opened = opened.map_err(|_| {
             Refused::new(Reason::BadSealedInput, "the contribution is not sealed to the key of this time; ask anew")
         })?;
-        let secret = Secret::from_slice(opened.expose()).map(CustodySecret::new);
-        let secret = secret.ok_or_else(|| Refused::new(Reason::CustodyRefused, "a custodian's secret has 32 bytes"))?;
         let (mut custodians, aud, _) = self.custodians()?;
-        custodians.retain(|known| custodian.is_empty() || known.who.name.as_str() == custodian);
-        if custodians.is_empty() {
-            return Err(Refused::new(Reason::NotFound, "the vault has no custodian of this name"));
+        custodians.retain(|known| name.is_empty() || known.who.name.as_str() == name);
+        match custodians.as_slice() {
+            [] => Err(Refused::new(Reason::NotFound, "the vault has no custodian of this name")),
+            [one] if matches!(one.who.kind, Kind::Shares { .. }) => self.share(one, &aud, &opened),
+            _ => {
+                let secret = Secret::from_slice(opened.expose()).map(CustodySecret::new);
+                let secret =
+                    secret.ok_or_else(|| Refused::new(Reason::CustodyRefused, "a custodian's secret has 32 bytes"))?;
+                let (custodian, root) = custody::open_any(&custodians, &aud, &secret).map_err(|_| {
+                    let names: Vec<_> = custodians.iter().map(|known| known.who.name.to_string()).collect();
+                    Refused::new(Reason::CustodyRefused, format!("this is not what opens {}", names.join(" or ")))
+                })?;
+                Ok(Came::Whole(root, Opened { custodian: Some(custodian), shares: Vec::new() }))
+            }
         }
-        let (_, root) = custody::open_any(&custodians, &aud, &secret).map_err(|_| {
-            let names: Vec<_> = custodians.iter().map(|known| known.who.name.to_string()).collect();
-            Refused::new(Reason::CustodyRefused, format!("this is not what opens {}", names.join(" or ")))
-        })?;
-        Ok(root)
+    }
+
+    /// Adds a share, and puts the secret together where that is the last that was needed.
+    fn share(&self, to: &custody::Custodian, aud: &Aud, text: &SecretBytes) -> Result<Came, Refused> {
+        let text = std::str::from_utf8(text.expose())
+            .map_err(|_| Refused::new(Reason::CustodyRefused, "this is no share, which is a line of text"))?;
+        let mut state = self.state();
+        state.tire();
+        let pot = state.add(to, text)?;
+        let (contributed, threshold) =
+            (pot.indexes.iter().map(|index| u32::from(*index)).collect(), pot.gathered.progress().1);
+        if !pot.gathered.is_enough() {
+            return Ok(Came::Part(UnsealResponse { unsealed: false, threshold: threshold.into(), contributed }));
+        }
+        let wrong = |why: String| Refused::new(Reason::CustodyRefused, why);
+        let opened = Opened { custodian: Some(to.who.name.clone()), shares: pot.indexes.iter().copied().collect() };
+        let root = pot.gathered.secret().map_err(|fault| fault.to_string()).and_then(|secret| {
+            let why =
+                "the shares together do not open the custodian, so all of them are forgotten; one of them is wrong";
+            to.open(aud, &secret).map_err(|_| why.to_owned())
+        });
+        match root {
+            Ok(root) => Ok(Came::Whole(root, opened)),
+            Err(why) => {
+                state.pots.remove(&to.who.name);
+                Err(wrong(why))
+            }
+        }
     }
 
     /// Who can open the vault, as its database says it. Nothing of it is believed before the ring is open.
@@ -175,16 +271,22 @@ impl Desk {
         }
         let enc =
             asked.sealed_enc.try_into().map_err(|_| Refused::new(Reason::Malformed, "sealed_enc has 32 bytes"))?;
-        let root = self.root(&asked.custodian, &Sealed { enc, ct: asked.sealed_ct })?;
+        let (root, opened) = match self.take(&asked.custodian, &Sealed { enc, ct: asked.sealed_ct })? {
+            Came::Whole(root, opened) => (root, opened),
+            Came::Part(progress) => return Ok(progress),
+        };
+        let contributed = opened.shares.iter().map(|index| u32::from(*index)).collect::<Vec<_>>();
         let (answer, told) = oneshot::channel();
         let gone = |_| Refused::new(Reason::AuditUnavailable, "the daemon stops");
-        self.opening.send(Contributed { root, answer }).await.map_err(|_| gone(()))?;
+        self.opening.send(Contributed { root, opened, answer }).await.map_err(|_| gone(()))?;
         told.await.map_err(|_| gone(()))??;
-        Ok(UnsealResponse { unsealed: true, threshold: 0, contributed: Vec::new() })
+        let threshold = u32::try_from(contributed.len()).unwrap_or(u32::MAX);
+        Ok(UnsealResponse { unsealed: true, threshold, contributed })
     }
 }
 
-fn told(known: &custody::Custodian) -> Custodian {
+fn told(known: &custody::Custodian, pots: &BTreeMap<CustodianName, Pot>) -> Custodian {
+    let given = pots.get(&known.who.name).map(|pot| pot.indexes.iter().map(|index| u32::from(*index)).collect());
     let kind = &known.who.kind;
     let threshold = if let Kind::Shares { threshold, .. } = kind { u32::from(*threshold) } else { 0 };
     Custodian {
@@ -192,7 +294,7 @@ fn told(known: &custody::Custodian) -> Custodian {
         kind: kind.name().to_owned(),
         parameters: String::from_utf8_lossy(&canonical(kind)).into_owned(),
         threshold,
-        contributed: Vec::new(),
+        contributed: given.unwrap_or_default(),
     }
 }
 
@@ -206,12 +308,14 @@ impl CustodyService for Custody {
     async fn read_custody(&self, _: Request<ReadCustodyRequest>) -> Result<Response<ReadCustodyResponse>, Status> {
         let sealed = self.0.phases.state().is_none();
         let (custodians, aud, vault) = self.0.custodians().map_err(|refused| self.0.refuse(refused))?;
+        let mut state = self.0.state();
+        state.tire();
         Ok(Response::new(ReadCustodyResponse {
             vault: vault.to_string(),
             aud: aud.to_string(),
             sealed,
-            custodians: custodians.iter().map(told).collect(),
-            intake: self.0.state().intake.public().as_bytes().to_vec(),
+            custodians: custodians.iter().map(|known| told(known, &state.pots)).collect(),
+            intake: state.intake.public().as_bytes().to_vec(),
         }))
     }
 
@@ -225,8 +329,19 @@ impl CustodyService for Custody {
 
     async fn withdraw_shares(
         &self,
-        _: Request<WithdrawSharesRequest>,
+        request: Request<WithdrawSharesRequest>,
     ) -> Result<Response<WithdrawSharesResponse>, Status> {
-        Ok(Response::new(WithdrawSharesResponse { withdrawn: 0 }))
+        let named = request.into_inner().custodian;
+        let (mut state, mut withdrawn) = (self.0.state(), 0);
+        state.pots.retain(|name, pot| {
+            let goes = named.is_empty() || name.as_str() == named;
+            withdrawn += if goes { pot.indexes.len() } else { 0 };
+            !goes
+        });
+        tracing::info!(withdrawn, "shares were withdrawn");
+        Ok(Response::new(WithdrawSharesResponse { withdrawn: u32::try_from(withdrawn).unwrap_or(u32::MAX) }))
     }
 }
+
+#[cfg(test)]
+mod tests;

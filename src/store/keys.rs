@@ -1,6 +1,7 @@
 //! The vault's own keys in the words of the store.
 
 use super::Origins;
+use crate::audit::entry::Opened;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::SigningKey;
 use crate::id::{Aud, VaultName};
@@ -49,4 +50,6 @@ pub struct VaultKeys {
     pub ended: bool,
     /// Whether the vault comes out of a backup, and how.
     pub restored: Origins,
+    /// How the daemon came to the root key; none where that is not told.
+    pub opened: Option<Opened>,
 }

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use crate::audit::chain::{AuditKey, CheckpointKey, Head};
+use crate::audit::entry::Opened;
 use crate::authn::Authenticated;
 use crate::authz::Peer;
 use crate::crypto::envelope::{Embedded, Envelope};
@@ -514,6 +515,8 @@ pub enum Event {
     Start {
         /// The daemon's name.
         node: String,
+        /// How it came to the root key.
+        opened: Option<Opened>,
         /// Its version.
         version: String,
     },

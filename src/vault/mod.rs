@@ -242,7 +242,11 @@ impl Vault {
             sealing: CancellationToken::new(),
             telemetry: OnceLock::new(),
         };
-        let start = Event::Start { node: vault.limits.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let start = Event::Start {
+            node: vault.limits.node.clone(),
+            opened: own.opened,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         vault.begin_epoch(start).await?;
         vault.tell_of_restore();
         vault.recover((!own.ended).then_some(own.newest)).await?;

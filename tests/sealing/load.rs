@@ -11,9 +11,24 @@ use nockvault::client::{keyfile, place};
 use nockvault::denial::Reason;
 use serde_json::Value;
 
+use crate::programs::Vault;
 use crate::stage::{seal, unseal, vault};
 
 const AGENTS: usize = 8;
+
+/// Has the agent hold so many live leases.
+pub(crate) fn leases(vault: &Vault, count: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let card = place::card(Some(&vault.card())).unwrap();
+        let key = keyfile::read_secret(&vault.path().join("kit.ed25519")).unwrap();
+        let agent = Agent::connect(&card, Identity::held("kit".parse().unwrap(), key, 1)).await.unwrap();
+        let session = agent.session("many").unwrap();
+        for _ in 0..count {
+            session.request(&Ask::role("orders-read".parse().unwrap())).await.unwrap();
+        }
+    });
+}
 
 #[test]
 fn nothing_is_issued_after_a_seal_was_acknowledged_and_nothing_hangs() {

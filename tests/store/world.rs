@@ -149,7 +149,7 @@ impl World {
 
     /// The daemon begins, with the next audit key.
     pub(crate) async fn begin(&self) -> EntryRef {
-        let start = Event::Start { node: "n1".to_owned(), version: "0".to_owned() };
+        let start = Event::Start { node: "n1".to_owned(), opened: None, version: "0".to_owned() };
         self.store().event(start, Some(self.audit_key(self.keys.audit_epochs + 1))).await.unwrap()
     }
 

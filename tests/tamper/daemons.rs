@@ -46,7 +46,9 @@ pub(crate) fn vault(told: &[Told]) -> (Chain, World) {
         }
         let limits = [("skew_s".to_owned(), 300)].into();
         let body: Body = match told {
-            Told::Start | Told::StartWithout => entry::Start { node: "n1".into(), version: "0.1.0".into() }.into(),
+            Told::Start | Told::StartWithout => {
+                entry::Start { node: "n1".into(), opened: None, version: "0.1.0".into() }.into()
+            }
             Told::Stop => entry::Stop {}.into(),
             Told::Epoch | Told::EpochWithout => entry::Epoch {}.into(),
             Told::Config => entry::Config { limits }.into(),

@@ -48,6 +48,7 @@ mod secret;
 #[path = "../shared/shell.rs"]
 mod shell;
 mod status;
+mod unseal;
 mod ways;
 mod when;
 
@@ -154,7 +155,8 @@ enum Command {
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
-    Unseal(seal::Unseal),
+    Unseal(unseal::Unseal),
+    LockDown(seal::LockDown),
     /// Show what was handed out.
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -260,6 +262,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,
         Command::Unseal(unseal) => unseal.run(&common, &output).await,
+        Command::LockDown(lock_down) => lock_down.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Clock(clock) => clock.run(&common, &output).await,

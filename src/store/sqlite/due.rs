@@ -196,7 +196,9 @@ pub(super) fn event(tx: &mut Tx<'_>, event: &Event, epochs: Option<u64>) -> Resu
     let mut vault = tx.hold(&ChainName::vault())?;
     let facts = vault.vault()?.clone();
     let body: entry::Body = match event {
-        Event::Start { node, version } => entry::Start { node: node.clone(), version: version.clone() }.into(),
+        Event::Start { node, opened, version } => {
+            entry::Start { node: node.clone(), opened: opened.clone(), version: version.clone() }.into()
+        }
         Event::Stop => entry::Stop {}.into(),
         Event::Epoch => entry::Epoch {}.into(),
         Event::Recover { interrupted, quarantined, since } => {

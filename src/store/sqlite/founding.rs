@@ -247,5 +247,15 @@ pub(super) fn keys(conn: &Connection, ring: &Ring, facts: &VaultFacts) -> Result
         unbegun: !restored.begun,
         rehearsal: restored.rehearsal,
     });
-    Ok(VaultKeys { name, aud, identity, kept, audit_epochs, newest: Timestamp::ZERO, ended: true, restored })
+    Ok(VaultKeys {
+        name,
+        aud,
+        identity,
+        kept,
+        audit_epochs,
+        newest: Timestamp::ZERO,
+        ended: true,
+        restored,
+        opened: None,
+    })
 }

@@ -57,7 +57,7 @@ async fn store(folder: &Path, deadline: Duration) -> Sqlite {
     let rules = Rules { deadline, ..NO_REQUESTS };
     let clock = Arc::new(ManualClock::at(NOW));
     let (store, keys) = Sqlite::open(&folder.join("data"), &root, rules, clock, entropy).unwrap();
-    let start = Event::Start { node: "n1".to_owned(), version: "0".to_owned() };
+    let start = Event::Start { node: "n1".to_owned(), opened: None, version: "0".to_owned() };
     store.event(start, Some(audit_key(&keys.identity, 2))).await.unwrap();
     store
 }

@@ -1,0 +1,119 @@
+//! Shares of several people, wrong ones among them.
+
+use super::*;
+use crate::entropy::SeededEntropy;
+use crate::id::Kid;
+use crate::seal::at_rest::Ring;
+use crate::seal::custody::shares::split;
+
+fn aud() -> Aud {
+    Aud::of_identity(&Kid::from_thumbprint(&[1; 32]))
+}
+
+fn desk() -> Desk {
+    let (opening, _) = mpsc::channel(1);
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(5));
+    let state = State { intake: SealSecretKey::generate(&*entropy), paced: None, pots: BTreeMap::new() };
+    let telemetry = Telemetry::new();
+    Desk {
+        data_dir: PathBuf::new(),
+        phases: Phases::new(telemetry.clone()),
+        telemetry,
+        entropy,
+        opening,
+        state: Mutex::new(state),
+    }
+}
+
+/// A custodian of whom three shares of five are enough, its root key, and the shares.
+fn custodian(seed: u64) -> (custody::Custodian, RootKey, Vec<SecretBytes>) {
+    let entropy = SeededEntropy::new(seed);
+    let secret = CustodySecret::generate(&entropy);
+    let (kind, shares) = split(&secret, (3, 5), &entropy).unwrap();
+    let root = RootKey::generate(&entropy);
+    let who = custody::Appointed { name: "board".parse().unwrap(), kind, public: secret.public() };
+    let texts = shares.iter().map(|share| SecretBytes::new(share.text().as_bytes().to_vec())).collect();
+    (who.appoint(&root, &aud(), &entropy), root, texts)
+}
+
+fn part(came: Result<Came, Refused>) -> Vec<u32> {
+    match came {
+        Ok(Came::Part(UnsealResponse { unsealed: false, threshold: 3, contributed })) => contributed,
+        Ok(_) => panic!("more are needed"),
+        Err(refused) => panic!("{refused:?}"),
+    }
+}
+
+fn refused(came: Result<Came, Refused>) -> String {
+    match came {
+        Err(Refused { reason: Reason::CustodyRefused, text }) => text,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it was taken"),
+    }
+}
+
+#[test]
+fn three_people_open_what_one_of_them_cannot_and_a_wrong_share_loses_nothing() {
+    let (desk, (board, root, shares), (_, _, foreign)) = (desk(), custodian(7), custodian(8));
+    let mut mistyped = shares[3].expose().clone();
+    *mistyped.last_mut().unwrap() ^= 1;
+    assert_eq!(part(desk.share(&board, &aud(), &shares[4])), [5]);
+    assert!(refused(desk.share(&board, &aud(), &shares[4])).contains('5'), "a duplicate is named");
+    refused(desk.share(&board, &aud(), &foreign[0]));
+    refused(desk.share(&board, &aud(), &SecretBytes::new(mistyped)));
+    refused(desk.share(&board, &aud(), &SecretBytes::new(b"hunter2".to_vec())));
+    refused(desk.share(&board, &aud(), &SecretBytes::new(vec![0xff; 32])));
+    assert_eq!(part(desk.share(&board, &aud(), &shares[0])), [1, 5]);
+    let told = told(&board, &desk.state().pots);
+    assert_eq!((told.threshold, told.contributed, told.kind.as_str()), (3, vec![1, 5], "shares"));
+    // Whatever keeps the vault from opening then, the shares are not lost: the next share, or one of these, tries again.
+    for share in [2, 2, 0] {
+        let Ok(Came::Whole(opened, how)) = desk.share(&board, &aud(), &shares[share]) else {
+            panic!("three are enough")
+        };
+        let ring = Ring::generate(&SeededEntropy::new(1)).wrap(&root, &SeededEntropy::new(2));
+        assert!(Ring::unwrap(&opened, &ring).is_ok(), "it is another root key");
+        assert_eq!(how, Opened { custodian: Some("board".parse().unwrap()), shares: vec![1, 3, 5] });
+    }
+}
+
+#[test]
+fn shares_that_open_nothing_together_are_forgotten() {
+    let (desk, (board, _, shares)) = (desk(), custodian(9));
+    // The record is of another secret, as where somebody changed it in the database.
+    let (other, _, _) = custodian(10);
+    let who = custody::Appointed { kind: board.who.kind.clone(), ..other.who.clone() };
+    let forged = custody::Custodian::from_stored(who, other.root, &other.sealed()).unwrap();
+    part(desk.share(&forged, &aud(), &shares[0]));
+    part(desk.share(&forged, &aud(), &shares[1]));
+    assert!(refused(desk.share(&forged, &aud(), &shares[2])).contains("forgotten"));
+    assert!(desk.state().pots.is_empty());
+}
+
+#[tokio::test]
+async fn shares_are_withdrawn_and_do_not_wait_for_ever() {
+    let (desk, (board, _, shares)) = (desk(), custodian(11));
+    part(desk.share(&board, &aud(), &shares[0]));
+    part(desk.share(&board, &aud(), &shares[1]));
+    let custody = Custody(Arc::new(desk));
+    let withdraw = |custodian: &str| Request::new(WithdrawSharesRequest { custodian: custodian.to_owned() });
+    assert_eq!(custody.withdraw_shares(withdraw("another")).await.unwrap().into_inner().withdrawn, 0);
+    assert_eq!(custody.withdraw_shares(withdraw("")).await.unwrap().into_inner().withdrawn, 2);
+    part(custody.0.share(&board, &aud(), &shares[0]));
+    custody.tire();
+    assert_eq!(custody.0.state().pots.len(), 1, "it may wait");
+    if let Some(pot) = custody.0.state().pots.get_mut(&board.who.name) {
+        pot.touched = pot.touched.checked_sub(IDLE).expect("the machine runs for longer");
+    }
+    custody.tire();
+    assert!(custody.0.state().pots.is_empty(), "nobody came");
+}
+
+#[test]
+fn what_was_given_for_one_thing_serves_for_no_other() {
+    let desk = desk();
+    let intake = desk.state().intake.public();
+    let sealed = hpke::seal(&intake, &info("recover", ""), &[], &[7; 32], &*desk.entropy).unwrap();
+    let Err(Refused { reason, .. }) = desk.take("", &sealed) else { panic!("it was taken") };
+    assert_eq!(reason, Reason::BadSealedInput);
+}
