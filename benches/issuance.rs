@@ -250,7 +250,7 @@ async fn main() {
         agents: ([127, 0, 0, 1], 0).into(),
         operators: None,
         http: ([127, 0, 0, 1], 0).into(),
-        custody: None,
+        custody: nockvault::server::init::Keeper::File(None),
     };
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let laid = lay(&plan, SystemClock.now(), &entropy).unwrap();

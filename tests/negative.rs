@@ -310,6 +310,7 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (OutcomeUnknown, "tests/store_faults.rs"),
     (ClockBehind, "tests/replay.rs"),
     (ClockGood, "tests/clock.rs"),
+    (LastCustodian, "tests/custody.rs"),
     (Quarantined, "tests/isolation.rs"),
     (Busy, "the server, before there is a statement"),
     (NotPermitted, "every operator may all for now"),

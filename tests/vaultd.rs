@@ -41,7 +41,7 @@ fn laid(folder: &Path) -> Laid {
         agents: loopback,
         operators: None,
         http: loopback,
-        custody: None,
+        custody: nockvault::server::init::Keeper::File(None),
     };
     init::lay(&plan, SystemClock.now(), &(Arc::new(OsEntropy) as _)).expect("a vault is made")
 }

@@ -16,7 +16,8 @@ use clap::{Parser, Subcommand};
 use nockvault::client::keyfile;
 use nockvault::config::{Config, LogFormat};
 use nockvault::entropy::{Entropy, OsEntropy};
-use nockvault::server::init::{self, Laid, Plan};
+use nockvault::server::compose::Brought;
+use nockvault::server::init::{self, Keeper, Laid, Plan};
 use nockvault::server::listen::{Listener, Listeners};
 use nockvault::server::{compose, drain, run, sinks, supervisor, tls, walls};
 use nockvault::telemetry::{self, Telemetry};
@@ -96,7 +97,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
     let config = Config::read(file)?;
     let open = walls::modes::look(&config, file);
     walls::modes::refuse(&open)?;
-    compose::secret(&config)?;
+    compose::check_custody(&config)?;
     if let Some(files) = &config.tls {
         install_tls_provider();
         tls::load(files, Seconds(config.limits.handshake_timeout_s))?;
@@ -125,8 +126,9 @@ fn log(config: &Config) -> Ended {
 /// Serves with what the daemon needs to serve and the folders `also`, and without the rest of the machine. The walls hold
 /// the thread that raises them and those that it starts, so there is one at this point.
 fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(&Listeners) -> String) -> Ended {
+    let brought = compose::bring(config).map_err(|fault| (RUNTIME, fault.into()))?;
     walls::raise(config, file, also).map_err(|fault| (RUNTIME, fault.into()))?;
-    in_runtime(serve(config, more))
+    in_runtime(serve(config, brought, more))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
@@ -147,14 +149,14 @@ fn install_tls_provider() {
 }
 
 /// Opens the vault and serves it until a signal. `more` is said after the line that begins with `ready`.
-async fn serve(config: &Config, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
+async fn serve(config: &Config, brought: Brought, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
     install_tls_provider();
     let stop = CancellationToken::new();
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
     sinks::check(config)?;
     // Bound first: a port that is taken leaves no trace in the vault.
     let listeners = Listeners::bind(config).await?;
-    let vault = compose::begin(config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
+    let vault = compose::begin(config, brought, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
     let mut ready = ready(&listeners, config.tls.is_some());
     let version = env!("CARGO_PKG_VERSION");
     match &vault {
@@ -233,7 +235,7 @@ fn lay_dev(listen: SocketAddr) -> anyhow::Result<(Passing, Laid)> {
         agents: listen,
         operators: None,
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
-        custody: None,
+        custody: Keeper::File(None),
     };
     let laid = init::lay(&plan, SystemClock.now(), &entropy)?;
     let seed = laid.operator_key.as_ref().expect("its key is made where nobody brings one").seed();

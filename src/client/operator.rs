@@ -25,6 +25,7 @@ use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::clock::ClockReset;
 use crate::statement::command::Command;
+use crate::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, CustodyRotate};
 use crate::statement::directory::{self, Directory, DirectoryRead};
 use crate::statement::doctor::DoctorRead;
 use crate::statement::explain::Explain;
@@ -91,6 +92,10 @@ orders! {
     VaultSeal => seal_vault(SealVaultRequest)
     RoleFreeze => freeze_role(FreezeRoleRequest)
     RoleThaw => thaw_role(ThawRoleRequest)
+    CustodyList => list_custodians(ListCustodiansRequest)
+    CustodyAdd => add_custodian(AddCustodianRequest)
+    CustodyRemove => remove_custodian(RemoveCustodianRequest)
+    CustodyRotate => rotate_root(RotateRootRequest)
     RoleCreate => create_role(CreateRoleRequest)
     RoleCheck => check_role(CheckRoleRequest)
     RoleRotate => rotate_role(RotateRoleRequest)

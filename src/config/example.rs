@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use super::custody::Custody;
 use super::limits::{CHECKPOINTS, Limit, Limits};
 
 /// The daemon's name where the file gives none.
@@ -20,8 +21,8 @@ const WIDTH: usize = 118;
 pub struct Places {
     /// The data directory.
     pub data_dir: String,
-    /// The file with the root key.
-    pub root_key: String,
+    /// Who opens the vault at the start.
+    pub custody: Custody,
     /// Where agents reach the vault over TCP.
     pub agents: SocketAddr,
     /// Where they reach it on the same machine.
@@ -44,7 +45,7 @@ impl Default for Places {
     fn default() -> Places {
         Places {
             data_dir: "data".to_owned(),
-            root_key: "root.key".to_owned(),
+            custody: Custody::File("root.key".into()),
             agents: SocketAddr::from(([127, 0, 0, 1], 8440)),
             agents_unix: "run/agents.sock".to_owned(),
             operators_unix: "run/operators.sock".to_owned(),
@@ -73,8 +74,11 @@ pub fn example(places: &Places) -> String {
 data_dir = {data_dir}
 # This daemon's name among those of one vault.
 node = {node}
-# Who keeps the root key: a file of mode 0600 outside the data directory. Keep a copy elsewhere.
-custody = {{ file = {root_key} }}
+# Whose secret opens the vault when it starts: {{ file = "root.key" }}, of mode 0600 outside the data directory, with a copy
+# elsewhere; {{ credential = "NAME" }} of the daemon's systemd unit; {{ command = ["/path/of/program", "argument"] }}, which
+# prints it; {{ pkcs11 = {{ module = "/path.so", token = "LABEL", key = "LABEL", pin_file = "hsm.pin" }} }}; or
+# {{ unseal = true }}: nobody's, it starts sealed. See `vaultctl custody`.
+custody = {custody}
 
 [agents]
 # Where agents reach the vault over the network, and on the same machine. One of the two suffices.
@@ -128,7 +132,7 @@ level = {level}
 "#,
         data_dir = quoted(&places.data_dir),
         node = quoted(NODE),
-        root_key = quoted(&places.root_key),
+        custody = places.custody.written(),
         agents = places.agents,
         agents_unix = quoted(&places.agents_unix),
         operators_unix = quoted(&places.operators_unix),

@@ -8,6 +8,7 @@
 
 mod audit;
 mod checkpoints;
+mod custody;
 mod example;
 mod host;
 mod limits;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use audit::{Audit, Mirror, Otlp, Syslog};
 pub use checkpoints::Checkpoints;
+pub use custody::{Custody, Token};
 pub use example::{NODE, Places, example};
 pub use host::{Host, Wall};
 pub use limits::{Limit, Limits};
@@ -76,13 +78,6 @@ pub struct VaultPart {
     pub node: String,
     /// Who keeps the root key.
     pub custody: Custody,
-}
-
-/// Who keeps the root key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Custody {
-    /// A file of mode 0600 outside the data directory.
-    File(PathBuf),
 }
 
 /// The listeners of one kind of peer; at least one.
@@ -239,21 +234,12 @@ fn vault_part(mut section: Section<'_, '_>, base: &Path) -> Option<VaultPart> {
             format!("{text:?} is not a node's name: up to 63 of a-z, 0-9, . and -, beginning with a letter or digit")
         })
     });
-    let mut inner = section.section("custody", "{ file = \"root.key\" }");
-    let custody = inner.path("file", "root.key", base);
-    inner.need(&custody, "file", "root.key");
-    inner.finish();
-    if let (Some(data), Some(key)) = (&data_dir, &custody)
-        && key.value.starts_with(&data.value)
-    {
-        let wrong = "the root key would lie inside the data directory that it protects";
-        section.wrong(key.line, "custody.file", wrong, "name a file elsewhere");
-    }
+    let custody = custody::read(&mut section, base, data_dir.as_ref().map(|data| data.value.as_path()));
     section.finish();
     Some(VaultPart {
         data_dir: data_dir?.value,
         node: node.map_or_else(|| example::NODE.to_owned(), |node| node.value),
-        custody: Custody::File(custody?.value),
+        custody: custody?,
     })
 }
 

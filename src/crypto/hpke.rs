@@ -221,8 +221,8 @@ impl Sealed {
     }
 }
 
-/// Lets the HPKE crate draw from our source.
-struct Draw<'a>(&'a dyn Entropy);
+/// Lets crates draw from our source.
+pub(crate) struct Draw<'a>(pub(crate) &'a dyn Entropy);
 
 impl rand_core::TryRng for Draw<'_> {
     type Error = Infallible;

@@ -161,6 +161,9 @@
 //! | `nockvault/vault_seal` | `reason`, a text: the daemon holds no key from here on and answers `sealed`, until somebody unseals | yes |
 //! | `nockvault/role_freeze` | `reason`, `role`: nothing of it is issued or prolonged, and every lease of it is revoked | yes |
 //! | `nockvault/role_thaw` | `role` | yes |
+//! | `nockvault/custody_add` | `name`, `kind`, `public`: a new root key is sealed to every custodian, this one too | yes |
+//! | `nockvault/custody_remove` | `name`: a new root key is sealed to the others | yes |
+//! | `nockvault/custody_rotate` | none: a new root key is sealed to every custodian | yes |
 //! | `nockvault/role_create` | `role`, `engine`, `config` | yes |
 //! | `nockvault/role_rotate` | `role` | yes |
 //! | `nockvault/secret_put` | `name`, `sealed`, `use` (`kv`, `backend`), `expires` or null; only a `kv` value expires | yes |
@@ -261,7 +264,7 @@
 //!   vault stopped while it served this request, and what it may have made is undone; `secret_expired`, the value or
 //!   the authority behind the role ends before the life asked for, with the seconds that are left as `limit`;
 //!   `nothing_to_undo`, the lease does not wait for a backend; `clock_good`, the clock is not behind the history, and
-//!   there is nothing to reset.
+//!   there is nothing to reset; `last_custodian`, nobody could open the vault without it.
 //! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
 //!   lands it is revoked as `undelivered`.
 //!
@@ -491,8 +494,9 @@
 //!
 //! # 6. At rest
 //!
-//! Custody (a file, a passphrase, shares and others) yields the root key. The root key wraps the keyring, which holds
-//! the data keys by epoch. A data key protects records:
+//! Each custodian (a file, a passphrase, shares, a credential of the unit, a program, a token) yields 32 secret bytes, from
+//! which an X25519 key is derived; the root key is sealed to its public half, as [`crate::seal::custody`] says. The root
+//! key wraps the keyring, which holds the data keys by epoch. A data key protects records:
 //!
 //! ```text
 //! (ek || cm) = HKDF-SHA256(ikm = data key, salt = n, info = "nockvault/aead/v1" 0x00 || H(AAD), 64 bytes)
@@ -504,7 +508,7 @@
 //! a record moved elsewhere does not open.
 //!
 //! Rows that decide (agents, operators, keys, roles, grants, keys for tokens, which version of a secret is the
-//! newest, freezes, `iat_floor`) carry a MAC under a key of the same
+//! newest, freezes, custodians, `iat_floor`) carry a MAC under a key of the same
 //! ring, bound to their place. One such row a chain holds the digest of its deciding rows and the `seq` of the last
 //! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
 //! key can add no key and no grant, and revive none. Minted secrets are never stored.

@@ -1,12 +1,16 @@
 //! The vault that a configuration names: custody opens the root key, the root key the store, and the store the vault.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::marker;
-use crate::config::{Config, Custody};
+use crate::config::{self, Config, Custody};
 use crate::engine;
 use crate::entropy::Entropy;
-use crate::seal::custody::{self, CustodyFault, CustodySecret, RootKey};
+use crate::seal::custody::given::{self, GivenFault};
+use crate::seal::custody::pkcs11::{Pin, Token, TokenFault};
+use crate::seal::custody::{self, Custodian, CustodyFault, CustodySecret, RootKey};
+use crate::statement::custody::Kind;
 use crate::store::sqlite::{OpenFault, Sqlite};
 use crate::time::Clock;
 use crate::vault::{OpeningFault, Vault};
@@ -17,8 +21,14 @@ pub enum ComposeFault {
     /// A custodian's secret.
     #[error(transparent)]
     Custody(#[from] CustodyFault),
+    /// What a program or the unit should give.
+    #[error(transparent)]
+    Given(#[from] GivenFault),
+    /// A token.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
     /// A secret that opens nothing.
-    #[error("what {place} holds is no custodian's of this vault ({known}); name the right one")]
+    #[error("what {place} gives is no custodian's of this vault ({known}); name the right one")]
     Stranger {
         /// Where it came from.
         place: String,
@@ -36,29 +46,97 @@ pub enum ComposeFault {
     Vault(#[from] OpeningFault),
 }
 
-/// The secret of the custodian that the configuration names; none where nothing opens by itself.
+/// What can be said of the custody that a configuration names before there is a store: a file is read, the others have
+/// effects and are left alone.
 ///
 /// # Errors
-/// What is wrong with where it comes from.
-pub fn secret(config: &Config) -> Result<Option<CustodySecret>, ComposeFault> {
-    let Custody::File(path) = &config.vault.custody;
-    Ok(Some(custody::file::read(path, &config.vault.data_dir)?))
+/// What is wrong with the file.
+pub fn check_custody(config: &Config) -> Result<(), CustodyFault> {
+    match &config.vault.custody {
+        Custody::File(path) => custody::file::read(path, &config.vault.data_dir).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The token that a configuration names.
+#[must_use]
+pub fn token(token: &config::Token) -> Token {
+    let config::Token { module, token, key, pin_file, pin_command } = token.clone();
+    let pin = pin_file.map_or(Pin::Command(pin_command), Pin::File);
+    Token { module, token, key, pin }
+}
+
+/// The secrets that a custody leads to, and where they come from; none where nothing opens by itself. A token gives one for
+/// each custodian that may be its own.
+///
+/// # Errors
+/// [`ComposeFault`].
+pub fn secrets(
+    custody: &Custody,
+    data_dir: &Path,
+    custodians: &[Custodian],
+) -> Result<Option<(Vec<CustodySecret>, String)>, ComposeFault> {
+    let (secret, place) = match custody {
+        Custody::Unseal => return Ok(None),
+        Custody::File(path) => (custody::file::read(path, data_dir)?, path.display().to_string()),
+        Custody::Credential(name) => {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+            (given::credential(folder.as_deref(), name)?, format!("the credential {name}"))
+        }
+        Custody::Command(command) => (given::command(command)?, command.join(" ")),
+        Custody::Pkcs11(named) => {
+            let named = token(named);
+            let own = custodians.iter().filter(|one| matches!(one.who.kind, Kind::Pkcs11 { .. }));
+            let secrets = own.map(|one| named.secret(&one.who.kind)).collect::<Result<_, _>>()?;
+            return Ok(Some((secrets, format!("the token {}", named.token))));
+        }
+    };
+    Ok(Some((vec![secret], place)))
+}
+
+/// Secrets that were brought before the daemon's walls were raised, and where they came from.
+#[derive(Debug, Default)]
+pub struct Brought(Option<(Vec<CustodySecret>, String)>);
+
+/// Brings the secrets that a daemon behind its walls cannot come by: a program is run, a token is asked, a credential of
+/// the unit is read. One that was sealed by command brings none.
+///
+/// # Errors
+/// [`ComposeFault`], whose text says what to do.
+pub fn bring(config: &Config) -> Result<Brought, ComposeFault> {
+    let (custody, data) = (&config.vault.custody, &config.vault.data_dir);
+    if matches!(custody, Custody::File(_) | Custody::Unseal) {
+        return Ok(Brought::default());
+    }
+    if marker::is_set(data).map_err(|cause| OpenFault::Io { path: data.clone(), cause })? {
+        return Ok(Brought::default());
+    }
+    let (custodians, ..) = Sqlite::custodians(data)?;
+    Ok(Brought(secrets(custody, data, &custodians)?))
 }
 
 /// The root key, out of its custody; none where nothing opens by itself. It is the store's where its ring opens.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
-pub fn root_key(config: &Config) -> Result<Option<RootKey>, ComposeFault> {
-    let Some(secret) = secret(config)? else { return Ok(None) };
+pub fn root_key(config: &Config, brought: Brought) -> Result<Option<RootKey>, ComposeFault> {
+    // Before the store is looked at: what is wrong with a file is said first.
+    check_custody(config)?;
     let (custodians, aud, _) = Sqlite::custodians(&config.vault.data_dir)?;
-    match custody::open_any(&custodians, &aud, &secret) {
-        Ok((_, root)) => Ok(Some(root)),
-        Err(_) => {
-            let Custody::File(path) = &config.vault.custody;
+    let secrets = match brought {
+        Brought(Some(brought)) => Some(brought),
+        Brought(None) => secrets(&config.vault.custody, &config.vault.data_dir, &custodians)?,
+    };
+    let Some((secrets, place)) = secrets else { return Ok(None) };
+    let mut opened = secrets.iter().filter_map(|secret| custody::open_any(&custodians, &aud, secret).ok());
+    match opened.next() {
+        Some((name, root)) => {
+            tracing::info!(custodian = %name, "the root key was opened");
+            Ok(Some(root))
+        }
+        None => {
             let known = custodians.iter().map(|one| format!("{}: {}", one.who.name, one.who.kind.name()));
-            let known = known.collect::<Vec<_>>().join(", ");
-            Err(ComposeFault::Stranger { place: path.display().to_string(), known })
+            Err(ComposeFault::Stranger { place, known: known.collect::<Vec<_>>().join(", ") })
         }
     }
 }
@@ -78,6 +156,7 @@ impl ComposeFault {
 /// [`ComposeFault`], whose text says what to do.
 pub async fn begin(
     config: &Config,
+    brought: Brought,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Option<Arc<Vault>>, ComposeFault> {
@@ -86,7 +165,7 @@ pub async fn begin(
         tracing::warn!("the vault was sealed by command and stays sealed until somebody unseals it: `vaultctl unseal`");
         return Ok(None);
     }
-    match root_key(config)? {
+    match root_key(config, brought)? {
         Some(root) => open_with(config, &root, clock, entropy).await.map(Some),
         None => Ok(None),
     }
@@ -101,7 +180,7 @@ pub async fn open(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
-    let root = root_key(config)?.ok_or(ComposeFault::Sealed)?;
+    let root = root_key(config, bring(config)?)?.ok_or(ComposeFault::Sealed)?;
     open_with(config, &root, clock, entropy).await
 }
 

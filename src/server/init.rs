@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tls::{self, TlsFault};
-use crate::config::{self, Places};
+use crate::config::{self, Custody, Places};
 use crate::crypto::envelope::Embedded;
+use crate::crypto::hpke::SealPublicKey;
 use crate::crypto::signature::{Form, SigningKey};
 use crate::entropy::Entropy;
 use crate::id::{OperatorName, VaultName};
@@ -45,8 +46,26 @@ pub struct Plan {
     pub operators: Option<SocketAddr>,
     /// Where health, metrics and the JWKS are.
     pub http: SocketAddr,
-    /// The file of the root key; none for `root.key` in the folder.
-    pub custody: Option<PathBuf>,
+    /// Who can get at the root key.
+    pub custody: Keeper,
+}
+
+/// The first custodian of a vault.
+#[derive(Clone, Debug)]
+pub enum Keeper {
+    /// A file, which is made; none for `root.key` in the folder.
+    File(Option<PathBuf>),
+    /// A credential of the daemon's unit. The file is made that it is to hold, as for [`Keeper::File`].
+    Credential(String, Option<PathBuf>),
+    /// One that has its secret already.
+    Other {
+        /// How it comes by it.
+        kind: Kind,
+        /// The public key that is derived from it.
+        public: SealPublicKey,
+        /// Who opens the vault at the start.
+        opens: Custody,
+    },
 }
 
 /// What there is now.
@@ -128,13 +147,14 @@ pub fn lay_for(
 
     let places = places(plan)?;
     let data = folder.join(&places.data_dir);
-    let secret = custody::file::create(&folder.join(&places.root_key), &data, &**entropy)?;
+    let (kind, public) = keep(plan, &folder, &data, &**entropy)?;
     let root = RootKey::generate(&**entropy);
     let founding =
         Founding { name: plan.name.clone(), node: config::NODE.to_owned(), operator: plan.operator.clone(), now };
     let (aud, identity) = (drawn.aud(), drawn.identity());
     let mut founding = found::prepare_for(drawn, founding, register, proof, &**entropy);
-    founding.custodians = vec![Appointed { name: custody::first_name(), kind: Kind::File, public: secret.public() }];
+    let custodian = kind.name().parse().expect("the name of a kind is a name");
+    founding.custodians = vec![Appointed { name: custodian, kind, public }];
     let (vault, operators) = Sqlite::found(&data, &root, founding, Arc::clone(entropy))?;
 
     let card = Card {
@@ -154,11 +174,28 @@ pub fn lay_for(
 
 fn places(plan: &Plan) -> Result<Places, InitFault> {
     let mut places = Places { agents: plan.agents, operators: plan.operators, http: plan.http, ..Places::default() };
-    if let Some(path) = &plan.custody {
-        let absolute = std::path::absolute(path).map_err(|error| InitFault::File { path: path.clone(), error })?;
-        places.root_key = absolute.to_str().ok_or_else(|| InitFault::Path(absolute.clone()))?.to_owned();
-    }
+    places.custody = match &plan.custody {
+        Keeper::File(None) => places.custody,
+        Keeper::File(Some(path)) => {
+            let absolute = std::path::absolute(path).map_err(|error| InitFault::File { path: path.clone(), error })?;
+            absolute.to_str().ok_or_else(|| InitFault::Path(absolute.clone()))?;
+            Custody::File(absolute)
+        }
+        Keeper::Credential(name, _) => Custody::Credential(name.clone()),
+        Keeper::Other { opens, .. } => opens.clone(),
+    };
     Ok(places)
+}
+
+/// The first custodian's kind and public key, with the file that it needs.
+fn keep(plan: &Plan, folder: &Path, data: &Path, entropy: &dyn Entropy) -> Result<(Kind, SealPublicKey), InitFault> {
+    let (kind, path) = match &plan.custody {
+        Keeper::File(path) => (Kind::File, path),
+        Keeper::Credential(_, path) => (Kind::Credential, path),
+        Keeper::Other { kind, public, .. } => return Ok((kind.clone(), *public)),
+    };
+    let path = path.clone().unwrap_or_else(|| folder.join("root.key"));
+    Ok((kind, custody::file::create(&path, data, entropy)?.public()))
 }
 
 /// The address in the card: the first host with the port that is listened on. Without a host it is the address itself,

@@ -13,22 +13,23 @@ use crate::vault::Vault;
 use crate::vault::operate::Call;
 use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
-    CertifyCaRequest, CertifyCaResponse, CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse,
-    CreateGrantRequest, CreateGrantResponse, CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest,
-    EndAgentKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest,
-    FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse,
-    ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse,
-    ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
+    AddCustodianRequest, AddCustodianResponse, CertifyCaRequest, CertifyCaResponse, CheckRoleRequest,
+    CheckRoleResponse, CreateCaRequest, CreateCaResponse, CreateGrantRequest, CreateGrantResponse, CreateRoleRequest,
+    CreateRoleResponse, EndAgentKeyRequest, EndAgentKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest,
+    ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse,
+    FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse,
+    ListChainsRequest, ListChainsResponse, ListCustodiansRequest, ListCustodiansResponse, ListGrantsRequest,
+    ListGrantsResponse, ListLeasesRequest, ListLeasesResponse, ListRolesRequest, ListRolesResponse,
     ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest,
     ProveEntryRequest, ProveEntryResponse, PutSecretRequest, PutSecretResponse, ReadAuditRequest, ReadAuditResponse,
     ReadCheckpointRequest, ReadCheckpointResponse, ReadDirectoryRequest, ReadDirectoryResponse, ReadDoctorRequest,
     ReadDoctorResponse, ReadStatusRequest, ReadStatusResponse, RegisterAgentRequest, RegisterAgentResponse,
-    ResetClockRequest, ResetClockResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeLeasesRequest,
-    RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateRoleRequest, RotateRoleResponse,
-    RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, ShowAgentRequest,
-    ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest,
-    ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest,
-    ThawVaultResponse,
+    RemoveCustodianRequest, RemoveCustodianResponse, ResetClockRequest, ResetClockResponse, RevokeGrantRequest,
+    RevokeGrantResponse, RevokeLeasesRequest, RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse,
+    RotateRoleRequest, RotateRoleResponse, RotateRootRequest, RotateRootResponse, RotateVaultKeyRequest,
+    RotateVaultKeyResponse, SealVaultRequest, SealVaultResponse, ShowAgentRequest, ShowAgentResponse, ShowCaRequest,
+    ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowRoleRequest, ShowRoleResponse, ThawAgentRequest,
+    ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest, ThawVaultResponse,
 };
 
 /// The vault as operators see it.
@@ -127,6 +128,10 @@ operators!({
     thaw_vault(ThawVaultRequest) -> ThawVaultResponse = VaultThaw;
     freeze_role(FreezeRoleRequest) -> FreezeRoleResponse = RoleFreeze;
     thaw_role(ThawRoleRequest) -> ThawRoleResponse = RoleThaw;
+    list_custodians(ListCustodiansRequest) -> ListCustodiansResponse = CustodyList;
+    add_custodian(AddCustodianRequest) -> AddCustodianResponse = CustodyAdd;
+    remove_custodian(RemoveCustodianRequest) -> RemoveCustodianResponse = CustodyRemove;
+    rotate_root(RotateRootRequest) -> RotateRootResponse = CustodyRotate;
     create_role(CreateRoleRequest) -> CreateRoleResponse = RoleCreate;
     check_role(CheckRoleRequest) -> CheckRoleResponse = RoleCheck;
     rotate_role(RotateRoleRequest) -> RotateRoleResponse = RoleRotate;

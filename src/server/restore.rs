@@ -2,7 +2,7 @@
 //! a configuration and a card. `vaultctl restore` calls this. The backup is verified to its end before anything is made,
 //! and the configuration is written last: a folder without one holds no vault.
 //!
-//! The root key is not in a backup and is not copied: the configuration names it where it is.
+//! No custodian's secret is in a backup, and none is copied: the configuration names it where it is.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::init::{self, CONFIG, InitFault};
 use crate::config::{self, Places, TlsFiles};
 use crate::entropy::Entropy;
 use crate::seal::backup::BackupFault;
-use crate::seal::custody::{self, CustodyFault};
+use crate::seal::custody::{self, Custodian, CustodyFault, CustodySecret};
 use crate::statement::card::Card;
 use crate::store::sqlite::{RestoreFault, RestoredStore, Restoring, Sqlite};
 
@@ -29,9 +29,7 @@ pub struct Plan {
     pub folder: PathBuf,
     /// The card of the vault, which pins whose backup it is.
     pub card: Card,
-    /// The root key, which stays where it is.
-    pub root_key: PathBuf,
-    /// Where it listens.
+    /// Where it listens, and who opens it at the start.
     pub places: Places,
     /// The number of this restore; none for the next.
     pub number: Option<u64>,
@@ -81,11 +79,25 @@ pub fn belongings(tls: &TlsFiles) -> Vec<(String, PathBuf)> {
     vec![(CERT.to_owned(), tls.cert.clone()), (KEY.to_owned(), tls.key.clone())]
 }
 
-/// Makes the vault.
+/// Who can get at the root key of the backup, as it says of itself; it must be of the card's vault.
+///
+/// # Errors
+/// [`LayFault`].
+pub fn custodians(plan: &Plan) -> Result<Vec<Custodian>, LayFault> {
+    let backup = File::open(&plan.file).map_err(|error| LayFault::File { path: plan.file.clone(), error })?;
+    let (custodians, found, _) = Sqlite::backup_custodians(&backup)?;
+    if found != plan.card.aud {
+        let other = BackupFault::OtherVault { found, wanted: plan.card.aud.clone() };
+        return Err(RestoreFault::from(other).into());
+    }
+    Ok(custodians)
+}
+
+/// Makes the vault, by the secret of a custodian of the backup's time.
 ///
 /// # Errors
 /// [`LayFault`]. Where the backup is what is wrong, nothing was made; otherwise what was made is taken away again.
-pub fn lay(plan: &Plan, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
+pub fn lay(plan: &Plan, secret: &CustodySecret, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |error| LayFault::File { path, error }
@@ -93,15 +105,9 @@ pub fn lay(plan: &Plan, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
     if plan.folder.symlink_metadata().is_ok() {
         return Err(LayFault::Exists(plan.folder.clone()));
     }
-    let root_key = plan.root_key.canonicalize().map_err(at(&plan.root_key))?;
-    let secret = custody::file::read(&root_key, &plan.folder.join(&plan.places.data_dir))?;
+    let custodians = custodians(plan)?;
     let backup = File::open(&plan.file).map_err(at(&plan.file))?;
-    let (custodians, whose, _) = Sqlite::backup_custodians(&backup)?;
-    if whose != plan.card.aud {
-        let other = BackupFault::OtherVault { found: whose, wanted: plan.card.aud.clone() };
-        return Err(RestoreFault::from(other).into());
-    }
-    let (_, root) = custody::open_any(&custodians, &whose, &secret)
+    let (_, root) = custody::open_any(&custodians, &plan.card.aud, secret)
         .map_err(|_| LayFault::from(RestoreFault::from(BackupFault::WrongRoot)))?;
     let wanted = Restoring { aud: plan.card.aud.clone(), number: plan.number, rehearsal: plan.rehearsal };
     Sqlite::check_backup(&backup, &root, &wanted)?;
@@ -109,7 +115,7 @@ pub fn lay(plan: &Plan, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
     let laid = (|| {
         let data = folder.join(&plan.places.data_dir);
         let store = Sqlite::restore(&data, &root, backup, &wanted, Arc::clone(entropy))?;
-        furnish(plan, &folder, &root_key, store)
+        furnish(plan, &folder, store)
     })();
     if laid.is_err() {
         // It was made a moment ago and holds nothing but what came out of the backup.
@@ -118,7 +124,7 @@ pub fn lay(plan: &Plan, entropy: &Arc<dyn Entropy>) -> Result<Laid, LayFault> {
     laid
 }
 
-fn furnish(plan: &Plan, folder: &Path, root_key: &Path, store: RestoredStore) -> Result<Laid, LayFault> {
+fn furnish(plan: &Plan, folder: &Path, store: RestoredStore) -> Result<Laid, LayFault> {
     for name in ["tls", "run"] {
         init::make_folder(&folder.join(name))?;
     }
@@ -130,13 +136,12 @@ fn furnish(plan: &Plan, folder: &Path, root_key: &Path, store: RestoredStore) ->
     if let Some(ca) = &plan.card.ca {
         init::write(&folder.join("tls/ca.pem"), ca.as_bytes(), 0o644)?;
     }
-    let text = root_key.to_str().ok_or_else(|| InitFault::Path(root_key.to_owned()))?.to_owned();
-    let places = Places { root_key: text, ..plan.places.clone() };
+    let places = &plan.places;
     let operators = format!("unix:{}", folder.join(&places.operators_unix).display());
     let card = Card { operators, ..plan.card.clone() };
     let card_path = folder.join(format!("{}.card", card.name));
     init::write(&card_path, card.write().as_bytes(), 0o644)?;
     let config = folder.join(CONFIG);
-    init::write(&config, config::example(&places).as_bytes(), 0o600)?;
+    init::write(&config, config::example(places).as_bytes(), 0o600)?;
     Ok(Laid { config, card_path, store })
 }

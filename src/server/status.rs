@@ -57,6 +57,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NotRenewable
         | Reason::NothingToUndo
         | Reason::ClockGood
+        | Reason::LastCustodian
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused

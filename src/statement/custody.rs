@@ -4,7 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Body;
 use crate::base64url::Bytes;
+use crate::crypto::hpke::SealKeyBytes;
+use crate::id::CustodianName;
 
 /// The bytes of a salt.
 pub const SALT: usize = 16;
@@ -161,6 +164,54 @@ impl JsonSchema for Kind {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         Members::json_schema(generator)
     }
+}
+
+/// Appoints a custodian: a new root key is drawn and sealed to each of them, the new one too. Whoever commands has made
+/// the secret, derived the public key, and keeps the one where it is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyAdd {
+    /// How it comes by its secret.
+    pub kind: Kind,
+    /// Its name, which no other custodian has.
+    pub name: CustodianName,
+    /// The X25519 public key that is derived from its secret.
+    pub public: SealKeyBytes,
+}
+
+impl Body for CustodyAdd {
+    const TYP: &'static str = "nockvault/custody_add";
+}
+
+/// Takes a custodian out: a new root key is drawn and sealed to the others. The last one stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyRemove {
+    /// Which.
+    pub name: CustodianName,
+}
+
+impl Body for CustodyRemove {
+    const TYP: &'static str = "nockvault/custody_remove";
+}
+
+/// Draws a new root key and seals it to every custodian. The one before opens nothing of the vault any more, but for copies
+/// that were made until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyRotate {}
+
+impl Body for CustodyRotate {
+    const TYP: &'static str = "nockvault/custody_rotate";
+}
+
+/// Asks for the custodians. Nothing secret is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyList {}
+
+impl Body for CustodyList {
+    const TYP: &'static str = "nockvault/custody_list";
 }
 
 #[cfg(test)]

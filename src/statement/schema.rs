@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, backup, ca, cert, clock, directory, doctor, explain, freeze, grant, issue, key, lease,
-    register, reply, role, rotate_key, seal, secret, session, status,
+    Body, agent, audit_read, backup, ca, cert, clock, custody, directory, doctor, explain, freeze, grant, issue, key,
+    lease, register, reply, role, rotate_key, seal, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -97,6 +97,10 @@ pub fn all() -> Map<String, Value> {
         command::<freeze::RoleFreeze>(),
         command::<freeze::RoleThaw>(),
         command::<seal::VaultSeal>(),
+        command::<custody::CustodyList>(),
+        command::<custody::CustodyAdd>(),
+        command::<custody::CustodyRemove>(),
+        command::<custody::CustodyRotate>(),
         command::<role::RoleCreate>(),
         command::<role::RoleCheck>(),
         command::<role::RoleRotate>(),
@@ -166,6 +170,10 @@ pub fn accepted() -> Vec<&'static str> {
         freeze::RoleFreeze::TYP,
         freeze::RoleThaw::TYP,
         seal::VaultSeal::TYP,
+        custody::CustodyList::TYP,
+        custody::CustodyAdd::TYP,
+        custody::CustodyRemove::TYP,
+        custody::CustodyRotate::TYP,
         role::RoleCreate::TYP,
         role::RoleCheck::TYP,
         role::RoleRotate::TYP,

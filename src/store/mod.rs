@@ -41,7 +41,7 @@ use crate::grant::{Grant, Role, Uses};
 use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName, Sid, VaultName};
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
-use crate::seal::custody::Appointed;
+use crate::seal::custody::{Appointed, Custodian};
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
 use crate::statement::backup::Backup;
@@ -49,6 +49,7 @@ use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::cert::KeyRole;
 use crate::statement::clock::ClockReset;
 use crate::statement::command::{Command, Page};
+use crate::statement::custody::{CustodyAdd, CustodyRemove, CustodyRotate};
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::issue::Issue;
@@ -299,6 +300,12 @@ pub enum Order<'a> {
     FreezeRole(&'a Authenticated<Command<RoleFreeze>>),
     /// Thaws a role.
     ThawRole(&'a Authenticated<Command<RoleThaw>>),
+    /// Appoints a custodian, and seals a new root key to all; the public key was checked by the caller.
+    AddCustodian(&'a Authenticated<Command<CustodyAdd>>, &'a Appointed),
+    /// Takes a custodian out, and seals a new root key to the others.
+    RemoveCustodian(&'a Authenticated<Command<CustodyRemove>>),
+    /// Seals a new root key to all custodians.
+    RotateRoot(&'a Authenticated<Command<CustodyRotate>>),
     /// Makes a role, whose configuration its engine has checked.
     CreateRole(&'a Authenticated<Command<RoleCreate>>),
     /// Stores a new version of a secret; the value came sealed and was opened by the caller.
@@ -376,6 +383,15 @@ pub struct SecretVersion {
     pub used: SecretUse,
     /// When it stops being good, where that was said.
     pub expires: Option<Timestamp>,
+}
+
+/// A custodian, and since when it is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCustodian {
+    /// Its record.
+    pub custodian: Custodian,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A grant and what it has given.
@@ -620,6 +636,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn operators(&self) -> Result<Vec<Operator>, Failure>;
     /// An operator.
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure>;
+    /// Every custodian of the root key, by name.
+    async fn custodians(&self) -> Result<Vec<KeptCustodian>, Failure>;
     /// Agents by name.
     async fn agents(&self, page: &Page) -> Result<Listed<Arc<Agent>>, Failure>;
     /// One agent, and its chain's newest state.

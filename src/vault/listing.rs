@@ -8,8 +8,9 @@ use crate::grant::Role;
 use crate::id::ChainName;
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey};
+use crate::seal::custody::Custodian;
 use crate::statement::request::Seen;
-use crate::store::{GrantInUse, Lines, Listed, Noted, SecretVersion};
+use crate::store::{GrantInUse, KeptCustodian, Lines, Listed, Noted, SecretVersion};
 
 type Object = Map<String, Value>;
 
@@ -80,6 +81,20 @@ pub(super) fn role(role: &Role) -> Object {
         "frozen": role.frozen,
         "role": role.name,
         "since": role.since,
+    }))
+}
+
+/// A custodian. What the root key is sealed in is nobody's to ask for.
+pub(super) fn custodian(kept: &KeptCustodian) -> Object {
+    let Custodian { who, root, .. } = &kept.custodian;
+    object(json!({
+        "automatic": who.kind.is_automatic(),
+        "custodian": who.name,
+        "kind": who.kind.name(),
+        "params": who.kind,
+        "public": who.public,
+        "root": root,
+        "since": kept.since,
     }))
 }
 

@@ -38,7 +38,7 @@ fn laid(folder: &Path) -> PathBuf {
         agents: loopback,
         operators: None,
         http: loopback,
-        custody: None,
+        custody: nockvault::server::init::Keeper::File(None),
     };
     init::lay(&plan, SystemClock.now(), &(Arc::new(OsEntropy) as _)).unwrap().config
 }

@@ -31,7 +31,7 @@ pub(crate) fn plan(folder: &Path) -> Plan {
         agents: LOOPBACK,
         operators: None,
         http: LOOPBACK,
-        custody: None,
+        custody: nockvault::server::init::Keeper::File(None),
     }
 }
 

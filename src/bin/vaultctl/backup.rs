@@ -16,12 +16,13 @@ use nockvault::store::sqlite::RestoredStore;
 use serde_json::{Map, json};
 
 use crate::output::Output;
+use crate::ways::{Way, Ways};
 use crate::{Common, find};
 
-/// Write a backup: all that the vault keeps, at one instant, in a file that only the root key opens.
+/// Write a backup: all that the vault keeps, at one instant, in a file that only a custodian opens.
 ///
 /// The daemon makes it while it serves on. The command stands in _operators, and a vault that is restored from this file
-/// names it in every chain. The root key is not in the file: keep a copy of it elsewhere, or the file is worth nothing.
+/// names it in every chain. Any custodian of today opens it; no custodian's secret is in it, so keep one elsewhere.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// Write into this file; one that is there is not replaced.
@@ -59,7 +60,7 @@ impl Backup {
             "sha256": digest,
         });
         output.one(told.as_object().unwrap_or(&Map::new()))?;
-        say!("The root key of today opens it, and nothing else does: see that a copy of that key is kept elsewhere.");
+        say!("A custodian of today opens it, and nothing else does: see that the secret of one is kept elsewhere.");
         Ok(())
     }
 }
@@ -72,7 +73,7 @@ fn private(path: &Path) -> std::io::Result<File> {
 
 /// Make a vault out of a backup, in a folder that is not there yet. No daemon runs yet.
 ///
-/// The whole file is verified before anything is written: that it is of the vault of the card, that the root key opens it,
+/// The whole file is verified before anything is written: that it is of the vault of the card, that the custodian opens it,
 /// and that every chain in it holds. What the vault did after the backup is lost: requests of before are refused, what was
 /// live in the backup is taken back, each chain goes on with an entry that says so, and each agent's owner accepts that
 /// once. It is no continuation, and must not run beside the vault it came from: at their backends the two would take away
@@ -85,9 +86,15 @@ pub(crate) struct Restore {
     /// The folder to make.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// The root key of the time of the backup. It stays where it is, and the configuration names it there.
+    /// By which custodian of the time of the backup it is opened; without it, by the one that the options below name. The
+    /// configuration names it too.
+    #[arg(long, value_name = "KIND", value_enum)]
+    custody: Option<Way>,
+    /// A file with shares, a line each, - for standard input; may stand several times.
     #[arg(long, value_name = "FILE")]
-    root_key: PathBuf,
+    share_file: Vec<PathBuf>,
+    #[command(flatten)]
+    ways: Ways,
     /// Where agents reach it.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8440")]
     listen: SocketAddr,
@@ -111,17 +118,22 @@ impl Restore {
         let card = find::card(common)?;
         let places =
             Places { agents: self.listen, operators: self.listen_operators, http: self.http, ..Places::default() };
-        let plan = Plan {
-            file: self.file,
-            folder: self.dir,
-            card,
-            root_key: self.root_key,
-            places,
-            number: self.number,
-            rehearsal: self.rehearsal,
-        };
+        let mut plan =
+            Plan { file: self.file, folder: self.dir, card, places, number: self.number, rehearsal: self.rehearsal };
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        tell(&plan, &restore::lay(&plan, &entropy)?, output)
+        // Nobody is asked for a passphrase for what cannot be.
+        if plan.folder.symlink_metadata().is_ok() {
+            return Err(restore::LayFault::Exists(plan.folder).into());
+        }
+        let way = match self.custody {
+            Some(way) => way,
+            None if !self.share_file.is_empty() => Way::Shares,
+            None => self.ways.meant(),
+        };
+        let (data, custodians) = (plan.folder.join(&plan.places.data_dir), restore::custodians(&plan)?);
+        let (secret, opens) = self.ways.again((way, &self.share_file), &data, &custodians)?;
+        plan.places.custody = opens;
+        tell(&plan, &restore::lay(&plan, &secret, &entropy)?, output)
     }
 }
 

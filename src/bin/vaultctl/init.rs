@@ -10,11 +10,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use nockvault::client::keyfile::{self, PUBLIC, REGISTER, SECRET};
 use nockvault::client::signer::{self, Signer as _};
+use nockvault::config::Custody;
 use nockvault::crypto::envelope::{Embedded, PayloadType};
 use nockvault::crypto::json::canonical;
 use nockvault::entropy::{Entropy, OsEntropy};
 use nockvault::id::{OperatorName, VaultName};
-use nockvault::server::init::{self, CONFIG, Laid, Plan};
+use nockvault::server::init::{self, CONFIG, Keeper, Laid, Plan};
 use nockvault::statement::register::Register;
 use nockvault::time::{Clock as _, SystemClock};
 use nockvault::vault::found::Drawn;
@@ -23,6 +24,7 @@ use serde_json::{Map, json};
 use crate::contexts::Contexts;
 use crate::keygen::{self, private};
 use crate::output::Output;
+use crate::ways::{Made, Way, Ways};
 use crate::{Common, ask, find};
 
 /// Make a vault: data directory, root key, TLS, configuration, vault card and the first operator's key.
@@ -51,9 +53,11 @@ pub(crate) struct Init {
     /// the card.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
-    /// The file of the root key, outside the data directory; without it, root.key in --dir.
-    #[arg(long, value_name = "FILE")]
-    custody: Option<PathBuf>,
+    /// Who can get at the root key. More can be added while the vault serves.
+    #[arg(long, value_name = "KIND", value_enum, default_value = "file")]
+    custody: Way,
+    #[command(flatten)]
+    ways: Ways,
     /// Put your operator key behind a passphrase, which is asked for twice, or read from the file that
     /// NOCKVAULT_KEY_PASSPHRASE_FILE names.
     #[arg(long)]
@@ -86,7 +90,7 @@ impl Init {
         if wanted.is_some() && common.key.is_some() {
             bail!("--key names a file, and the ssh-agent keeps this key; leave one of the two");
         }
-        let plan = Plan {
+        let mut plan = Plan {
             folder: self.dir.clone().unwrap_or_else(|| PathBuf::from(self.name.as_str())),
             name: self.name,
             operator,
@@ -94,7 +98,7 @@ impl Init {
             agents: self.listen,
             operators: self.listen_operators,
             http: self.http,
-            custody: self.custody,
+            custody: Keeper::File(self.ways.root_key.clone()),
         };
         if plan.agents.ip().is_unspecified() && plan.hosts.is_empty() {
             bail!("--listen {} is reached from elsewhere; say with --host under which name", plan.agents);
@@ -110,6 +114,20 @@ impl Init {
             folder_of(path)?;
         }
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        if plan.folder.join(CONFIG).exists() {
+            bail!(
+                "{} exists: there is a vault here already; choose another folder",
+                plan.folder.join(CONFIG).display()
+            );
+        }
+        plan.custody = match self.custody {
+            Way::File => plan.custody,
+            Way::Credential => Keeper::Credential(self.ways.credential_name()?, self.ways.root_key.clone()),
+            way => {
+                let Made { kind, secret, opens } = self.ways.make(way, &*entropy)?;
+                Keeper::Other { kind, public: secret.public(), opens }
+            }
+        };
         let now = SystemClock.now();
         // A crash before the key's files are written leaves a vault that nobody commands: remove its folder and begin again.
         let (laid, key) = match wanted {
@@ -156,16 +174,23 @@ async fn by_ssh_agent(
 
 fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result<()> {
     let folder = laid.config.parent().unwrap_or(Path::new("."));
-    let root = plan.custody.clone().unwrap_or_else(|| folder.join("root.key"));
-    let made = json!({
+    let root = match &plan.custody {
+        Keeper::File(path) | Keeper::Credential(_, path) => {
+            Some(path.clone().unwrap_or_else(|| folder.join("root.key")))
+        }
+        Keeper::Other { .. } => None,
+    };
+    let mut made = json!({
         "aud": laid.card.aud,
         "card": laid.card_path,
         "config": folder.join(CONFIG),
         "operator": plan.operator,
         "operator_key": key,
-        "root_key": root,
         "vault": laid.card.name,
     });
+    if let Some(root) = &root {
+        made["root_key"] = json!(root);
+    }
     output.one(made.as_object().unwrap_or(&Map::new()))?;
     say!(
         "\nThe vault {name} is made. Next:\n\
@@ -173,13 +198,26 @@ fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result
          \x20 vaultctl status\n\
          \x20 vaultctl keygen --agent kit              where the agent runs\n\
          \x20 vaultctl agent register kit.register\n\
-         The card {card} is public: hand it to agents, operators and auditors.\n\
-         Copy {root} to a safe place: without it the data cannot be opened.",
+         The card {card} is public: hand it to agents, operators and auditors.",
         name = laid.card.name,
         config = laid.config.display(),
         card = laid.card_path.display(),
-        root = root.display(),
     );
+    match (&plan.custody, &root) {
+        (Keeper::Credential(name, _), Some(root)) => say!(
+            "Before vaultd starts, encrypt {root} for this machine, name it in its unit, and keep a copy in a safe place:\n\
+             \x20 systemd-creds encrypt --name={name} {root} /etc/credstore.encrypted/{name}\n\
+             \x20 LoadCredentialEncrypted={name}",
+            root = root.display(),
+        ),
+        (_, Some(root)) => {
+            say!("Copy {} to a safe place: without it the data cannot be opened.", root.display());
+        }
+        (Keeper::Other { opens: Custody::Unseal, .. }, None) => {
+            say!("The vault starts sealed. Open it with: vaultctl unseal");
+        }
+        _ => say!("Without what opens it, the data are lost: add a second custodian with vaultctl custody add."),
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod card;
 mod clock;
 mod completions;
 mod contexts;
+mod custody;
 mod doctor;
 mod explain;
 mod find;
@@ -43,6 +44,7 @@ mod rotate;
 mod seal;
 mod secret;
 mod status;
+mod ways;
 mod when;
 
 use std::path::PathBuf;
@@ -116,7 +118,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Init(init::Init),
+    Init(Box<init::Init>),
     /// Command several vaults: which there are, and which one commands go to.
     #[command(subcommand)]
     Context(contexts::Context),
@@ -155,8 +157,11 @@ enum Command {
     /// Set right what a wrong clock has left.
     #[command(subcommand)]
     Clock(clock::Clock),
+    /// Say who can get at the root key, and rotate it, while the vault serves.
+    #[command(subcommand)]
+    Custody(custody::Custody),
     Backup(backup::Backup),
-    Restore(backup::Restore),
+    Restore(Box<backup::Restore>),
     /// Write public keys for others.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -241,6 +246,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
         Command::Clock(clock) => clock.run(&common, &output).await,
+        Command::Custody(custody) => custody.run(&common, &output).await,
         Command::Backup(backup) => backup.run(&common, &output).await,
         Command::Restore(restore) => restore.run(&common, &output),
         Command::Keys(keys) => keys.run(&common, &output).await,

@@ -15,8 +15,20 @@
 //! A vault of before there were custodians has one, whose secret is the root key itself, until that is rotated.
 //!
 //! - [`file`](mod@file): 32 bytes in a file
+//! - `given`: those that the daemon's unit has as a credential, and those that a program prints
+//! - `passphrase`: those that argon2id makes of one
+//! - `shares`: those that several people have together
+//! - `pkcs11`: those that a token computes
 
 pub mod file;
+#[cfg(feature = "daemon")]
+pub mod given;
+#[cfg(feature = "daemon")]
+pub mod passphrase;
+#[cfg(feature = "daemon")]
+pub mod pkcs11;
+#[cfg(feature = "daemon")]
+pub mod shares;
 
 use std::fmt;
 

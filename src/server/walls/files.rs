@@ -116,16 +116,21 @@ pub fn plan(config: &Config, also: &[&Path]) -> Plan {
             plan.kept(folder);
         }
     }
-    let Custody::File(root) = &config.vault.custody;
+    // A program and a token gave their secret before the walls were raised.
+    let (root, read) = match &config.vault.custody {
+        Custody::File(root) => (Some(root.as_path()), Some(root)),
+        Custody::Pkcs11(token) => (token.pin_file.as_deref(), None),
+        Custody::Credential(_) | Custody::Command(_) | Custody::Unseal => (None, None),
+    };
     if let Some(tls) = &config.tls {
         plan.renewed(&tls.cert, root);
         plan.renewed(&tls.key, root);
     }
     let authority = config.audit.otlp.as_ref().and_then(|otlp| otlp.ca.as_ref());
-    for file in [Some(root), authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
+    for file in [read, authority, config.checkpoints.policy.as_ref()].into_iter().flatten() {
         plan.allow(file, Reach::Read);
     }
-    plan.system(rustix::process::geteuid().is_root() || lies_in(root, Path::new("/etc")));
+    plan.system(rustix::process::geteuid().is_root() || root.is_some_and(|root| lies_in(root, Path::new("/etc"))));
     plan
 }
 
@@ -146,11 +151,11 @@ impl Plan {
     }
 
     /// A file that is replaced from time to time: its folder too, unless the root key is in it or below.
-    fn renewed(&mut self, file: &Path, root: &Path) {
+    fn renewed(&mut self, file: &Path, root: Option<&Path>) {
         self.allow(file, Reach::Read);
         let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         for folder in [file.parent(), real.parent()].into_iter().flatten() {
-            if !lies_in(root, folder) {
+            if root.is_none_or(|root| !lies_in(root, folder)) {
                 self.allow(folder, Reach::List);
             }
         }

@@ -13,7 +13,7 @@ use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{freezes, leases, recall, resets, secrets, takebacks, token_keys, undo};
+use super::{custodians, freezes, leases, recall, resets, secrets, takebacks, token_keys, undo};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::authn::{self, Authenticated};
@@ -22,9 +22,10 @@ use crate::crypto::envelope::Embedded;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
-use crate::id::{AgentName, ChainName, Kid, Nonce, RoleName, SecretName, Sid};
+use crate::id::{AgentName, ChainName, CustodianName, Kid, Nonce, RoleName, SecretName, Sid};
 use crate::lease::State;
 use crate::registry::{Agent, HeldKey};
+use crate::seal::custody::Appointed;
 use crate::secret::SecretBytes;
 use crate::statement::Body;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentThaw};
@@ -60,6 +61,9 @@ enum Effect {
     SealVault,
     FreezeRole(RoleName),
     ThawRole(RoleName),
+    AddCustodian(Arc<Appointed>),
+    RemoveCustodian(CustodianName),
+    RotateRoot,
     CreateRole(RoleCreate),
     PutSecret(SecretPut, Arc<SecretBytes>),
     Follow(Follow),
@@ -109,6 +113,12 @@ impl Wish {
             Order::SealVault(command) => wish(command, |_| Effect::SealVault),
             Order::FreezeRole(command) => wish(command, |body| Effect::FreezeRole(body.role)),
             Order::ThawRole(command) => wish(command, |body| Effect::ThawRole(body.role)),
+            Order::AddCustodian(command, who) => {
+                let who = Arc::new((*who).clone());
+                wish(command, |_| Effect::AddCustodian(who))
+            }
+            Order::RemoveCustodian(command) => wish(command, |body| Effect::RemoveCustodian(body.name)),
+            Order::RotateRoot(command) => wish(command, |_| Effect::RotateRoot),
             Order::CreateRole(command) => wish(command, Effect::CreateRole),
             Order::PutSecret(command, value) => {
                 let value = Arc::new(SecretBytes::from(value.expose().clone()));
@@ -239,6 +249,9 @@ pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         Effect::SealVault => command(tx, wish, &json!({})).map(|(entry, result, _)| (entry, result)),
         Effect::FreezeRole(role) => freezes::freeze_role(tx, wish, role),
         Effect::ThawRole(role) => freezes::thaw_role(tx, wish, role),
+        Effect::AddCustodian(who) => custodians::add(tx, wish, who),
+        Effect::RemoveCustodian(name) => custodians::remove(tx, wish, name),
+        Effect::RotateRoot => custodians::rotate(tx, wish),
         Effect::CreateRole(body) => create_role(tx, wish, body),
         Effect::PutSecret(put, value) => secrets::put(tx, wish, put, value),
         Effect::Follow(next) => secrets::follow(tx, wish, next),

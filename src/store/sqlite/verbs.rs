@@ -7,15 +7,15 @@ use async_trait::async_trait;
 
 use super::super::{
     Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health, Intent,
-    Issuance, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store, StoredLines, Sweep,
-    TokenKey, WantedBackup,
+    Issuance, KeptCustodian, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store,
+    StoredLines, Sweep, TokenKey, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
 use super::{
-    Sqlite, backup, checkpoints, due, foresight, founding, health, intents, listed, lists, reads, token_keys, trees,
-    undo,
+    Sqlite, backup, checkpoints, custodians, due, foresight, founding, health, intents, listed, lists, reads,
+    token_keys, trees, undo,
 };
 use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
@@ -265,6 +265,10 @@ impl Store for Sqlite {
 
     async fn operators(&self) -> Result<Vec<Operator>, Failure> {
         self.read(lists::operators).await
+    }
+
+    async fn custodians(&self) -> Result<Vec<KeptCustodian>, Failure> {
+        self.read(custodians::listed).await
     }
 
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure> {

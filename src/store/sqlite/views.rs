@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rusqlite::Connection;
 
+use super::super::KeptCustodian;
 use super::Shared;
 use super::chains::{self, Chain, Found};
-use super::custodians::Kept;
 pub(super) use super::rows::VaultFacts;
 use super::rows::{Macs, Reading, TokenKeyFacts};
 use super::schema::VERSION;
@@ -49,7 +49,7 @@ pub(super) struct OperatorFacts {
     /// Keys for tokens after the first, by their numbers.
     pub(super) token_keys: BTreeMap<u64, TokenKeyFacts>,
     /// Who can get at the root key.
-    pub(super) custodians: BTreeMap<CustodianName, Kept>,
+    pub(super) custodians: BTreeMap<CustodianName, KeptCustodian>,
 }
 
 /// The facts behind one chain.

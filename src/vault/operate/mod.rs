@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod ca;
 mod clock;
+mod custody;
 mod role;
 mod secret;
 
@@ -21,6 +22,7 @@ use crate::denial::{Denial, Reason};
 use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
 use crate::statement::command::Command;
+use crate::statement::custody::{CustodyRemove, CustodyRotate};
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantList, GrantRevoke, Terms};
 use crate::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow};
@@ -63,6 +65,14 @@ pub enum Call {
     RoleFreeze,
     /// `nockvault/role_thaw`
     RoleThaw,
+    /// `nockvault/custody_list`
+    CustodyList,
+    /// `nockvault/custody_add`
+    CustodyAdd,
+    /// `nockvault/custody_remove`
+    CustodyRemove,
+    /// `nockvault/custody_rotate`
+    CustodyRotate,
     /// `nockvault/role_create`
     RoleCreate,
     /// `nockvault/role_check`
@@ -143,6 +153,12 @@ impl Vault {
             Call::VaultSeal => self.vault_seal(envelope).await,
             Call::RoleFreeze => self.order::<RoleFreeze>(envelope, |command| Order::FreezeRole(command)).await,
             Call::RoleThaw => self.order::<RoleThaw>(envelope, |command| Order::ThawRole(command)).await,
+            Call::CustodyList => self.custody_list(envelope).await,
+            Call::CustodyAdd => self.custody_add(envelope).await,
+            Call::CustodyRemove => {
+                self.order::<CustodyRemove>(envelope, |command| Order::RemoveCustodian(command)).await
+            }
+            Call::CustodyRotate => self.order::<CustodyRotate>(envelope, |command| Order::RotateRoot(command)).await,
             Call::RoleCreate => self.role_create(envelope).await,
             Call::RoleCheck => self.role_check(envelope).await,
             Call::RoleRotate => self.role_rotate(envelope).await,

@@ -1136,6 +1136,62 @@ pub struct ThawRoleResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/custody_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCustodiansRequest {
+    /// The statement `nockvault/custody_list`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/custody_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCustodiansResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/custody_add`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddCustodianRequest {
+    /// The statement `nockvault/custody_add`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/custody_add`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddCustodianResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/custody_remove`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveCustodianRequest {
+    /// The statement `nockvault/custody_remove`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/custody_remove`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveCustodianResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/custody_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRootRequest {
+    /// The statement `nockvault/custody_rotate`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/custody_rotate`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRootResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/role_create`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRoleRequest {
@@ -2022,6 +2078,119 @@ pub mod operator_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ThawRole"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the custodians: who can get at the root key, and how each comes by its secret. No secret is shown.
+        /// Statement: `nockvault/custody_list`.
+        pub async fn list_custodians(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCustodiansRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCustodiansResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ListCustodians",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "ListCustodians"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Appoints a custodian by its public key, and seals a new root key to all of them. Its secret is never sent.
+        /// Statement: `nockvault/custody_add`.
+        ///
+        /// Refused: ALREADY_EXISTS for a name or a public key that a custodian has, and where there are 16; INVALID_ARGUMENT for
+        /// a public key that is not safe.
+        pub async fn add_custodian(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddCustodianRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddCustodianResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/AddCustodian",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "AddCustodian"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a custodian out, and seals a new root key to the others.
+        /// Statement: `nockvault/custody_remove`.
+        ///
+        /// Refused: NOT_FOUND; FAILED_PRECONDITION for the last one.
+        pub async fn remove_custodian(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveCustodianRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveCustodianResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RemoveCustodian",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "RemoveCustodian"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Draws a new root key, wraps the keys of the vault by it, and seals it to every custodian. Nobody need be present.
+        /// Statement: `nockvault/custody_rotate`.
+        pub async fn rotate_root(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateRootRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRootResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/RotateRoot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "RotateRoot"));
             self.inner.unary(req, path, codec).await
         }
         /// Creates a role: what kind of credential, from which engine.
@@ -2998,6 +3167,47 @@ pub mod operator_service_server {
             tonic::Response<super::ThawRoleResponse>,
             tonic::Status,
         >;
+        /// Lists the custodians: who can get at the root key, and how each comes by its secret. No secret is shown.
+        /// Statement: `nockvault/custody_list`.
+        async fn list_custodians(
+            &self,
+            request: tonic::Request<super::ListCustodiansRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCustodiansResponse>,
+            tonic::Status,
+        >;
+        /// Appoints a custodian by its public key, and seals a new root key to all of them. Its secret is never sent.
+        /// Statement: `nockvault/custody_add`.
+        ///
+        /// Refused: ALREADY_EXISTS for a name or a public key that a custodian has, and where there are 16; INVALID_ARGUMENT for
+        /// a public key that is not safe.
+        async fn add_custodian(
+            &self,
+            request: tonic::Request<super::AddCustodianRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddCustodianResponse>,
+            tonic::Status,
+        >;
+        /// Takes a custodian out, and seals a new root key to the others.
+        /// Statement: `nockvault/custody_remove`.
+        ///
+        /// Refused: NOT_FOUND; FAILED_PRECONDITION for the last one.
+        async fn remove_custodian(
+            &self,
+            request: tonic::Request<super::RemoveCustodianRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveCustodianResponse>,
+            tonic::Status,
+        >;
+        /// Draws a new root key, wraps the keys of the vault by it, and seals it to every custodian. Nobody need be present.
+        /// Statement: `nockvault/custody_rotate`.
+        async fn rotate_root(
+            &self,
+            request: tonic::Request<super::RotateRootRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateRootResponse>,
+            tonic::Status,
+        >;
         /// Creates a role: what kind of credential, from which engine.
         /// Statement: `nockvault/role_create`.
         ///
@@ -3972,6 +4182,188 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ThawRoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ListCustodians" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCustodiansSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListCustodiansRequest>
+                    for ListCustodiansSvc<T> {
+                        type Response = super::ListCustodiansResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCustodiansRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_custodians(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCustodiansSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/AddCustodian" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddCustodianSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::AddCustodianRequest>
+                    for AddCustodianSvc<T> {
+                        type Response = super::AddCustodianResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddCustodianRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::add_custodian(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddCustodianSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RemoveCustodian" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveCustodianSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RemoveCustodianRequest>
+                    for RemoveCustodianSvc<T> {
+                        type Response = super::RemoveCustodianResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveCustodianRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::remove_custodian(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveCustodianSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/RotateRoot" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateRootSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RotateRootRequest>
+                    for RotateRootSvc<T> {
+                        type Response = super::RotateRootResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateRootRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::rotate_root(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateRootSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
