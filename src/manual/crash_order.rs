@@ -233,6 +233,15 @@
 //! does not know yet: the next start reads it, or the daemon itself within a minute, long before it signs unless it was
 //! told to sign at once.
 //!
+//! # Custody: a custodian added or removed, the root key rotated
+//!
+//! | a crash after | leaves |
+//! |---|---|
+//! | 1. the command, in `_operators` | the old root key, sealed to the old custodians |
+//! | 2. the new root key, sealed to each custodian that is to have it | the same: nothing is committed |
+//! | 3. the ring, wrapped by it | the same |
+//! | 4. the commit of all of it | the new root key, sealed to the new custodians; whoever commanded may not have heard |
+//!
 //! # Founding
 //!
 //! The rows and the first entries of a vault are one transaction. A crash before it leaves a database that holds no

@@ -495,8 +495,9 @@
 //!
 //! # 6. At rest
 //!
-//! Custody (a file, a passphrase, shares and others) yields the root key. The root key wraps the keyring, which holds
-//! the data keys by epoch. A data key protects records:
+//! Each custodian (a file, a passphrase, shares, a credential of the unit, a program, a token) yields 32 secret bytes, from
+//! which an X25519 key is derived; the root key is sealed to its public half, as [`crate::seal::custody`] says. The root
+//! key wraps the keyring, which holds the data keys by epoch. A data key protects records:
 //!
 //! ```text
 //! (ek || cm) = HKDF-SHA256(ikm = data key, salt = n, info = "nockvault/aead/v1" 0x00 || H(AAD), 64 bytes)
@@ -508,7 +509,7 @@
 //! a record moved elsewhere does not open.
 //!
 //! Rows that decide (agents, operators, keys, roles, grants, keys for tokens, which version of a secret is the
-//! newest, freezes, `iat_floor`) carry a MAC under a key of the same
+//! newest, freezes, custodians, `iat_floor`) carry a MAC under a key of the same
 //! ring, bound to their place. One such row a chain holds the digest of its deciding rows and the `seq` of the last
 //! deciding entry, and is compared with the chain at start and on load. Who can write the database but lacks the root
 //! key can add no key and no grant, and revive none. Minted secrets are never stored.
