@@ -99,6 +99,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "lease revoke",
             "key",
             "key rotate",
+            "key rotation",
             "clock",
             "clock reset",
             "custody",
