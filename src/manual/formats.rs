@@ -191,12 +191,28 @@
 //! | `nockvault/audit_read` | `chain`, `from`, `limit` | no |
 //! | `nockvault/directory_read` | none; the directory comes beside the answer | no |
 //! | `nockvault/status_read` | none | no |
+//! | `nockvault/operator_register` | `duty` or null, `register` | yes |
+//! | `nockvault/operator_duty` | `duty`, `operator` | yes |
+//! | `nockvault/operator_key_end` | `kid` or null, `operator`, `suspect_from` or null | yes |
+//! | `nockvault/operator_rotate` | `register` | yes |
+//! | `nockvault/operator_list` | none | no |
+//! | `nockvault/operator_show` | `operator` | no |
 //! | `nockvault/explain` | exactly one of `request`, `grant`, `revoke` | no |
 //! | `nockvault/doctor_read` | `probe`: whether backends are asked too | no |
 //!
 //! `scope` names exactly one of: `{"lease"}`; `{"agent"}`; `{"agent","sid"}`, which ends the session too; `{"role"}`;
 //! `{"all":true}`. It means the leases that were issued before the command was carried out, and what becomes of intents
 //! that were there. The result's `leases` is how many live; what is many is ended in parts after the answer.
+//! **Duties.** A duty is `{"name":"admin"}`, `{"name":"auditor"}`, `{"name":"responder"}` or
+//! `{"name":"grantor","roles":[..]}` with 1 to 200 roles. Which commands each allows is one table, in
+//! [`crate::authz::operator::TABLE`]; what it does not allow is refused with `not_permitted` and is chained, a question too.
+//! `operator_register` brings a first key with a duty, or a further key (of a lost one) without; its result is `kid`, `kver`,
+//! `operator`, and `duty` or `grace`, until when the key before is accepted. `operator_rotate` is signed by the operator's
+//! newest key and answers alike. The result of `operator_key_end` lists the `kids` that it ended and says whether the
+//! operator is `out`; that of `operator_duty` has the duty `before`. The last admin with a key is neither ended nor demoted
+//! (`last_admin`). None of these has an entry beside the command's own: a verifier follows them in `_operators`, and holds
+//! every command that was carried out against the duty and the keys that its operator had.
+//!
 //! `lease_forget` is for a lease that ended and that waits for its backend, and for no other (`nothing_to_undo`).
 //! `page` is `{"after","limit"}`: `after` is the `next` of the page before, or `""`.
 //!

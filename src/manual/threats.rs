@@ -82,6 +82,12 @@
 //! revoked. Who watches the lists learns how much is issued and revoked early, and of nobody by whom. Anyone who can
 //! reach the HTTP listener may fetch them. The KRL is not signed; CRL and the list of tokens are.
 //!
+//! **An operator gone bad reaches what his duty reaches.** An auditor reads all that is shown, which is never a secret, and
+//! changes nothing. A responder stops agents and takes back what they have, and starts nothing again. A grantor gives any
+//! agent the roles named to him, and registers new agents, whose names are then taken; he brings no further key of an agent
+//! that is there, which would bring all that it was granted. An admin reaches everything, the other operators among it. What
+//! each did stands signed in `_operators`, and `vaultctl operator end` puts him out with one command of another admin.
+//!
 //! **What an operator's role says is believed.** He names the host that the vault connects to, and the stored secret
 //! that it shows there. A server of his own choice that asks for the password in clear text gets it, over `off` and
 //! over a `verify-full` whose authority he brought, and `role check` leaves no entry. Operators can so take any secret
