@@ -71,7 +71,8 @@ pub(super) fn foresee(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Foretold, Stop
 
 fn carry(tx: &mut Tx<'_>, wanted: &Wanted, told: &mut Foretold) -> Result<(), Stop> {
     if let Some(wish) = &wanted.wish {
-        let order = decided(orders::effect(tx, wish))?.map(|(_, result)| result);
+        let order = decided(orders::permitted_as_meant(tx, wish).and_then(|()| orders::effect(tx, wish)))?;
+        let order = order.map(|(_, result)| result);
         let refused = order.is_err();
         told.order = Some(order);
         if refused {

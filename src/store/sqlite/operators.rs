@@ -4,7 +4,7 @@
 //! A vault keeps at least one admin who has a key. What would leave it without one is refused, and since commands are
 //! carried out one by one, two admins cannot put each other out: the second finds its own key ended.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::orders::{self, Effected, Wish, not_found};
 use super::requests::slowly_enough;
@@ -21,10 +21,15 @@ use crate::time::Timestamp;
 
 /// Whether the command's operator may give it, by the duty that it has now.
 pub(super) fn permitted(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
+    permits_key(tx, wish.kid(), wish.typ(), wish.body())
+}
+
+/// Whether the operator of this key may give a command of this `typ` with this body.
+pub(super) fn permits_key(tx: &mut Tx<'_>, kid: &Kid, typ: &str, body: &Value) -> Result<(), Stop> {
     let operators = tx.hold(&ChainName::operators())?;
-    let operator = operators.operators()?.of_key(wish.kid());
+    let operator = operators.operators()?.of_key(kid);
     let operator = operator.ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no operator's key"))?;
-    Ok(permits(&operator.duty, wish.typ(), wish.body())?)
+    Ok(permits(&operator.duty, typ, body)?)
 }
 
 /// A key that was found good to be an operator's, and what writing it down takes.

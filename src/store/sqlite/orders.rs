@@ -269,6 +269,16 @@ fn permitted(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
     if matches!(wish.effect, Effect::Refuse(_)) { Ok(()) } else { operators::permitted(tx, wish) }
 }
 
+/// The same for an order that is foreseen, whose statement is a question and not the order.
+pub(super) fn permitted_as_meant(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
+    let (typ, role) = match &wish.effect {
+        Effect::CreateGrant(body) => (GrantCreate::TYP, &body.role),
+        Effect::RevokeGrant(body) => (GrantRevoke::TYP, &body.role),
+        _ => return permitted(tx, wish),
+    };
+    operators::permits_key(tx, &wish.kid, typ, &json!({ "role": role }))
+}
+
 pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     match &wish.effect {
         Effect::RegisterOperator(register, duty) => operators::register(tx, wish, register, duty.as_ref()),
