@@ -1,6 +1,7 @@
 //! Shares of several people, wrong ones among them.
 
 use super::*;
+use crate::crypto::hpke;
 use crate::entropy::SeededEntropy;
 use crate::id::Kid;
 use crate::seal::at_rest::Ring;

@@ -7,7 +7,7 @@ use super::rows::{Rows, State};
 use super::{MONTH, YEAR, days, names};
 use crate::denial::Denial;
 use crate::id::ChainName;
-use crate::registry::HeldKey;
+use crate::registry::{Duty, HeldKey};
 use crate::statement::command::Page;
 use crate::store::{Failure, Health, Listed};
 use crate::time::Timestamp;
@@ -56,9 +56,11 @@ impl Vault {
         let operators = self.store.operators().await.map_err(Failure::denial)?;
         let acting = |keys: &[HeldKey]| keys.iter().any(|key| key.accepted(now).is_ok());
         let able: Vec<_> = operators.iter().filter(|operator| acting(&operator.keys)).collect();
-        let names: Vec<String> = able.iter().map(|operator| operator.name.to_string()).collect();
-        let state = if able.len() > 1 { State::Ok } else { State::Warn };
-        rows.add("operators", state, some(&names), "register a second operator: losing the only key loses the command");
+        let admins: Vec<_> = able.iter().filter(|operator| operator.duty == Duty::Admin).collect();
+        let names: Vec<String> = admins.iter().map(|operator| operator.name.to_string()).collect();
+        let state = if admins.len() > 1 { State::Ok } else { State::Warn };
+        let what = "register a second admin (vaultctl operator add): losing the only key loses the command";
+        rows.add("operators", state, some(&names), what);
         let aged =
             able.iter().filter_map(|operator| Some(format!("{} ({})", operator.name, old(operator.keys.last())?)));
         row(rows, "operator_keys", &aged.collect::<Vec<_>>(), "give each of them a new key");
