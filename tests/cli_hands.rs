@@ -383,7 +383,7 @@ fn every_question_is_answered_in_every_form() {
         assert_eq!(read.is_array(), is_list, "{words:?}: {read}");
         let lines: Vec<Value> = as_shape("jsonl").lines().map(json).collect();
         match &read {
-            Value::Array(items) if words[..2] != ["audit", "show"] => assert_eq!(items, &lines, "{words:?}"),
+            Value::Array(items) if !words.starts_with(&["audit", "show"]) => assert_eq!(items, &lines, "{words:?}"),
             Value::Array(items) => assert_eq!(items.len(), lines.len(), "{words:?}"),
             thing => assert_eq!((lines.len(), thing.is_object()), (1, true), "{words:?}"),
         }

@@ -120,6 +120,10 @@ pub async fn run(
     };
     let belongings = Arc::new(config.tls.as_ref().map_or_else(Vec::new, restore::belongings));
     let phases = Phases::new(telemetry.clone());
+    if let Some(vault) = &vault {
+        // Before a connection is accepted: who was told that the daemon is ready finds no sealed vault.
+        phases.unseal(Arc::clone(vault));
+    }
     let (custody, contributed) = Custody::new(config, phases.clone(), telemetry.clone());
     let serving = Serving { limits: *limits, tls, belongings, phases: phases.clone(), custody, telemetry };
     let closing = CancellationToken::new();

@@ -70,10 +70,13 @@ impl Phases {
         self.0.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From here on requests find this vault.
+    /// From here on requests find this vault; one that they find already stays as it is, with who is inside.
     pub(super) fn unseal(&self, vault: Arc<Vault>) {
-        let open = Open { vault, inside: TaskTracker::new(), over: CancellationToken::new() };
-        *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        let mut there = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        if there.as_ref().is_none_or(|open| !Arc::ptr_eq(&open.vault, &vault)) {
+            *there = Some(Open { vault, inside: TaskTracker::new(), over: CancellationToken::new() });
+        }
+        drop(there);
         self.0.telemetry.sealed(false);
     }
 

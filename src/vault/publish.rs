@@ -139,6 +139,11 @@ impl Vault {
         Ok(directory.known.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect())
     }
 
+    /// Has the authorities that roles sign with looked up anew for the next who asks.
+    pub(super) async fn forget_authorities(&self) {
+        self.publications.directory.forget().await;
+    }
+
     async fn directory(&self) -> Result<Directory, Denial> {
         let (mut found, mut page) = (Directory::default(), Page::first());
         loop {

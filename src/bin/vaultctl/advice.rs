@@ -64,8 +64,12 @@ impl Names {
             path.push(name);
             inner = next;
         }
-        let secret = if path.first() == Some(&"secret") { "name" } else { "" };
-        let kinds = [("agent", Kind::Agent), ("role", Kind::Role), ("chain", Kind::Chain), (secret, Kind::Secret)];
+        let named = match path.first() {
+            Some(&"secret") => ("name", Kind::Secret),
+            Some(&("freeze" | "thaw")) => ("name", Kind::Agent),
+            _ => ("", Kind::Agent),
+        };
+        let kinds = [("agent", Kind::Agent), ("role", Kind::Role), ("chain", Kind::Chain), named];
         let typed = |id: &str| inner.try_get_raw(id).ok().flatten().into_iter().flatten();
         let mut names = Vec::new();
         for (id, kind) in kinds {

@@ -37,7 +37,10 @@ impl Vault {
             .of_kind(&role.engine)
             .and_then(|engine| engine.check_role(&role.config))
             .map(|()| Order::CreateRole(&admitted.authenticated));
-        Ok(self.carry(&admitted.authenticated, order).await)
+        let outcome = self.carry(&admitted.authenticated, order).await;
+        // Who fetches what an authority publishes finds that of a new role at once.
+        self.forget_authorities().await;
+        Ok(outcome)
     }
 
     pub(super) async fn role_list(&self, envelope: Envelope) -> Result<Outcome, Outcome> {
