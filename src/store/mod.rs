@@ -24,7 +24,7 @@ pub use foresight::{Figures, Foresight, Foretold, Sample};
 pub use health::Health;
 pub use keys::{KeptKey, TokenKey, VaultKeys};
 pub use order::{Order, Successor};
-pub use rings::{Covered, Pass, RingRows};
+pub use rings::{Covered, Pass, RingRows, Rings};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -434,7 +434,7 @@ pub enum Event {
 
 /// The domain's verbs.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: Rings + Send + Sync + std::fmt::Debug {
     /// Whether the store has met a fault after which nothing that the disk says can be trusted: every verb answers
     /// [`Failure::Unavailable`], and the daemon stops, starts again and recovers.
     fn failed(&self) -> bool;
@@ -620,15 +620,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn backup(&self, wanted: WantedBackup, out: Box<dyn std::io::Write + Send>) -> Result<(), Failure>;
     /// How its files are, and what comes close to a bound.
     async fn health(&self) -> Result<Health, Failure>;
-    /// The epochs of the data keys, oldest first; everything new is sealed and covered under the last.
-    fn epochs(&self) -> Vec<u64>;
-    /// How many rows there are of each data key.
-    async fn ring_rows(&self) -> Result<RingRows, Failure>;
-    /// Seals and covers the next rows of older data keys under the newest, each only after it opened or verified. Rows that
-    /// do not, and those of chains that are set aside, stay as they are.
-    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure>;
-    /// Deletes an older data key that no row names any more, and forgets it. Durable when it returns.
-    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure>;
     /// How much of everything there is.
     async fn census(&self) -> Result<Census, Failure>;
 }

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+
+use super::Failure;
+
 /// The rows that are sealed or covered under each data key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RingRows {
@@ -73,4 +77,18 @@ pub struct Covered {
     pub rows: u64,
     /// Where to go on; none at the end.
     pub next: Option<Pass>,
+}
+
+/// The verbs of the ring.
+#[async_trait]
+pub trait Rings {
+    /// The epochs of the data keys, oldest first; everything new is sealed and covered under the last.
+    fn epochs(&self) -> Vec<u64>;
+    /// How many rows there are of each data key.
+    async fn ring_rows(&self) -> Result<RingRows, Failure>;
+    /// Seals and covers the next rows of older data keys under the newest, each only after it opened or verified. Rows that
+    /// do not, and those of chains that are set aside, stay as they are.
+    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure>;
+    /// Deletes an older data key that no row names any more, and forgets it. Durable when it returns.
+    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure>;
 }

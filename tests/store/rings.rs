@@ -9,7 +9,7 @@ use nockvault::statement::key::RingRotate;
 use nockvault::statement::reply::Revocation;
 use nockvault::statement::secret::{SecretPut, SecretUse};
 use nockvault::store::sqlite::OpenFault;
-use nockvault::store::{Order, Pass, RingRows, Rules, Store};
+use nockvault::store::{Order, Pass, RingRows, Rings as _, Rules, Store};
 use rusqlite::Connection;
 
 use super::world::{Kit, RULES, World, denied, open};

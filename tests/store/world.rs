@@ -124,7 +124,10 @@ pub(crate) fn open(
     clock: &ManualClock,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Sqlite, VaultKeys), OpenFault> {
-    Sqlite::open(&data_dir(folder), &root(folder), rules, Arc::new(clock.clone()), Arc::clone(entropy))
+    let secret = custody::file::read(&folder.join("root.key"), &data_dir(folder)).expect("it was made with the vault");
+    let (custodians, aud, _) = Sqlite::custodians(&data_dir(folder))?;
+    let (_, root) = custody::open_any(&custodians, &aud, &secret).map_err(|_| OpenFault::WrongRoot)?;
+    Sqlite::open(&data_dir(folder), &root, rules, Arc::new(clock.clone()), Arc::clone(entropy))
 }
 
 impl World {

@@ -173,10 +173,22 @@ fn found_operators(
     Ok(entry)
 }
 
+/// Data keys with their epochs, each wrapped by a root key.
+type Wrapped = Vec<(u64, Vec<u8>)>;
+
 /// The ring of a store.
 pub(super) fn ring(conn: &Connection, root: &RootKey) -> Result<Ring, OpenFault> {
     let mut statement = conn.prepare("SELECT epoch, wrapped FROM ring")?;
-    let wrapped = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    let stored = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    // All are wrapped at once; what another root key wrapped was put beside them.
+    let ours = |(_, key): &(u64, Vec<u8>)| Ring::epoch_of(key) == Some(root.epoch());
+    let (wrapped, others): (Wrapped, Wrapped) = stored.into_iter().partition(ours);
+    if !wrapped.is_empty() && !others.is_empty() {
+        tracing::error!(
+            keys = others.len(),
+            "data keys were put back that another root key wrapped; they are not used"
+        );
+    }
     Ring::unwrap(root, &wrapped).map_err(|_| OpenFault::WrongRoot)
 }
 

@@ -74,11 +74,10 @@ use self::tx::Tx;
 use self::views::Views;
 use self::writer::{Condition, Queue, Verb, Waiting, Weight, Writer};
 use super::changes::Announcer;
-use super::{Covered, Failure, Founding, Pace, Pass, RingRows, Rules, VaultKeys};
+use super::{Failure, Founding, Pace, Rules, VaultKeys};
 use crate::audit::entry::{Body, Entry};
 use crate::crypto::signature::PublicKey;
 use crate::entropy::Entropy;
-use crate::failpoint::failpoint;
 use crate::id::{Aud, ChainName, LeaseId, VaultName};
 use crate::seal::at_rest::Ring;
 use crate::seal::custody::{Custodian, RootKey};
@@ -377,45 +376,6 @@ impl Sqlite {
                 Left::Landed => answer.await.unwrap_or(Err(Failure::Unknown)),
             },
         }
-    }
-
-    /// Covers the next rows of older data keys anew: a reader finds them, the writer covers them.
-    async fn cover_part(&self, from: &Pass) -> Result<Covered, Failure> {
-        let at = from.clone();
-        let (stale, next) = self.read(move |reading| rings::find(reading, &at)).await?;
-        if stale.is_empty() {
-            return Ok(Covered { rows: 0, next });
-        }
-        let covered = self.write(Weight::Gives, None, move |tx| rings::cover(tx, &stale)).await?;
-        Ok(rings::part(covered, from, next))
-    }
-
-    /// Counts the rows of each data key, not at one instant: new ones are of the newest.
-    async fn count_rows(&self) -> Result<RingRows, Failure> {
-        let mut counted = self.read(rings::count).await?;
-        let mut after = Some(Vec::new());
-        while let Some(from) = after {
-            let mut part = RingRows::default();
-            let counting = move |at: Instant<'_>| Ok((rings::count_leases(at, &from, &mut part)?, part.rows));
-            let (next, rows) = self.read(counting).await?;
-            for (epoch, rows) in rows {
-                *counted.rows.entry(epoch).or_default() += rows;
-            }
-            after = next;
-        }
-        Ok(counted)
-    }
-
-    /// Deletes the key of an epoch that no row names, and forgets it once the last read that may need it is over.
-    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure> {
-        self.write(Weight::Gives, None, move |tx| rings::delete(tx, epoch)).await?;
-        failpoint!("ring: deleted");
-        self.readers.over().await;
-        let forget = move |tx: &mut Tx<'_>| {
-            tx.shared.ring.forget(epoch);
-            Ok(())
-        };
-        self.write(Weight::Gives, None, forget).await
     }
 
     async fn read<T, F>(&self, read: F) -> Result<T, Failure>

@@ -17,10 +17,11 @@
 //! wrapped key of before back into the database, and rows that he forged under it, has the key ignored and the rows not
 //! verify. New rows are of the newest key, so that a pass that has seen every row once has seen all there are.
 
+use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use serde_json::json;
 
-use super::super::{Covered, Pass, RingRows};
+use super::super::{Covered, Failure, Pass, RingRows, Rings};
 use super::due::{open_chain, unless_forged};
 use super::orders::{Effected, Wish, command};
 use super::reader::Instant;
@@ -28,10 +29,11 @@ use super::rows::{DECIDERS, Decider, Reading, Whose, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::VaultFacts;
-use super::{OpenFault, custodians, founding, leases, secrets, takebacks, token_keys};
+use super::writer::Weight;
+use super::{OpenFault, Sqlite, custodians, founding, leases, secrets, takebacks, token_keys};
+use crate::failpoint::failpoint;
 use crate::id::ChainName;
 use crate::seal::at_rest::Ring;
-use crate::seal::custody::RootKey;
 use std::sync::Arc;
 
 /// How many rows one transaction covers anew: some milliseconds.
@@ -74,22 +76,19 @@ pub(super) fn rotate(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
 
 fn rotate_in(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     let facts = tx.hold(&ChainName::vault())?.vault()?.clone();
-    let custodians = tx.hold(&ChainName::operators())?.operators()?.custodians.clone();
-    let newest = custodians.values().map(|kept| kept.custodian.root).max().unwrap_or_default();
+    let operators = tx.hold(&ChainName::operators())?;
+    let custodians = custodians::present(&operators)?;
+    let roots = operators.operators()?.custodians.values().map(|kept| kept.custodian.root);
     let (shared, next) = (tx.shared, tx.shared.ring.epoch() + 1);
-    let (entry, result, _) = command(tx, wish, &json!({ "epoch": next, "root": newest + 1 }))?;
+    let result = json!({ "epoch": next, "root": roots.max().unwrap_or_default() + 1 });
+    let (entry, result, _) = command(tx, wish, &result)?;
     let epoch = shared.ring.turn(&*shared.entropy);
     // The root key is in nobody's memory. The one that wraps the new data key is drawn for it, and sealed to whoever could
     // get at the one before.
-    let root = RootKey::after(newest, &*shared.entropy);
     let mut operators = tx.hold(&ChainName::operators())?;
     operators.chain.deciding = Some(entry.seq);
-    for mut kept in custodians.into_values() {
-        kept.custodian = kept.custodian.who.appoint(&root, &shared.aud, &*shared.entropy);
-        tx.put_custodian(&mut operators, kept)?;
-    }
+    custodians::wrap_anew(tx, &mut operators, &shared.ring, custodians)?;
     tx.keep(operators);
-    custodians::write_ring(tx, &shared.ring, &root)?;
     let mut ring = if facts.ring.is_empty() { vec![1] } else { facts.ring.clone() };
     ring.push(epoch);
     let mut vault = tx.hold(&ChainName::vault())?;
@@ -407,11 +406,58 @@ pub(super) fn part(covered: (u64, bool), from: &Pass, next: Option<Pass>) -> Cov
     Covered { rows, next: if more { Some(from.clone()) } else { next } }
 }
 
+#[async_trait]
+impl Rings for Sqlite {
+    fn epochs(&self) -> Vec<u64> {
+        self.shared.ring.epochs()
+    }
+
+    /// A reader finds the rows, the writer covers them.
+    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure> {
+        let at = from.clone();
+        let (stale, next) = self.read(move |reading| find(reading, &at)).await?;
+        if stale.is_empty() {
+            return Ok(Covered { rows: 0, next });
+        }
+        let covered = self.write(Weight::Gives, None, move |tx| cover(tx, &stale)).await?;
+        Ok(part(covered, from, next))
+    }
+
+    /// Not at one instant: new rows are of the newest key.
+    async fn ring_rows(&self) -> Result<RingRows, Failure> {
+        let mut counted = self.read(count).await?;
+        let mut after = Some(Vec::new());
+        while let Some(from) = after {
+            let mut part = RingRows::default();
+            let counting = move |at: Instant<'_>| Ok((count_leases(at, &from, &mut part)?, part.rows));
+            let (next, rows) = self.read(counting).await?;
+            for (epoch, rows) in rows {
+                *counted.rows.entry(epoch).or_default() += rows;
+            }
+            after = next;
+        }
+        Ok(counted)
+    }
+
+    /// It is forgotten once the last read that may need it is over.
+    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.write(Weight::Gives, None, move |tx| delete(tx, epoch)).await?;
+        failpoint!("ring: deleted");
+        self.readers.over().await;
+        let forget = move |tx: &mut Tx<'_>| {
+            tx.shared.ring.forget(epoch);
+            Ok(())
+        };
+        self.write(Weight::Gives, None, forget).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::schema::Keys;
     use super::*;
     use crate::entropy::SeededEntropy;
+    use crate::seal::custody::RootKey;
 
     /// A table that a later version brings is gone through too, or this fails.
     #[test]

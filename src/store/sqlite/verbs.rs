@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Backlog, Candidate, Carried, Census, Changes, Covered, Due, Event, Failure, Foresight, Foretold, GrantInUse,
-    Health, Intent, Issuance, KeptCustodian, Lines, Listed, Noted, Order, Pass, Question, Refusal, RingRows,
-    SecretVersion, Situation, Store, StoredLines, Sweep, TokenKey, WantedBackup,
+    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health, Intent,
+    Issuance, KeptCustodian, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store,
+    StoredLines, Sweep, TokenKey, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
@@ -397,22 +397,6 @@ impl Store for Sqlite {
 
     async fn health(&self) -> Result<Health, Failure> {
         self.read(health::health).await
-    }
-
-    fn epochs(&self) -> Vec<u64> {
-        self.shared.ring.epochs()
-    }
-
-    async fn ring_rows(&self) -> Result<RingRows, Failure> {
-        self.count_rows().await
-    }
-
-    async fn cover_anew(&self, from: &Pass) -> Result<Covered, Failure> {
-        self.cover_part(from).await
-    }
-
-    async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure> {
-        Sqlite::delete_epoch(self, epoch).await
     }
 
     async fn census(&self) -> Result<Census, Failure> {
