@@ -72,17 +72,7 @@ async fn opened(folder: &std::path::Path) -> Arc<Sqlite> {
     let (store, own) = Sqlite::open(folder, &root, rules(), Arc::clone(&clock), Arc::clone(&entropy)).unwrap();
     let (now, key) = (clock.now(), SigningKey::generate(&*entropy));
     let key = AuditKey::certify(key, &own.identity, &own.aud, "bench", 2, now, now.plus(Seconds(172_800)));
-    store
-        .event(
-            Event::Start {
-                node: "bench".into(),
-                version: "0".into(),
-                opened: nockvault::audit::entry::Opened::by_itself(),
-            },
-            Some(key),
-        )
-        .await
-        .unwrap();
+    store.event(Event::Start { node: "bench".into(), version: "0".into(), opened: None }, Some(key)).await.unwrap();
     Arc::new(store)
 }
 
