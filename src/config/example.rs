@@ -74,11 +74,11 @@ pub fn example(places: &Places) -> String {
 data_dir = {data_dir}
 # This daemon's name among those of one vault.
 node = {node}
-# Whose secret opens the vault when it starts: {{ file = "root.key" }}, of mode 0600 outside the data directory, with a
-# copy elsewhere; {{ credential = "NAME" }} of the daemon's systemd unit;
-# {{ command = ["/path/of/program", "argument"] }}, which prints it;
-# {{ pkcs11 = {{ module = "/path.so", token = "LABEL", key = "LABEL", pin_file = "hsm.pin" }} }}; or
-# {{ unseal = true }}: nobody's, it starts sealed. See `vaultctl custody`.
+# Whose secret opens the vault when it starts: {{ file="root.key" }}, of mode 0600 outside the data directory, with a
+# copy elsewhere; {{ credential="NAME" }} of the daemon's systemd unit;
+# {{ command=["/path/of/program", "argument"] }}, which prints it;
+# {{ pkcs11={{ module="/path.so", token="LABEL", key="LABEL", pin_file="hsm.pin" }} }}; or
+# {{ unseal=true }}: nobody's, it starts sealed. See `vaultctl custody`.
 custody = {custody}
 
 [agents]
