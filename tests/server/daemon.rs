@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use nockvault::config::{Config, Limits};
 use nockvault::entropy::OsEntropy;
@@ -37,8 +37,9 @@ pub(crate) fn plan(folder: &Path) -> Plan {
 
 pub(crate) struct Daemon {
     folder: tempfile::TempDir,
-    laid: Laid,
-    pub(crate) vault: Arc<Vault>,
+    pub(crate) laid: Laid,
+    /// Not held here: a vault that somebody holds is not sealed.
+    pub(crate) vault: Weak<Vault>,
     pub(crate) tcp: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) stop: CancellationToken,
@@ -59,11 +60,12 @@ impl Daemon {
         let http = listeners.http.as_ref().and_then(|listener| listener.address()).expect("a port");
         let vault = compose::open(&config, Arc::new(SystemClock), Arc::new(OsEntropy)).await.expect("it opens");
         let stop = CancellationToken::new();
+        let held = Arc::downgrade(&vault);
         let task = tokio::spawn({
-            let (vault, stop) = (Arc::clone(&vault), stop.clone());
+            let stop = stop.clone();
             async move { run(&config, Some(vault), listeners, Telemetry::new(), stop).await }
         });
-        Daemon { folder, laid, vault, tcp, http, stop, task }
+        Daemon { folder, laid, vault: held, tcp, http, stop, task }
     }
 
     pub(crate) fn folder(&self) -> std::path::PathBuf {
