@@ -230,7 +230,7 @@ impl Serving {
         let service = AgentServiceServer::new(Agents(self.desk()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(ANSWER);
-        public(Routes::new(service), AgentServiceServer::<Agents>::NAME, health).await
+        public(Routes::new(service), &[AgentServiceServer::<Agents>::NAME], health).await
     }
 
     /// Operators challenge the vault before they command it, so `DescribeVault` answers at their door too. It is all of
@@ -243,11 +243,13 @@ impl Serving {
         let describe = AgentServiceServer::new(Agents(self.desk())).max_decoding_message_size(PUBLIC_MESSAGE);
         let routes = Routes::new(service).into_axum_router().route_service(methods::DESCRIBE, describe);
         let mut routes = Routes::from(routes);
+        let mut names = vec![OperatorServiceServer::<Operators>::NAME];
         if on_this_machine {
             let custody = CustodyServiceServer::new(self.custody.clone());
             routes = routes.add_service(custody.max_decoding_message_size(PUBLIC_MESSAGE));
+            names.push(CustodyServiceServer::<Custody>::NAME);
         }
-        public(routes, OperatorServiceServer::<Operators>::NAME, health).await
+        public(routes, &names, health).await
     }
 
     /// Serves `routes` at `door` until `closing`.
@@ -285,15 +287,18 @@ impl Serving {
 }
 
 /// Adds what anyone may ask: health of this service, and what there is to call.
-async fn public(routes: Routes, service: &'static str, health: &HealthReporter) -> Routes {
-    for name in ["", service] {
+async fn public(routes: Routes, services: &[&'static str], health: &HealthReporter) -> Routes {
+    // Of the first there is a health: it is served where the vault is unsealed. How a vault is unsealed is always served.
+    for name in ["", services[0]] {
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-    let reflection = tonic_reflection::server::Builder::configure()
+    let reflection = services.iter().fold(tonic_reflection::server::Builder::configure(), |builder, service| {
+        builder.with_service_name(*service)
+    });
+    let reflection = reflection
         .register_encoded_file_descriptor_set(crate::wire::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(service)
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .build_v1()
