@@ -293,9 +293,9 @@ async fn public(routes: Routes, services: &[&'static str], health: &HealthReport
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-    let reflection = services.iter().fold(tonic_reflection::server::Builder::configure(), |builder, service| {
-        builder.with_service_name(*service)
-    });
+    let reflection = services
+        .iter()
+        .fold(tonic_reflection::server::Builder::configure(), |builder, service| builder.with_service_name(*service));
     let reflection = reflection
         .register_encoded_file_descriptor_set(crate::wire::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
