@@ -11,9 +11,21 @@ use tokio_util::sync::CancellationToken;
 use super::Vault;
 use super::answer::Outcome;
 use crate::crypto::envelope::Envelope;
+#[cfg(debug_assertions)]
 use crate::failpoint::failpoint;
 use crate::statement::key::RingRotate;
 use crate::store::{Failure, Order, Pass};
+
+/// Names a step at which requests go on where a test stops it: a thread that serves none waits there.
+macro_rules! step {
+    ($name:literal) => {
+        #[cfg(debug_assertions)]
+        let _ = tokio::task::spawn_blocking(|| {
+            failpoint!($name);
+        })
+        .await;
+    };
+}
 
 /// How long requests have the store for themselves after each part.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -83,7 +95,7 @@ impl Vault {
     async fn renew_rows(&self, stop: &CancellationToken) -> Result<(), Failure> {
         while self.store.epochs().len() > 1 {
             let before = self.count_left().await?;
-            failpoint!("ring: begun");
+            step!("ring: begun");
             let mut at = Some(Pass::begin());
             while let Some(from) = at {
                 if stop.is_cancelled() {
@@ -91,14 +103,14 @@ impl Vault {
                 }
                 let covered = self.store.cover_anew(&from).await?;
                 if covered.rows > 0 {
-                    failpoint!("ring: part");
+                    step!("ring: part");
                     let less = |left: u64| Some(left.saturating_sub(covered.rows));
                     let _ = self.renewal.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
                     tokio::time::sleep(PAUSE).await;
                 }
                 at = covered.next;
             }
-            failpoint!("ring: covered");
+            step!("ring: covered");
             let rows = self.count_left().await?;
             for epoch in rows.spent() {
                 self.store.delete_epoch(epoch).await?;

@@ -31,6 +31,7 @@ use super::tx::Tx;
 use super::views::VaultFacts;
 use super::writer::Weight;
 use super::{OpenFault, Sqlite, custodians, founding, leases, secrets, takebacks, token_keys};
+#[cfg(debug_assertions)]
 use crate::failpoint::failpoint;
 use crate::id::ChainName;
 use crate::seal::at_rest::Ring;
@@ -442,7 +443,12 @@ impl Rings for Sqlite {
     /// It is forgotten once the last read that may need it is over.
     async fn delete_epoch(&self, epoch: u64) -> Result<(), Failure> {
         self.write(Weight::Gives, None, move |tx| delete(tx, epoch)).await?;
-        failpoint!("ring: deleted");
+        // Where a test stops it here, a thread waits that serves no request.
+        #[cfg(debug_assertions)]
+        let _ = tokio::task::spawn_blocking(|| {
+            failpoint!("ring: deleted");
+        })
+        .await;
         self.readers.over().await;
         let forget = move |tx: &mut Tx<'_>| {
             tx.shared.ring.forget(epoch);
