@@ -251,7 +251,7 @@ async fn what_others_hold_of_the_lost_history_is_told_as_what_it_is() {
 async fn what_is_not_the_whole_backup_of_this_vault_becomes_nothing() {
     let (vault, _, file, folder) = backed_up().await;
     let whole = fs::read(&file).unwrap();
-    for secret in [VALUE, b"orders", b"sealed", b"kit"] {
+    for secret in [VALUE, b"orders", b"own_keys", b"kit"] {
         assert!(!whole.windows(secret.len()).any(|part| part == secret), "the backup shows {secret:?}");
     }
     let bad = folder.path().join("bad.backup");

@@ -49,15 +49,15 @@ impl Default for Patience {
 impl Patience {
     /// Waits where that is all it takes and there is patience left. Whether to ask anew.
     pub(super) async fn waited(&mut self, fault: &Fault, entropy: &dyn Entropy) -> bool {
-        let Some(wait) = self.wait(fault, entropy.bytes::<1>()[0]) else { return false };
+        let Some(wait) = self.wait(fault, || entropy.bytes::<1>()[0]) else { return false };
         tokio::time::sleep(wait).await;
         true
     }
 
-    fn wait(&mut self, fault: &Fault, chance: u8) -> Option<Duration> {
+    fn wait(&mut self, fault: &Fault, chance: impl FnOnce() -> u8) -> Option<Duration> {
         let told = fault.refusal().filter(|_| fault.reason() == Some(Reason::RateLimited))?.retry_after_ms?;
         let wait = Duration::from_millis(told).max(self.least);
-        let wait = wait.checked_add(wait / 2 * u32::from(chance) / 256)?;
+        let wait = wait.checked_add(wait / 2 * u32::from(chance()) / 256)?;
         self.left = self.left.checked_sub(wait)?;
         self.least *= 2;
         Some(wait)
@@ -284,10 +284,10 @@ mod tests {
             Fault::Refused(Box::new(Refusal { code, limit: None, retry_after_ms, now: None, message, proven: false }))
         };
         let mut patience = Patience::default();
-        let waits: Vec<_> = std::iter::from_fn(|| patience.wait(&told(Reason::RateLimited, Some(3)), 0)).collect();
+        let waits: Vec<_> = std::iter::from_fn(|| patience.wait(&told(Reason::RateLimited, Some(3)), || 0)).collect();
         assert_eq!(waits[..3], [50, 100, 200].map(Duration::from_millis));
         assert!(waits.len() < 12 && waits.iter().sum::<Duration>() <= PATIENCE, "{waits:?}");
-        let long = Patience::default().wait(&told(Reason::RateLimited, Some(2000)), 255);
+        let long = Patience::default().wait(&told(Reason::RateLimited, Some(2000)), || 255);
         assert!(long.is_some_and(|long| long > Duration::from_secs(2) && long < Duration::from_secs(3)), "{long:?}");
         for other in [
             told(Reason::RateLimited, None),
@@ -295,7 +295,7 @@ mod tests {
             told(Reason::Busy, Some(3)),
             Fault::local("a file"),
         ] {
-            assert_eq!(Patience::default().wait(&other, 0), None, "{other}");
+            assert_eq!(Patience::default().wait(&other, || 0), None, "{other}");
         }
     }
 }

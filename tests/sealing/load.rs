@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::programs::Vault;
 use crate::stage::{seal, unseal, vault};
+use crate::verified;
 
 const AGENTS: usize = 8;
 
@@ -99,5 +100,5 @@ fn nothing_is_issued_after_a_seal_was_acknowledged_and_nothing_hangs() {
     let issued = entries("kit").into_iter().filter(|entry| entry["kind"] == "issue");
     let between = issued.filter_map(|entry| entry["ts"].as_u64()).filter(|ts| (stop + 1..start).contains(ts)).count();
     assert_eq!(between, 0);
-    vault.vaultctl(&["audit", "verify"]).ok();
+    verified(&vault);
 }
