@@ -270,7 +270,7 @@ mod tests {
         assert!(table.take(&(u64::MAX - 1), 1, 0).is_err());
         // All are idle in the end, and go as others come.
         for late in 0..1000 {
-            table.take(&(1 << 40 | late % 2), 1, 1000 * SECOND + late * 2 * SECOND).unwrap();
+            table.take(&((1 << 40) | (late % 2)), 1, 1000 * SECOND + late * 2 * SECOND).unwrap();
         }
         assert!(table.len() <= 2, "{}", table.len());
     }
