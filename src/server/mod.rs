@@ -178,8 +178,9 @@ pub async fn run(
 
 /// Says whether the services are served, to whoever watches.
 async fn declare(health: &[HealthReporter; 2], status: ServingStatus) {
-    for health in health {
-        for service in ["", AgentServiceServer::<Agents>::NAME, OperatorServiceServer::<Operators>::NAME] {
+    let own = [AgentServiceServer::<Agents>::NAME, OperatorServiceServer::<Operators>::NAME];
+    for (health, own) in health.iter().zip(own) {
+        for service in ["", own] {
             health.set_service_status(service, status).await;
         }
     }
@@ -230,7 +231,12 @@ impl Serving {
         let service = AgentServiceServer::new(Agents(self.desk()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(ANSWER);
-        public(Routes::new(service), &[AgentServiceServer::<Agents>::NAME], health).await
+        public(Routes::new(service), &[AgentServiceServer::<Agents>::NAME], health, self.status()).await
+    }
+
+    /// What health begins with.
+    fn status(&self) -> ServingStatus {
+        if self.phases.state().is_some() { ServingStatus::Serving } else { ServingStatus::NotServing }
     }
 
     /// Operators challenge the vault before they command it, so `DescribeVault` answers at their door too. It is all of
@@ -249,7 +255,7 @@ impl Serving {
             routes = routes.add_service(custody.max_decoding_message_size(PUBLIC_MESSAGE));
             names.push(CustodyServiceServer::<Custody>::NAME);
         }
-        public(routes, &names, health).await
+        public(routes, &names, health, self.status()).await
     }
 
     /// Serves `routes` at `door` until `closing`.
@@ -287,10 +293,10 @@ impl Serving {
 }
 
 /// Adds what anyone may ask: health of this service, and what there is to call.
-async fn public(routes: Routes, services: &[&'static str], health: &HealthReporter) -> Routes {
+async fn public(routes: Routes, services: &[&'static str], health: &HealthReporter, status: ServingStatus) -> Routes {
     // Of the first there is a health: it is served where the vault is unsealed. How a vault is unsealed is always served.
     for name in ["", services[0]] {
-        health.set_service_status(name, ServingStatus::NotServing).await;
+        health.set_service_status(name, status).await;
     }
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
     let reflection = services

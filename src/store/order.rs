@@ -56,17 +56,17 @@ pub enum Order<'a> {
     RegisterAgent(&'a Authenticated<Command<AgentRegister>>, &'a Register),
     /// Ends a key.
     EndAgentKey(&'a Authenticated<Command<AgentKeyEnd>>),
-    /// Freezes an agent and revokes its leases: a part at once, the rest by [`Store::end_due`].
+    /// Freezes an agent and revokes its leases: a part at once, the rest by [`Store::end_due`](super::Store::end_due).
     FreezeAgent(&'a Authenticated<Command<AgentFreeze>>),
     /// Thaws an agent.
     ThawAgent(&'a Authenticated<Command<AgentThaw>>),
-    /// Freezes everything and revokes every lease: a part at once, the rest by [`Store::end_due`].
+    /// Freezes everything and revokes every lease: a part at once, the rest by [`Store::end_due`](super::Store::end_due).
     FreezeVault(&'a Authenticated<Command<VaultFreeze>>),
     /// Thaws what was frozen with everything.
     ThawVault(&'a Authenticated<Command<VaultThaw>>),
     /// Has the vault sealed, for which nothing changes in the store.
     SealVault(&'a Authenticated<Command<VaultSeal>>),
-    /// Freezes a role and revokes its leases: a part at once, the rest by [`Store::end_due`].
+    /// Freezes a role and revokes its leases: a part at once, the rest by [`Store::end_due`](super::Store::end_due).
     FreezeRole(&'a Authenticated<Command<RoleFreeze>>),
     /// Thaws a role.
     ThawRole(&'a Authenticated<Command<RoleThaw>>),
@@ -98,7 +98,7 @@ pub enum Order<'a> {
     CreateGrant(&'a Authenticated<Command<GrantCreate>>),
     /// Takes a grant back, with the leases under it.
     RevokeGrant(&'a Authenticated<Command<GrantRevoke>>),
-    /// Revokes leases: a part at once, the rest by [`Store::end_due`].
+    /// Revokes leases: a part at once, the rest by [`Store::end_due`](super::Store::end_due).
     RevokeLeases(&'a Authenticated<Command<LeaseRevoke>>),
     /// Gives up on a credential that its backend does not take away.
     ForgetLease(&'a Authenticated<Command<LeaseForget>>),
