@@ -8,6 +8,7 @@ use super::channel::{self, MAX_MESSAGE};
 use super::fault::{Fault, Refusal};
 use super::link;
 use crate::crypto::hpke::{self, SealPublicKey};
+use crate::denial::Reason;
 use crate::entropy::Entropy;
 use crate::secret::SecretBytes;
 use crate::statement::card::Card;
@@ -74,6 +75,21 @@ impl Custody {
     /// # Errors
     /// Any [`Fault`].
     pub async fn unseal(
+        &self,
+        custodian: &str,
+        contribution: &SecretBytes,
+        entropy: &dyn Entropy,
+    ) -> Result<UnsealResponse, Fault> {
+        match self.contribute(custodian, contribution, entropy).await {
+            // The daemon's key changed in between, as it does where somebody else has just unsealed.
+            Err(fault) if fault.reason() == Some(Reason::BadSealedInput) => {
+                self.contribute(custodian, contribution, entropy).await
+            }
+            done => done,
+        }
+    }
+
+    async fn contribute(
         &self,
         custodian: &str,
         contribution: &SecretBytes,
