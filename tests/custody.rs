@@ -152,6 +152,39 @@ fn a_kill_in_the_middle_of_a_change_leaves_a_vault_that_opens() {
     }
 }
 
+#[test]
+fn root_keys_and_data_keys_are_rotated_in_any_order() {
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    let rotations: [&[&str]; 7] = [
+        &["key", "rotate", "data"],
+        &["custody", "rotate"],
+        &["custody", "add", "spare", "--custody", "file", "--root-key", "spare.key"],
+        &["key", "rotate", "data"],
+        &["key", "rotate", "data"],
+        &["custody", "rotate"],
+        &["custody", "remove", "file"],
+    ];
+    for (done, rotation) in (1..).zip(rotations) {
+        // No waiting: the rows of older keys are still being covered anew.
+        vault.vaultctl(rotation).ok();
+        assert!(custodians(&vault).iter().all(|(_, root)| *root == done + 1), "{rotation:?}");
+    }
+    vault.kill();
+    opened_by(&vault, "{ file = \"../spare.key\" }");
+    vault.go_on();
+    let told: Value = serde_json::from_str(&vault.vaultctl(&["key", "rotation", "--wait", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&told["epoch"], &told["left"]), (&4.into(), &0.into()), "{told}");
+    let mut ask = program(programs::example("request_credential"), vault.path());
+    assert_eq!(said(ask.args(["--vault", vault.card().to_str().unwrap(), "--reveal"])).ok(), "hunter2\n");
+    for chain in ["kit", "_operators", "_vault"] {
+        vault.vaultctl(&["audit", "verify", chain]).ok();
+    }
+    vault.kill();
+    opened_by(&vault, "{ file = \"root.key\" }");
+    assert!(refused(&vault).contains("no custodian's of this vault"));
+}
+
 /// Copies of the data as they were, to be put back.
 fn kept(vault: &Vault) -> PathBuf {
     database(vault).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
@@ -377,6 +410,12 @@ fn a_token_opens_a_vault_and_its_key_never_leaves_it() {
     vault.vaultctl(&["custody", "remove", "file"]).ok();
     vault.kill();
     vault.go_on_with(&[("SOFTHSM2_CONF", &config)]);
+    assert_eq!(names(&vault), ["hsm"]);
+    // Sealed by command, not even its own token opens it unasked: an operator has it asked.
+    vault.vaultctl(&["seal"]).ok();
+    let mut unseal = program(env!("CARGO_BIN_EXE_vaultctl"), vault.path());
+    unseal.env("SOFTHSM2_CONF", &config).args(["unseal", "--pkcs11-module", softhsm(), "--pkcs11-token", "prod"]);
+    said(unseal.args(["--pin-file", "pin"])).ok();
     assert_eq!(names(&vault), ["hsm"]);
     vault.kill();
     fs::write(vault.path().join("pin"), "4321\n").unwrap();

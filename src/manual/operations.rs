@@ -4,7 +4,7 @@
 //!
 //! | thing | secret? | keep it |
 //! |---|---|---|
-//! | custody key file | yes | mode 0600, outside the data directory, with a copy elsewhere: without it the data cannot be opened |
+//! | what a custodian holds: a key file, a passphrase, shares, a token | yes | apart from the data directory, and apart from each other; a file of mode 0600 with a copy elsewhere. Without any of them the data cannot be opened |
 //! | data directory | sealed, but private | on a local disk that honours sync; mode 0700 |
 //! | operator key | yes | with its operator; one key a person |
 //! | vault card | no | hand it to every agent, operator and auditor: it pins the vault |
@@ -126,6 +126,40 @@
 //! A wrong secret costs a second and nothing else. A vault that was sealed by command starts sealed after a restart
 //! too, also where its custody would open by itself: a file `sealed` in the data directory says so. Whoever may write there
 //! can remove it; it binds supervisors and mistakes, not one who holds the directory and the root key.
+//!
+//! `--passphrase-file`, `--share-file` and `--pkcs11-module` give the same without a terminal; what systemd decrypts is given by
+//! `--custody-command systemd-creds decrypt FILE -`.
+//!
+//! # Custody of the root key
+//!
+//! `vaultctl init --custody KIND` says who can get at the root key, and `vaultctl custody add`, `remove` and `list` change and
+//! show it while the vault serves: a `file`, a `passphrase`, `shares` (`--shares N --threshold K`), a systemd `credential`, a
+//! `command` that prints 32 bytes, a `pkcs11` token. Have two, whose secrets lie apart: losing one is then not the end. A new
+//! custodian's secret is drawn or typed where the command is typed, and only its public key is sent.
+//!
+//! To migrate, add the new one, put the line that is printed then into `[vault] custody`, restart, and remove the old one; or
+//! leave the restart for later, since a daemon that serves needs none of them. The configuration names the one by which the
+//! daemon opens by itself, `{ unseal = true }` for none.
+//!
+//! Whoever leaves with a secret is put out by `custody remove`, or by `remove` and `add` of the same kind: each draws a new
+//! root key. `custody rotate` draws one without changing anybody. A copy of the database of before still opens with a secret
+//! of before; `vaultctl key rotate data` sees that what is stored from then on does not.
+//!
+//! # Several operators
+//!
+//! The first operator is an admin. `vaultctl keygen --operator mara`, where mara sits, makes a key and says where its register
+//! statement is; an admin types `vaultctl operator add mara.register --duty DUTY`:
+//!
+//! | duty | may |
+//! |---|---|
+//! | `admin` | everything |
+//! | `grantor --role R ..` | give and take back grants of these roles, register new agents |
+//! | `auditor` | read |
+//! | `responder` | freeze, revoke, end agents' keys, seal; nothing that gives back, so no `thaw` |
+//!
+//! All read, and each puts its own next key in place (`operator rotate`). `operator duty` and `operator end` count with the next
+//! command. The last admin cannot be ended or demoted, and lost keys are not replaced: keep two admins, whose keys lie apart.
+//! `tests/authorization/table.txt` is the whole table, every call by every duty.
 //!
 //! # Why, and will it last
 //!

@@ -83,7 +83,7 @@
 //! reach the HTTP listener may fetch them. The KRL is not signed; CRL and the list of tokens are.
 //!
 //! **An operator gone bad reaches what his duty reaches.** An auditor reads all that is shown, which is never a secret, and
-//! changes nothing. A responder stops agents and takes back what they have, and starts nothing again. A grantor gives any
+//! changes nothing. A responder stops agents, takes back what they have, may seal the vault, and starts nothing again. A grantor gives any
 //! agent the roles named to him, and registers new agents, whose names are then taken; he brings no further key of an agent
 //! that is there, which would bring all that it was granted. An admin reaches everything, the other operators among it. What
 //! each did stands signed in `_operators`, and `vaultctl operator end` puts him out with one command of another admin.

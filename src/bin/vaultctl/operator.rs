@@ -76,7 +76,7 @@ pub(crate) enum Operator {
 }
 
 /// What an operator may do: admin (everything), grantor (grants of named roles, new agents), auditor (reads only) or
-/// responder (freezes, revokes, ends agents' keys).
+/// responder (freezes, revokes, ends agents' keys, seals).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Word {
     /// Everything.
@@ -85,7 +85,7 @@ pub(crate) enum Word {
     Grantor,
     /// Reads only.
     Auditor,
-    /// Freezes, revokes leases, ends agents' keys. Reads.
+    /// Freezes, revokes leases, ends agents' keys, seals. Reads.
     Responder,
 }
 

@@ -1,4 +1,5 @@
-//! `vaultctl unseal`: gives what a custodian holds, over the unix socket alone.
+//! `vaultctl unseal`: gives what a custodian holds, over the unix socket alone. A vault that was sealed by command is not opened
+//! by its own custody either, so there is a way for each kind.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -10,12 +11,14 @@ use nockvault::entropy::OsEntropy;
 use nockvault::id::CustodianName;
 use nockvault::seal::custody::{CustodySecret, given, passphrase};
 use nockvault::secret::SecretBytes;
+use nockvault::server::compose;
 use nockvault::statement::custody::Kind;
 use nockvault::wire::v1::Custodian;
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
 use crate::output::Output;
+use crate::ways::TokenWay;
 use crate::{Common, find};
 
 /// Unseal the vault, on its machine: give what a custodian of the root key holds.
@@ -51,6 +54,8 @@ pub(crate) struct Unseal {
     /// Have the shares forgotten that were given until now.
     #[arg(long, conflicts_with = "given")]
     reset: bool,
+    #[command(flatten)]
+    token: TokenWay,
 }
 
 impl Unseal {
@@ -85,6 +90,10 @@ impl Unseal {
             Unseal { share_file: Some(path), .. } => {
                 let (name, _) = desk.one("shares")?;
                 desk.shares(&name, &lines(&path)?).await
+            }
+            Unseal { token, .. } if token.is_named() => {
+                let (name, kind) = desk.one("pkcs11")?;
+                desk.secret(&name, &compose::token(&token.named()?).secret(&kind)?).await
             }
             _ => desk.ask().await,
         }
@@ -125,7 +134,8 @@ impl Desk<'_> {
         let found: Vec<_> = self.known.iter().filter(asked).collect();
         let [one] = found.as_slice() else {
             bail!(
-                "say which custodian, or give --root-key FILE or --custody-command PROGRAM; the vault has {}",
+                "say which custodian, or give --root-key FILE, --custody-command PROGRAM or --pkcs11-module FILE; the vault \
+                 has {}",
                 self.names()
             );
         };

@@ -59,21 +59,29 @@ pub(crate) struct Ways {
     /// command: the program and its arguments, which is run without a shell and prints 32 bytes or 64 hexadecimal digits.
     #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";")]
     pub(crate) custody_command: Vec<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenWay,
+}
+
+/// Where a token is, and how it is let in.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Custody")]
+pub(crate) struct TokenWay {
     /// pkcs11: the library of the token's maker.
     #[arg(long, value_name = "FILE")]
-    pub(crate) pkcs11_module: Option<PathBuf>,
+    pkcs11_module: Option<PathBuf>,
     /// pkcs11: the token's label.
     #[arg(long, value_name = "LABEL")]
-    pub(crate) pkcs11_token: Option<String>,
+    pkcs11_token: Option<String>,
     /// pkcs11: the key's label; the key is made inside the token where there is none.
     #[arg(long, value_name = "LABEL", default_value = "nockvault-root")]
-    pub(crate) pkcs11_key: String,
+    pkcs11_key: String,
     /// pkcs11: the file with the PIN, of mode 0600.
     #[arg(long, value_name = "FILE")]
-    pub(crate) pin_file: Option<PathBuf>,
+    pin_file: Option<PathBuf>,
     /// pkcs11: the program that prints the PIN, with its arguments.
     #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";")]
-    pub(crate) pin_command: Vec<String>,
+    pin_command: Vec<String>,
 }
 
 /// A custodian that has its secret.
@@ -85,6 +93,25 @@ pub(crate) struct Made {
     pub(crate) opens: Custody,
 }
 
+impl TokenWay {
+    /// Whether a token was named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.pkcs11_module.is_some()
+    }
+
+    /// The token as a configuration names it.
+    pub(crate) fn named(&self) -> anyhow::Result<config::Token> {
+        let module = self.pkcs11_module.as_deref().context("name the token's library with --pkcs11-module FILE")?;
+        let token = self.pkcs11_token.clone().context("name the token with --pkcs11-token LABEL")?;
+        if self.pin_file.is_some() != self.pin_command.is_empty() {
+            bail!("say with --pin-file FILE or with --pin-command WORD.. where the PIN comes from");
+        }
+        let pin_file = self.pin_file.as_deref().map(absolute).transpose()?;
+        let (key, pin_command) = (self.pkcs11_key.clone(), self.pin_command.clone());
+        Ok(config::Token { module: absolute(module)?, token, key, pin_file, pin_command })
+    }
+}
+
 impl Ways {
     /// The way that is meant where none is named: that of what is given.
     pub(crate) fn meant(&self) -> Way {
@@ -93,7 +120,7 @@ impl Ways {
             _ if self.passphrase_file.is_some() => Way::Passphrase,
             _ if self.shares.is_some() => Way::Shares,
             _ if !self.custody_command.is_empty() => Way::Command,
-            _ if self.pkcs11_module.is_some() => Way::Pkcs11,
+            _ if self.token.is_named() => Way::Pkcs11,
             _ => Way::File,
         }
     }
@@ -126,7 +153,7 @@ impl Ways {
                 Ok(Made { kind: Kind::Command, secret, opens: Custody::Command(command) })
             }
             Way::Pkcs11 => {
-                let named = self.token()?;
+                let named = self.token.named()?;
                 let token = compose::token(&named);
                 if token.make_key()? {
                     say!("made the key {} in the token {}", named.key, named.token);
@@ -143,17 +170,6 @@ impl Ways {
             bail!("{name:?} is no name of a credential");
         }
         Ok(name)
-    }
-
-    fn token(&self) -> anyhow::Result<config::Token> {
-        let module = self.pkcs11_module.as_deref().context("name the token's library with --pkcs11-module FILE")?;
-        let token = self.pkcs11_token.clone().context("name the token with --pkcs11-token LABEL")?;
-        if self.pin_file.is_some() != self.pin_command.is_empty() {
-            bail!("say with --pin-file FILE or with --pin-command WORD.. where the PIN comes from");
-        }
-        let pin_file = self.pin_file.as_deref().map(absolute).transpose()?;
-        let (key, pin_command) = (self.pkcs11_key.clone(), self.pin_command.clone());
-        Ok(config::Token { module: absolute(module)?, token, key, pin_file, pin_command })
     }
 
     /// A passphrase: the first line of a file or of standard input, or what is typed, twice where it is new.
@@ -243,7 +259,7 @@ impl Ways {
             }
             Way::Credential => Custody::Credential(self.credential_name()?),
             Way::Command => Custody::Command(self.custody_command.clone()),
-            Way::Pkcs11 => Custody::Pkcs11(self.token()?),
+            Way::Pkcs11 => Custody::Pkcs11(self.token.named()?),
         };
         let (secrets, _) = compose::secrets(&opens, data_dir, custodians)?.context("nothing opens it")?;
         fitting(secrets.into_iter().map(Ok), custodians, opens)
