@@ -271,6 +271,9 @@
 //!   `_vault`. So an agent's chain cannot be filled with copies of its published requests.
 //! - What is refused after step 8 is a `deny` entry and the nonce in one transaction, so that a denied request does not
 //!   come alive under a later grant. Above a set number a minute, one `deny_summary` stands for many.
+//! - One exception: an agent that asks more often or has more in hand than it may gets `rate_limited` without an entry, and
+//!   the nonce is not kept, so that who asks too often fills nothing. The same bytes would be taken later within their window.
+//!   What comes of them then is entered, and sealed to the session that signed them.
 //! - A refusal after a valid signature comes with a signed
 //!   `{"limit","now","reason","req","typ":"nockvault/denied","v":1}` in the status details, beside
 //!   `google.rpc.ErrorInfo`. A client corrects its clock from that, or from a `DescribeVault` that it challenged, and

@@ -1,10 +1,9 @@
 //! Rotation of the data keys while the store serves. The command, the new key (the ring is wrapped by a new root key, sealed
-//! to the custodians that there are) and the vault's
-//! own row, which names the epochs of the ring, are one transaction; everything after it is sealed and covered under the
-//! new key. Then the rows of older keys are gone through, a small part at a time: a reader finds them, the writer opens or
-//! verifies each under the key it names and covers the very same content anew. What does not verify is left as it is, and
-//! so is all of a chain that is set aside. Once no row names an older key it is deleted, and forgotten when the last read
-//! that began before is over.
+//! to the custodians that there are) and the vault's own row, which names the epochs of the ring, are one transaction;
+//! everything after it is sealed and covered under the new key. Then the rows of older keys are gone through, a small part
+//! at a time: a reader finds them, the writer opens or verifies each under the key it names and covers the very same content
+//! anew. What does not verify is left as it is, and so is all of a chain that is set aside. Once no row names an older key
+//! it is deleted, and forgotten when the last read that began before is over.
 //!
 //! | a crash after | leaves |
 //! |---|---|
@@ -16,6 +15,8 @@
 //! Which epochs the ring has is for the vault's own row to say, and that is covered by the newest of them: who puts a
 //! wrapped key of before back into the database, and rows that he forged under it, has the key ignored and the rows not
 //! verify. New rows are of the newest key, so that a pass that has seen every row once has seen all there are.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -35,7 +36,6 @@ use super::{OpenFault, Sqlite, custodians, founding, leases, secrets, takebacks,
 use crate::failpoint::failpoint;
 use crate::id::ChainName;
 use crate::seal::at_rest::Ring;
-use std::sync::Arc;
 
 /// How many rows one transaction covers anew: some milliseconds.
 const PART: usize = 100;
