@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use nockvault::client::fault::Fault;
+use nockvault::denial::Reason;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::CustodianName;
 use nockvault::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, CustodyRotate};
@@ -63,10 +64,12 @@ impl Custody {
                 let Made { kind, secret, opens } = ways.make(custody, &OsEntropy)?;
                 let body = CustodyAdd { kind, name: name.clone(), public: secret.public().into() };
                 let done = operator.command(body).await;
-                if let (Err(Fault::Refused(_)), Way::File | Way::Credential, Some(path)) =
+                if let (Err(Fault::Refused(refusal)), Way::File | Way::Credential, Some(path)) =
                     (&done, custody, &ways.root_key)
+                    && refusal.proven
+                    && Reason::from_code(&refusal.code) != Some(Reason::OutcomeUnknown)
                 {
-                    // It was made a moment ago and opens nothing.
+                    // It was made a moment ago, and by the vault's own word opens nothing.
                     let _ = std::fs::remove_file(path);
                 }
                 let result = done?.result;

@@ -74,15 +74,17 @@ impl LockDown {
         // Where the time is over, what was seen last is what is left.
         let mut left = (u64::MAX, u64::MAX);
         let waited = tokio::time::timeout(within, until_none_is_left(&operator, &mut left)).await;
-        let in_time = waited.is_ok();
+        let in_time = matches!(waited, Ok(Ok(())));
         match waited {
-            Ok(done) => done?,
+            Ok(Ok(())) => {}
+            // An emergency is not put off because a question found no answer.
+            Ok(Err(why)) => say!("how much is left cannot be asked: {why:#}; the vault is sealed all the same"),
             Err(_) => say!("{} have not been taken away at their backends within {}", words(left), self.within),
         }
         let sealed = operator.command(VaultSeal { reason: self.reason }).await?;
         let told = json!({
             "frozen_at": frozen.entry.map(|entry| entry.seq),
-            "left": if in_time { 0 } else { left.0.saturating_add(left.1) },
+            "left": if in_time { Some(0) } else { left.0.checked_add(left.1) },
             "sealed": true,
             "sealed_at": sealed.entry.map(|entry| entry.seq),
         });
