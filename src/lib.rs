@@ -23,7 +23,7 @@
 //! - `server`: listeners, TLS, limits, drain; the thin services of agents and operators; the table from reason to status
 //! - `client`: what agents and operators call: sign, send, believe only what the vault signed, open
 //! - `launcher`: what `vault-agent` does: hold the agent's key, run its child, serve credentials where tools expect them
-//! - [`manual`]: prose only: the house, threats, formats, crash order, operations
+//! - [`manual`]: prose only: the house, threats, formats, crash order, running it
 
 pub mod audit;
 pub mod authn;

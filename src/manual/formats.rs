@@ -608,7 +608,7 @@
 //! A list holds the serial numbers of leases that ended before their certificate expires: released, revoked,
 //! undelivered, or over with their session. They stay in it until ten minutes after that, for clocks that are behind;
 //! so they do in the list of tokens. It names no agent. The paths under which lists and authorities are published stand
-//! in [`super::operations`].
+//! in [`super::backends`].
 //!
 //! # 9. NockGuard's trails
 //!

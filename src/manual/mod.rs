@@ -7,7 +7,10 @@
 //! | [`threats`] | who decides whether to trust it: who may attack, what stops them, what does not |
 //! | [`formats`] | who writes an agent or a verifier in another language: every byte that is signed, sealed, chained or stored |
 //! | [`crash_order`] | who touches a multi-step write: what a crash leaves at each step, and what recovery does |
-//! | [`operations`] | who runs a vault: keys, backup, restore, clock, disk, alarms |
+//! | [`operations`] | who runs a vault: start, clock, emergencies, backup and restore, limits, alarms |
+//! | [`custody`] | who opens it and who commands it: the root key's custodians, operators, keys that are lost or taken |
+//! | [`backends`] | who gives it databases, hosts and authorities to make credentials at |
+//! | [`trail`] | who reads or keeps the chains: auditors, mirrors, checkpoints outside |
 //! | [`launcher`] | who runs an agent: how its program gets credentials and no key, and what happens when |
 //! | [`tools`] | who gives an agent's tools their credentials: the lines for git, docker, AWS, Kubernetes and others |
 //!
@@ -41,9 +44,12 @@
 //! Verbs: register, grant, issue, mint, seal, record, release, renew, revoke, expire, freeze, thaw, verify.
 
 pub mod architecture;
+pub mod backends;
 pub mod crash_order;
+pub mod custody;
 pub mod formats;
 pub mod launcher;
 pub mod operations;
 pub mod threats;
 pub mod tools;
+pub mod trail;

@@ -156,7 +156,7 @@ impl Rules {
     /// [`Fault::Local`] with a line for each thing that is wrong.
     pub fn read(path: &Path) -> Result<Rules, Fault> {
         let text = std::fs::read_to_string(path).map_err(|why| {
-            Fault::Local(format!("{}: {why}; the manual's page on operations shows a rules file", path.display()))
+            Fault::Local(format!("{}: {why}; the manual's page on tools shows a rules file", path.display()))
         })?;
         Rules::of(path, &text)
     }
