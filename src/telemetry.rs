@@ -2,8 +2,9 @@
 //! operator's or session's name is a label, so that `/metrics` tells a stranger nothing about who there is and grows
 //! with nobody. Logs go to standard error; nothing that is logged holds a payload, an envelope or a secret.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -69,6 +70,11 @@ struct Outside {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Around {
+    wall: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Issuance {
     engine: &'static str,
     result: &'static str,
@@ -113,6 +119,19 @@ pub struct Alive {
     pub rows_left: u64,
 }
 
+/// How a sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkSeen {
+    /// Its name, as in the metrics.
+    pub name: &'static str,
+    /// Whether its last try succeeded.
+    pub well: bool,
+    /// Entries that it has left to carry, as counted last.
+    pub lag: u64,
+    /// Chains of which it had something else than the store has.
+    pub set_aside: u64,
+}
+
 /// The metrics; clones count together.
 #[derive(Clone, Debug)]
 pub struct Telemetry(Arc<Metrics>);
@@ -144,6 +163,8 @@ struct Metrics {
     sink_failures: Family<Outside, Counter>,
     sink_last: Family<Outside, Gauge>,
     sink_aside: Family<Outside, Counter>,
+    /// The sinks that were ever told of: a family does not say which it has.
+    sinks: Mutex<BTreeSet<&'static str>>,
 }
 
 /// What the vault, its store and its disk tell.
@@ -160,6 +181,7 @@ struct Inside {
     sealed: Gauge,
     ready: Gauge,
     certificates: Family<Of, Gauge>,
+    walls: Family<Around, Gauge>,
 }
 
 impl Default for Inside {
@@ -176,6 +198,7 @@ impl Default for Inside {
             sealed: Gauge::default(),
             ready: Gauge::default(),
             certificates: Family::default(),
+            walls: Family::default(),
         }
     }
 }
@@ -209,6 +232,11 @@ impl Inside {
             "certificate_expiry_timestamp_seconds",
             "When a certificate ends, in seconds since the Unix epoch, by what it is of",
             self.certificates.clone(),
+        );
+        registry.register(
+            "wall",
+            "Whether a wall around the daemon that its configuration wants stands, 1 or 0: mlock, landlock, seccomp",
+            self.walls.clone(),
         );
     }
 }
@@ -294,6 +322,7 @@ impl Telemetry {
             sink_failures: Family::default(),
             sink_last: Family::default(),
             sink_aside: Family::default(),
+            sinks: Mutex::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -412,9 +441,49 @@ impl Telemetry {
         set(&self.0.inside.certificates.get_or_create(&Of { of }), ends.whole_seconds());
     }
 
+    /// When the certificate of this ends, where that was told.
+    #[must_use]
+    pub fn certificate_ends(&self, of: &'static str) -> Option<Timestamp> {
+        let seconds = self.0.inside.certificates.get(&Of { of })?.get();
+        Some(Timestamp(u64::try_from(seconds).ok()?.saturating_mul(1000)))
+    }
+
+    /// Whether a wall stands that the configuration wants: `mlock`, `landlock`, `seccomp`.
+    pub fn wall(&self, wall: &'static str, stands: bool) {
+        set(&self.0.inside.walls.get_or_create(&Around { wall }), stands.into());
+    }
+
+    /// Whether this wall stands; none where it is not wanted.
+    #[must_use]
+    pub fn wall_stands(&self, wall: &'static str) -> Option<bool> {
+        Some(self.0.inside.walls.get(&Around { wall })?.get() == 1)
+    }
+
+    /// Each sink that was told of.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<SinkSeen> {
+        let names = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = |name: &'static str| {
+            let sink = Outside { sink: name };
+            let lag = self.0.sink_lag.get(&sink).map_or(0, |gauge| gauge.get());
+            SinkSeen {
+                name,
+                well: self.0.sink_well.get(&sink).is_some_and(|gauge| gauge.get() == 1),
+                lag: u64::try_from(lag).unwrap_or(0),
+                set_aside: self.0.sink_aside.get(&sink).map_or(0, |counter| counter.get()),
+            }
+        };
+        names.into_iter().map(seen).collect()
+    }
+
+    fn known_sink(&self, sink: &'static str) -> Outside {
+        self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(sink);
+        Outside { sink }
+    }
+
     /// A sink begins, or is well again.
     pub fn sink_well(&self, sink: &'static str) {
-        let sink = Outside { sink };
+        let sink = self.known_sink(sink);
         self.0.sink_well.get_or_create(&sink).set(1);
         // They are told of as zero before they are counted.
         self.0.sink_failures.get_or_create(&sink).inc_by(0);
@@ -423,7 +492,7 @@ impl Telemetry {
 
     /// A sink could not carry an entry.
     pub fn sink_failed(&self, sink: &'static str) {
-        let sink = Outside { sink };
+        let sink = self.known_sink(sink);
         self.0.sink_well.get_or_create(&sink).set(0);
         self.0.sink_failures.get_or_create(&sink).inc();
     }

@@ -12,6 +12,7 @@ use nockvault::statement::agent::AgentFreeze;
 use nockvault::statement::doctor::DoctorRead;
 use nockvault::statement::freeze::{RoleFreeze, VaultFreeze};
 use nockvault::store::{Rules, Store as _};
+use nockvault::telemetry::Telemetry;
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -234,4 +235,47 @@ async fn an_agent_that_comes_close_to_its_limit() {
     kit.get(&vault, "orders").await;
     assert_eq!(turned(&vault, &before).await, ["limits warn"]);
     assert_eq!(rows(&vault).await["limits"]["found"], "kit: 4 of 5 leases");
+}
+
+#[tokio::test]
+async fn what_stands_around_the_daemon() {
+    let vault = well().await;
+    let telemetry = Telemetry::new();
+    vault.vault().observe(&telemetry);
+    let mut before = states(&vault).await;
+    let of = |states: &BTreeMap<String, String>| ["sinks", "tls", "walls"].map(|row| states[row].clone()).join(" ");
+    assert_eq!(of(&before), "warn ok ok", "nobody outside has the trail");
+    let mut step = async |after: &str| {
+        let turned = turned(&vault, &before).await.join(", ");
+        assert_eq!(turned, after);
+        before = states(&vault).await;
+    };
+    telemetry.sink_well("mirror");
+    step("sinks ok").await;
+    telemetry.sink_lags("mirror", 10_001);
+    step("sinks warn").await;
+    telemetry.sink_failed("mirror");
+    step("sinks bad").await;
+    telemetry.sink_well("mirror");
+    telemetry.sink_lags("mirror", 0);
+    step("sinks ok").await;
+    telemetry.sink_set_aside("mirror");
+    step("sinks bad").await;
+
+    let now = vault.clock_now();
+    telemetry.certificate("tls", now.plus(Seconds(90 * DAY.0)));
+    telemetry.certificate("tls_ca", now.plus(Seconds(900 * DAY.0)));
+    step("").await;
+    telemetry.certificate("tls", now.plus(Seconds(10 * DAY.0)));
+    step("tls warn").await;
+    telemetry.certificate("tls", now);
+    step("tls bad").await;
+
+    telemetry.wall("mlock", true);
+    telemetry.wall("seccomp", true);
+    step("").await;
+    assert_eq!(rows(&vault).await["walls"]["found"], "mlock, seccomp");
+    telemetry.wall("seccomp", false);
+    step("walls warn").await;
+    assert_eq!(rows(&vault).await["walls"]["found"], "not there: seccomp");
 }

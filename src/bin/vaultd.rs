@@ -137,10 +137,11 @@ fn log(config: &Config) -> Ended {
 /// read what is not the daemon's: the root key comes before the walls that end this.
 fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(&Listeners) -> String) -> Ended {
     let at_start = |error: anyhow::Error| (RUNTIME, error);
-    walls::lock(config, file).map_err(|fault| at_start(fault.into()))?;
+    let telemetry = Telemetry::new();
+    walls::lock(config, file, &telemetry).map_err(|fault| at_start(fault.into()))?;
     let brought = compose::bring(config).map_err(|fault| at_start(fault.into()))?;
-    walls::raise(config, also).map_err(|fault| at_start(fault.into()))?;
-    in_runtime(serve(config, brought, more))
+    walls::raise(config, also, &telemetry).map_err(|fault| at_start(fault.into()))?;
+    in_runtime(serve(config, brought, telemetry, more))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
@@ -162,7 +163,12 @@ fn install_tls_provider() {
 
 /// Opens the vault with the secrets that were brought, or begins sealed without any, and serves until a signal. `more` is
 /// said after the line that begins with `ready`.
-async fn serve(config: &Config, brought: Brought, more: impl FnOnce(&Listeners) -> String) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    brought: Brought,
+    telemetry: Telemetry,
+    more: impl FnOnce(&Listeners) -> String,
+) -> anyhow::Result<()> {
     install_tls_provider();
     let stop = CancellationToken::new();
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
@@ -181,7 +187,7 @@ async fn serve(config: &Config, brought: Brought, more: impl FnOnce(&Listeners) 
     }
     say(&format!("{ready}\n{}", more(&listeners)))?;
     supervisor::ready(&ready, stop.clone());
-    run(config, vault, listeners, Telemetry::new(), stop).await?;
+    run(config, vault, listeners, telemetry, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

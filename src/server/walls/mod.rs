@@ -20,6 +20,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::config::{Config, Wall};
+use crate::telemetry::Telemetry;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +86,13 @@ pub fn keep_memory() {
 ///
 /// # Errors
 /// [`WallFault`]: the daemon is not to serve.
-pub fn lock(config: &Config, file: &Path) -> Result<(), WallFault> {
+pub fn lock(config: &Config, file: &Path, telemetry: &Telemetry) -> Result<(), WallFault> {
     let findings = modes::look(config, file);
     modes::refuse(&findings)?;
     for finding in findings {
         tracing::warn!("{finding}");
     }
-    let memory = raised("mlock", config.host.mlock, memory::lock)?;
+    let memory = raised("mlock", config.host.mlock, telemetry, memory::lock)?;
     tracing::info!(%memory, "walls");
     Ok(())
 }
@@ -101,10 +102,10 @@ pub fn lock(config: &Config, file: &Path) -> Result<(), WallFault> {
 ///
 /// # Errors
 /// [`WallFault`]: the daemon is not to serve.
-pub fn raise(config: &Config, also: &[&Path]) -> Result<(), WallFault> {
+pub fn raise(config: &Config, also: &[&Path], telemetry: &Telemetry) -> Result<(), WallFault> {
     let host = config.host;
-    let files = raised("landlock", host.landlock, || files::close(&files::plan(config, also)))?;
-    let calls = raised("seccomp", host.seccomp, || calls::refuse(host.seccomp_kills))?;
+    let files = raised("landlock", host.landlock, telemetry, || files::close(&files::plan(config, also)))?;
+    let calls = raised("seccomp", host.seccomp, telemetry, || calls::refuse(host.seccomp_kills))?;
     tracing::info!(%files, %calls, "walls");
     Ok(())
 }
@@ -112,12 +113,15 @@ pub fn raise(config: &Config, also: &[&Path]) -> Result<(), WallFault> {
 fn raised(
     key: &'static str,
     wanted: Wall,
+    telemetry: &Telemetry,
     raise: impl FnOnce() -> Result<Raised, String>,
 ) -> Result<Raised, WallFault> {
     if wanted == Wall::Off {
         return Ok(Raised::Off);
     }
-    match (raise().map_err(|error| WallFault::Broken { key, error })?, wanted) {
+    let raised = raise().map_err(|error| WallFault::Broken { key, error })?;
+    telemetry.wall(key, matches!(raised, Raised::Stands(_)));
+    match (raised, wanted) {
         (Raised::Missing(why), Wall::On) => Err(WallFault::Missing { key, why }),
         (Raised::Missing(why), _) => {
             tracing::warn!(wall = key, "{why}");

@@ -10,6 +10,7 @@
 
 mod backends;
 mod names;
+mod outside;
 mod rows;
 
 use serde_json::{Map, Value, json};
@@ -57,6 +58,7 @@ impl Vault {
         self.examine_leases(now, &mut rows).await?;
         self.examine_checkpoints(now, &mut rows).await?;
         self.examine_certs(now, &mut rows);
+        self.examine_outside(now, &mut rows);
         self.examine_names(&health, now, &mut rows).await?;
         self.examine_roles(probe, now, &mut rows).await?;
         let told = json!({ "checks": rows.told(), "now": now, "version": env!("CARGO_PKG_VERSION") });
