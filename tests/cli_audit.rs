@@ -16,7 +16,7 @@ use nockvault::audit::policy::Policy;
 use nockvault::audit::proof;
 use nockvault::statement::card::Card;
 use nockvault::time::{Clock as _, Seconds, SystemClock};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 mod programs;
 
@@ -306,6 +306,38 @@ fn a_verdict_ends_with_its_code_and_takes_what_the_reader_knows() {
     assert!(found.code == 2 && found.out.contains("not among those pinned"), "{found:?}");
     let told: Value = serde_json::from_str(&verify(&["-o", "json"]).ok()).unwrap();
     assert_eq!(told["size"], 7, "{told}");
+}
+
+#[test]
+fn every_chain_is_verified_and_the_worst_verdict_is_the_exit_code() {
+    let mut vault = busy();
+    let verify = |vault: &Vault| vault.vaultctl(&["audit", "verify", "--all", "-o", "json"]);
+    let told: Vec<Value> = serde_json::from_str(&verify(&vault).ok()).unwrap();
+    let chains: Vec<&str> = told.iter().map(|row| row["chain"].as_str().unwrap()).collect();
+    assert_eq!(chains, ["_operators", "_vault", "kit", "nova"]);
+    assert!(told.iter().all(|row| row["what"]["is"] == "intact"), "{told:?}");
+    vault.vaultctl(&["audit", "verify", "kit", "--all"]).fails(1);
+
+    // Somebody who holds the database writes into one line.
+    vault.kill();
+    let database = rusqlite::Connection::open(vault.path().join("vault/data/vault.db")).unwrap();
+    let changed = database
+        .execute(
+            "UPDATE lines SET line = CAST(replace(CAST(line AS TEXT), '\"orders-read\"', '\"orders-Read\"') AS BLOB)
+             WHERE at = (SELECT id FROM chains WHERE name = 'kit') * 4294967296 + 1",
+            [],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    drop(database);
+    vault.go_on();
+    let found = verify(&vault);
+    let told: Vec<Value> = serde_json::from_str(&found.out).unwrap();
+    let of = |chain: &str| told.iter().find(|row| row["chain"] == chain).unwrap()["what"]["is"].clone();
+    assert_eq!(
+        (found.code, of("kit"), of("nova"), of("_vault")),
+        (2, json!("tampered"), json!("intact"), json!("intact"))
+    );
 }
 
 #[test]

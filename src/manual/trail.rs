@@ -13,7 +13,7 @@
 //! | `vaultctl audit show kit --since 2h --kind deny` | entries, of several chains by time; by `--agent`, `--session`, `--role`, `--lease`, `--kind`, `--since`, `--until` |
 //! | `vaultctl audit tail --all --follow` | what comes, across restarts of the daemon; one question a second. A chain that does not go on from what was shown ends it with an error |
 //! | `vaultctl audit export --all --dir DIR` | every chain as a file, `_operators` last; `-o jsonl` and files are the lines byte for byte |
-//! | `vaultctl audit verify kit` | the verdict on a chain, read from the vault and judged here; 0 intact, 2 tampered with, 1 it cannot be told |
+//! | `vaultctl audit verify kit` | the verdict on a chain, read from the vault and judged here; 0 intact, 2 tampered with, 1 it cannot be told; `--all` on every chain |
 //! | `vaultctl audit list` | each chain's head: kept outside, it shows later that nothing was cut off |
 //! | `vaultctl audit checkpoint kit` | the newest checkpoint, with what witnesses added |
 //! | `vaultctl audit prove kit 17 --file kit-17.proof` | one entry for a stranger who is to see no other |

@@ -35,7 +35,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 pub use checkpoints::Kept;
-use operators::Commands;
+pub use operators::Commands;
 use report::Report;
 pub use verifier::Verifier;
 

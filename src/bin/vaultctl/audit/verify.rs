@@ -10,19 +10,20 @@ use clap::Args;
 use nockvault::audit::directory::{certs, open_at_any_time};
 use nockvault::audit::receipt::Receipt;
 use nockvault::audit::verify::report::{Report, Verdict};
-use nockvault::audit::verify::{Kept, Pins, verify, verify_operators};
+use nockvault::audit::verify::{Commands, Kept, Pins, verify, verify_operators};
+use nockvault::client::fault::Fault;
 use nockvault::client::operator::Operator;
 use nockvault::id::{ChainName, Kid};
 use nockvault::statement::card::Card;
 use nockvault::statement::cert::KeyRole;
 use nockvault::statement::directory::MAX_BYTES;
 use nockvault::time::{Clock as _, Seconds, SystemClock};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::read::{Chain, Lines};
 use super::shown::object;
-use crate::output::{Output, Shape, print};
+use crate::output::{As, Column, Output, Shape, print};
 use crate::progress::Progress;
 use crate::{Common, find};
 
@@ -30,15 +31,18 @@ use crate::{Common, find};
 const BATCH: usize = 256;
 const WAITING: usize = 4;
 
-/// Verify a chain. Exit codes: 0 intact, 2 tampered with, 1 it cannot be told.
+/// Verify a chain, or all. Exit codes: 0 intact, 2 tampered with, 1 it cannot be told; of several the worst.
 ///
-/// An agent's chain is read from the vault together with _operators, so that each act of an operator is looked up
-/// there. With --file nothing is asked of the vault; vault-verify does the same and takes more evidence.
+/// A chain is read from the vault together with _operators, so that each act of an operator is looked up there. With
+/// --file nothing is asked of the vault; vault-verify does the same and takes more evidence.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// An agent's name, _operators or _vault.
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    #[arg(required_unless_present_any = ["file", "all"], conflicts_with = "file")]
     chain: Option<ChainName>,
+    /// Verify every chain of the vault, _operators first.
+    #[arg(long, conflicts_with_all = ["chain", "file", "agent_key", "receipt", "checkpoint", "max_age"])]
+    all: bool,
     /// Verify this file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -64,6 +68,9 @@ impl Verify {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
         let card = find::card(common)?;
         let mut pins = self.pins(&card)?;
+        if self.all {
+            return all(&find::connect(common).await?, &card, &pins, output).await;
+        }
         let Some(name) = &self.chain else {
             let file = self.file.unwrap_or_default();
             let shown = || file.display().to_string();
@@ -76,20 +83,63 @@ impl Verify {
         };
         let operator = find::connect(common).await?;
         let chain = Chain::named(&operator, name).await?;
-        if name.agent().is_some() {
-            // Its length is of after that of the agent's chain, so that whatever that one names is in it.
-            let commands = Chain::named(&operator, &ChainName::operators()).await?;
-            let asked = Pins { chain: Some(ChainName::operators()), ..Pins::of_card(&card) };
-            let (report, commands) =
-                through(&operator, &commands, move |lines| verify_operators(lines, &asked)).await?;
+        if *name != ChainName::operators() {
+            // Its length is of after that of the chain, so that whatever that one names is in it.
+            let (report, commands) = commands(&operator, &card).await?;
             if report.verdict != Verdict::Intact {
                 // Nothing can rest on it, so that it is the answer to what was asked.
                 return tell(&report, output);
             }
-            pins.operators = commands.map(Arc::new);
+            pins.operators = commands;
         }
         tell(&through(&operator, &chain, move |lines| verify(lines, &pins)).await?, output)
     }
+}
+
+/// `_operators` as it is now, verified, and the commands in it for the chains that rest on them.
+async fn commands(operator: &Operator, card: &Card) -> anyhow::Result<(Report, Option<Arc<Commands>>)> {
+    let chain = Chain::named(operator, &ChainName::operators()).await?;
+    let asked = Pins { chain: Some(ChainName::operators()), ..Pins::of_card(card) };
+    let (report, commands) = through(operator, &chain, move |lines| verify_operators(lines, &asked)).await?;
+    Ok((report, commands.map(Arc::new)))
+}
+
+const CHAINS: &[Column] =
+    &[("CHAIN", "chain", As::Plain), ("ENTRIES", "size", As::Plain), ("VERDICT", "verdict", As::Plain)];
+
+/// Every chain there is when it begins, `_operators` first. Where that is not intact nothing can rest on it, and the others
+/// are verified without. A chain that the vault does not give leaves the others to be told of.
+async fn all(operator: &Operator, card: &Card, pins: &Pins, output: &Output) -> anyhow::Result<ExitCode> {
+    let chains = Chain::all(operator).await?;
+    let (report, commands) = commands(operator, card).await?;
+    let operators = commands.filter(|_| report.verdict == Verdict::Intact);
+    let mut worst = report.verdict.exit_code();
+    let mut rows = vec![row(&ChainName::operators(), &report)];
+    for chain in chains.iter().filter(|chain| chain.name != ChainName::operators()) {
+        let pins = Pins { chain: Some(chain.name.clone()), operators: operators.clone(), ..pins.clone() };
+        let (code, row) = match through(operator, chain, move |lines| verify(lines, &pins)).await {
+            Ok(report) => (report.verdict.exit_code(), row(&chain.name, &report)),
+            Err(why) if refused(&why) => {
+                let verdict = format!("not given by the vault: {why:#}");
+                (1, object(json!({ "chain": chain.name, "size": chain.head.size, "verdict": verdict })))
+            }
+            Err(why) => return Err(why),
+        };
+        // One that was tampered with, 2, is worse than one of which nothing can be told, 1.
+        worst = worst.max(code);
+        rows.push(row);
+    }
+    output.list(&rows, CHAINS)?;
+    Ok(ExitCode::from(worst))
+}
+
+fn refused(why: &anyhow::Error) -> bool {
+    matches!(why.downcast_ref::<Fault>(), Some(Fault::Refused(_)))
+}
+
+fn row(chain: &ChainName, report: &Report) -> Map<String, Value> {
+    let (verdict, size) = (report.verdict.to_string(), report.size);
+    object(json!({ "chain": chain, "head": report.head, "size": size, "verdict": verdict, "what": report.verdict }))
 }
 
 impl Verify {
