@@ -18,9 +18,12 @@ use nockvault::id::ChainName;
 use nockvault::lease::State;
 use nockvault::seal::backup::BackupFault;
 use nockvault::seal::custody::RootKey;
+use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::audit_read::AuditCheckpoint;
 use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Page;
+use nockvault::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
+use nockvault::statement::issue::Purpose;
 use nockvault::statement::lease::Which;
 use nockvault::statement::request::Seen;
 use nockvault::store::sqlite::{OpenFault, RestoreFault, Restoring, Sqlite};
@@ -339,4 +342,31 @@ async fn a_clock_that_was_ahead_when_the_backup_was_made_is_put_back_before_or_a
         vault.verify_all().await;
         assert!(vault.vault().inspect().await.quarantined.is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_was_frozen_in_the_backup_is_frozen_after_it_and_thawed_by_command_alone() {
+    let (mut vault, [mut kit, mut ida], _, folder) = backed_up().await;
+    vault.order(AgentFreeze { agent: kit.name.clone(), reason: None }).await;
+    vault.order(RoleFreeze { role: "far".parse().unwrap(), reason: Purpose::default() }).await;
+    vault.order(VaultFreeze { reason: Purpose::default() }).await;
+    let file = folder.path().join("frozen.backup");
+    vault.back_up(&file).await;
+    // Thawed after the backup: what the restored vault knows is of before.
+    vault.order(VaultThaw {}).await;
+    vault.restore(&file, &vault.restoring()).await;
+    settle(&vault).await;
+
+    for agent in [&mut kit, &mut ida] {
+        accepted(agent);
+    }
+    assert_eq!(vault.refuses(&ida.issue("orders")).await, Reason::VaultFrozen);
+    vault.order(VaultThaw {}).await;
+    assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::AgentFrozen);
+    assert_eq!(vault.refuses(&ida.issue("far")).await, Reason::RoleFrozen);
+    ida.get(&vault, "orders").await;
+    vault.order(AgentThaw { agent: kit.name.clone() }).await;
+    vault.order(RoleThaw { role: "far".parse().unwrap() }).await;
+    kit.get(&vault, "far").await;
+    vault.verify_all().await;
 }
