@@ -103,6 +103,16 @@ impl Vault {
         panic!("vaultd did not start:\n{log}")
     }
 
+    /// Starts the vault that was made in this folder, under `vault`, with these variables.
+    pub fn standing_in(folder: tempfile::TempDir, around: &[(&str, &str)]) -> Vault {
+        let started = daemon(folder.path(), around);
+        let (daemon, ready) = started.unwrap_or_else(|| {
+            let log = std::fs::read_to_string(folder.path().join("vaultd.log")).unwrap_or_default();
+            panic!("vaultd did not start:\n{log}")
+        });
+        Vault { folder, daemon, ready }
+    }
+
     /// Stops the daemon as an operator would, and starts it again.
     pub fn restart(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.daemon);

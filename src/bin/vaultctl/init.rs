@@ -192,15 +192,17 @@ fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result
         made["root_key"] = json!(root);
     }
     output.one(made.as_object().unwrap_or(&Map::new()))?;
+    let starts_sealed = matches!(&plan.custody, Keeper::Other { opens: Custody::Unseal, .. });
     say!(
         "\nThe vault {name} is made. Next:\n\
          \x20 vaultd --config {config}\n\
-         \x20 vaultctl status\n\
+         {unseal}\x20 vaultctl status\n\
          \x20 vaultctl keygen --agent kit              where the agent runs\n\
          \x20 vaultctl agent register kit.register\n\
          The card {card} is public: hand it to agents, operators and auditors.",
         name = laid.card.name,
         config = laid.config.display(),
+        unseal = if starts_sealed { "  vaultctl unseal                          it starts sealed\n" } else { "" },
         card = laid.card_path.display(),
     );
     match (&plan.custody, &root) {
@@ -212,9 +214,6 @@ fn tell(plan: &Plan, laid: &Laid, key: &Path, output: &Output) -> anyhow::Result
         ),
         (_, Some(root)) => {
             say!("Copy {} to a safe place: without it the data cannot be opened.", root.display());
-        }
-        (Keeper::Other { opens: Custody::Unseal, .. }, None) => {
-            say!("The vault starts sealed. Open it with: vaultctl unseal");
         }
         _ => say!("Without what opens it, the data are lost: add a second custodian with vaultctl custody add."),
     }

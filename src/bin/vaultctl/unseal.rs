@@ -3,12 +3,15 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use nockvault::client::custody::Custody;
+use nockvault::client::fault::Fault;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::CustodianName;
+use nockvault::seal::custody::shares::Share;
 use nockvault::seal::custody::{CustodySecret, given, passphrase};
 use nockvault::secret::SecretBytes;
 use nockvault::server::compose;
@@ -20,6 +23,9 @@ use zeroize::Zeroizing;
 use crate::output::Output;
 use crate::ways::TokenWay;
 use crate::{Common, find};
+
+/// After a wrong contribution the daemon takes none for a second.
+const PACE: Duration = Duration::from_millis(1100);
 
 /// Unseal the vault, on its machine: give what a custodian of the root key holds.
 ///
@@ -159,7 +165,12 @@ impl Desk<'_> {
             match self.share(&name, &typed).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => given += 1,
-                Err(why) => say!("{why:#}"),
+                Err(why) => {
+                    say!("{why:#}");
+                    if why.downcast_ref::<Fault>().is_some() {
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
             }
         }
     }
@@ -186,6 +197,8 @@ impl Desk<'_> {
 
     /// Whether it was the last that was needed.
     async fn share(&self, name: &str, text: &str) -> anyhow::Result<bool> {
+        // One that is mistyped is told here, and costs nobody a second.
+        text.trim().parse::<Share>()?;
         let bytes = SecretBytes::new(text.trim().as_bytes().to_vec());
         let came = self.custody.unseal(name, &bytes, &OsEntropy).await?;
         if came.unsealed {
