@@ -142,6 +142,11 @@ identifier!(
     |text| base64url::decode(text).is_some_and(|bytes| (16..=32).contains(&bytes.len()))
 );
 identifier!(
+    /// The identifier of commands that belong together: 16 random bytes as base64url.
+    SetId, "a set's id", "16 bytes of canonical base64url", "^[A-Za-z0-9_-]{22}$", 22,
+    |text| base64url::decode_array::<16>(text).is_some()
+);
+identifier!(
     /// A lease's identifier: a version 7 UUID (RFC 9562) in its hyphenated lower-case form.
     LeaseId, "a lease id", "a version 7 UUID in lower case with hyphens",
     "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", 36,
@@ -209,6 +214,14 @@ impl Nonce {
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 24]) -> Nonce {
         Nonce(base64url::encode(bytes).into())
+    }
+}
+
+impl SetId {
+    /// The identifier of these 16 bytes, which the caller drew at random.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 16]) -> SetId {
+        SetId(base64url::encode(bytes).into())
     }
 }
 

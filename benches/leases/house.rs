@@ -268,6 +268,7 @@ impl Operator {
             nonce: nonce(),
             iat: SystemClock.now(),
             body,
+            set: None,
         }
     }
 

@@ -398,8 +398,10 @@ OPERATOR_REGISTER = record(duty=nullable(duty), register=embedded)
 OPERATOR_ROTATE = record(register=embedded)
 OPERATOR_DUTY = record(duty=duty, operator=name)
 OPERATOR_KEY_END = record(operator=name, kid=nullable(kid), suspect_from=nullable(number))
+COMMANDS = record(id=raw(16), of=number, part=number)
 COMMAND = record(
-    v=number, typ=text, aud=vault_id, operator=name, kid=kid, kver=number, nonce=nonce, iat=number, body=anything
+    ("set",), v=number, typ=text, aud=vault_id, operator=name, kid=kid, kver=number, nonce=nonce, iat=number,
+    body=anything, set=lambda value: COMMANDS(value) and 1 <= value["part"] <= value["of"] <= 1_000_000,
 )
 
 

@@ -24,7 +24,7 @@ use crate::statement::backup::Backup;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use crate::statement::card::Card;
 use crate::statement::clock::ClockReset;
-use crate::statement::command::Command;
+use crate::statement::command::{Command, Set};
 use crate::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, CustodyRotate};
 use crate::statement::directory::{self, Directory, DirectoryRead};
 use crate::statement::doctor::DoctorRead;
@@ -223,7 +223,15 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`].
     pub async fn command<O: Order>(&self, body: O) -> Result<Executed, Fault> {
-        Ok(self.exchange(|_| Ok((body.clone(), None))).await?.0)
+        Ok(self.exchange(None, |_| Ok((body.clone(), None))).await?.0)
+    }
+
+    /// Gives a command that is a part of a set.
+    ///
+    /// # Errors
+    /// Any [`Fault`].
+    pub async fn part<O: Order>(&self, body: O, set: &Set) -> Result<Executed, Fault> {
+        Ok(self.exchange(Some(set), |_| Ok((body.clone(), None))).await?.0)
     }
 
     /// Stores a new version of a secret. The value leaves this process sealed to the vault's certified intake key.
@@ -263,7 +271,7 @@ impl Operator {
                 hpke::seal(to, &info, &[], value.expose(), &*self.link.around.entropy).map_err(Fault::local)?;
             Ok((body(sealed.digest()), Some(sealed)))
         };
-        Ok(self.exchange(seal).await?.0)
+        Ok(self.exchange(None, seal).await?.0)
     }
 
     /// Reads a part of a chain: the lines, and what the vault said of them. That they are the ones it spoke of is
@@ -272,7 +280,7 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`].
     pub async fn read_audit(&self, read: AuditRead) -> Result<(Vec<Vec<u8>>, Executed), Fault> {
-        let (executed, lines) = self.exchange(|_| Ok((read.clone(), None))).await?;
+        let (executed, lines) = self.exchange(None, |_| Ok((read.clone(), None))).await?;
         let with_ends: Vec<&[u8]> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"]).collect();
         let digest = Digest::of_parts(&with_ends).to_string();
         let named = executed.result.get("digest").and_then(serde_json::Value::as_str);
@@ -290,7 +298,7 @@ impl Operator {
     pub async fn backup(&self, to: &mut (dyn Write + Send)) -> Result<Made, Fault> {
         let (mut mended, mut patience) = (false, Patience::default());
         let (command, mut parts) = loop {
-            let command = self.sign(self.link.nonce(), Backup {}).await?;
+            let command = self.sign(self.link.nonce(), Backup {}, None).await?;
             let message = v1::MakeBackupRequest { signed: Some(command.clone().into()) };
             match client(self.link.channel.clone()).make_backup(message).await {
                 Ok(parts) => break (command, parts.into_inner()),
@@ -339,7 +347,7 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`].
     pub async fn read_directory(&self) -> Result<(String, Directory), Fault> {
-        let (executed, mut beside) = self.exchange(|_| Ok((DirectoryRead {}, None))).await?;
+        let (executed, mut beside) = self.exchange(None, |_| Ok((DirectoryRead {}, None))).await?;
         let form = |why: String| Untrusted::Form { typ: directory::TYP, why };
         let text = String::from_utf8(beside.pop().unwrap_or_default()).map_err(|why| form(why.to_string()))?;
         let digest = Digest::of(text.as_bytes()).to_string();
@@ -354,13 +362,14 @@ impl Operator {
     /// wrong.
     async fn exchange<O: Order>(
         &self,
+        set: Option<&Set>,
         make: impl Fn(&Nonce) -> Result<(O, Option<Sealed>), Fault> + Send + Sync,
     ) -> Result<(Executed, Vec<Vec<u8>>), Fault> {
         let (mut mended, mut patience) = (false, Patience::default());
         loop {
             let nonce = self.link.nonce();
             let (body, sealed) = make(&nonce)?;
-            let command = self.sign(nonce, body).await?;
+            let command = self.sign(nonce, body, set).await?;
             match O::carry(self.link.channel.clone(), command.clone().into(), sealed).await {
                 Ok(Carried { signed, beside }) => {
                     let executed: Executed = self.link.read(&link::answer(signed)?).await?;
@@ -381,7 +390,7 @@ impl Operator {
         }
     }
 
-    async fn sign<O: Body>(&self, nonce: Nonce, body: O) -> Result<Envelope, Fault> {
+    async fn sign<O: Body>(&self, nonce: Nonce, body: O, set: Option<&Set>) -> Result<Envelope, Fault> {
         let command = Command {
             v: VERSION,
             typ: O::TYP.to_owned(),
@@ -392,6 +401,7 @@ impl Operator {
             nonce,
             iat: self.link.now(),
             body,
+            set: set.cloned(),
         };
         signer::envelope(PayloadType::Command, &command, &*self.identity.signer).await
     }

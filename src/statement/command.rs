@@ -3,8 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::Body;
-use crate::id::{Aud, Kid, Nonce, OperatorName};
+use super::{Body, present};
+use crate::id::{Aud, Kid, Nonce, OperatorName, SetId};
 use crate::time::Timestamp;
 
 /// A signed wish of an operator. Reads are signed too, but stand in no chain.
@@ -29,6 +29,54 @@ pub struct Command<B> {
     pub iat: Timestamp,
     /// What the `typ` says besides.
     pub body: B,
+    /// Which commands it belongs together with. Left out where it stands for itself.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    pub set: Option<Set>,
+}
+
+/// Says of a command that it is one of several that were signed for one purpose, so that whoever reads the trail sees
+/// which belong together and whether all of them came. It changes nothing of what a command does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, try_from = "Unchecked")]
+pub struct Set {
+    /// 16 random bytes, drawn for this set alone.
+    pub id: SetId,
+    /// How many commands the set has, 1 to 1,000,000.
+    pub of: u64,
+    /// Which of them this is, from 1.
+    pub part: u64,
+}
+
+/// A set as it is read, before its numbers are held against each other.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Set")]
+struct Unchecked {
+    /// 16 random bytes, drawn for this set alone.
+    id: SetId,
+    /// How many commands the set has.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    of: u64,
+    /// Which of them this is, from 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    part: u64,
+}
+
+impl TryFrom<Unchecked> for Set {
+    type Error = &'static str;
+
+    fn try_from(Unchecked { id, of, part }: Unchecked) -> Result<Set, &'static str> {
+        if (1..=of).contains(&part) && of <= Set::MAX {
+            Ok(Set { id, of, part })
+        } else {
+            Err("a set has 1 to 1000000 commands, and a part is one of them")
+        }
+    }
+}
+
+impl Set {
+    /// The most commands of a set.
+    pub const MAX: u64 = 1_000_000;
 }
 
 impl<B: Body> JsonSchema for Command<B> {
@@ -51,6 +99,9 @@ impl<B: Body> JsonSchema for Command<B> {
             nonce: Nonce,
             iat: Timestamp,
             body: B,
+            /// Which commands it belongs together with; left out where it stands for itself.
+            #[schemars(default, skip_serializing_if = "Option::is_none", with = "Set")]
+            set: Option<Set>,
         }
         Shape::<B>::json_schema(generator)
     }
@@ -85,5 +136,35 @@ impl Page {
     #[must_use]
     pub fn first() -> Page {
         Page { after: String::new(), limit: Page::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_set_is_left_out_or_whole() {
+        let with = |set: Option<Value>| {
+            let mut command = json!({
+                "v": 1, "typ": "x", "aud": format!("nv1:{}", "A".repeat(43)), "operator": "ada", "kid": "A".repeat(43),
+                "kver": 1, "nonce": "A".repeat(32), "iat": 0, "body": {},
+            });
+            if let Some(set) = set {
+                command["set"] = set;
+            }
+            serde_json::from_value::<Command<Value>>(command)
+        };
+        let alone = with(None).unwrap();
+        assert!(alone.set.is_none() && !serde_json::to_string(&alone).unwrap().contains("set"));
+        let set = |id: usize, of: u64, part: u64| with(Some(json!({ "id": "A".repeat(id), "of": of, "part": part })));
+        assert_eq!(set(22, 3, 2).unwrap().set.map(|set| (set.of, set.part)), Some((3, 2)));
+        assert!(set(22, 1_000_000, 1_000_000).is_ok());
+        for bad in [set(22, 3, 0), set(22, 3, 4), set(22, 0, 0), set(22, 1_000_001, 1), set(21, 3, 2), set(43, 3, 2)] {
+            assert!(bad.is_err(), "{bad:?}");
+        }
+        assert!(with(Some(Value::Null)).is_err() && with(Some(json!({ "id": "A".repeat(22), "of": 1 }))).is_err());
     }
 }

@@ -231,6 +231,7 @@ fn command(operator: &Operator, typ: &str, body: Value) -> Envelope {
         nonce: nonce(),
         iat: operator.clock.now(),
         body,
+        set: None,
     };
     Envelope::sign(PayloadType::Command, &command, &operator.key, operator.form)
 }

@@ -248,6 +248,7 @@ impl World {
             nonce: self.nonce(),
             iat: self.clock.now(),
             body,
+            set: None,
         };
         self.authenticated(Envelope::sign(PayloadType::Command, &command, key, Form::Pae)).await
     }

@@ -140,6 +140,7 @@ impl Operator {
             nonce: nonce(),
             iat: self.clock.now(),
             body,
+            set: None,
         }
     }
 

@@ -261,6 +261,7 @@ impl World {
             nonce: self.nonce(),
             iat: self.now,
             body: body.clone(),
+            set: None,
         };
         Envelope::sign(PayloadType::Command, &command, &self.operator, Form::Pae).embed().unwrap()
     }

@@ -1,6 +1,7 @@
 //! How entries are shown, one after another, as they come: a table for people, and JSON or YAML for programs. As `jsonl`
 //! an entry is its line, byte for byte.
 
+use nockvault::statement::command::Set;
 use serde_json::{Map, Value, json};
 
 use super::read::Entry;
@@ -83,7 +84,9 @@ impl<'a> Shown<'a> {
 fn told(body: &Value) -> String {
     let find = |name: &&str| if name.starts_with('/') { body.pointer(name) } else { body.get(name) };
     let texts = TELLING.iter().filter_map(find).filter_map(Value::as_str).filter(|text| !text.is_empty());
-    texts.collect::<Vec<_>>().join(" ")
+    let set = body.pointer("/command/payload/set").and_then(|set| serde_json::from_value::<Set>(set.clone()).ok());
+    let set = set.map(|Set { id, of, part }| format!("part {part} of {of} of set {id}"));
+    texts.map(str::to_owned).chain(set).collect::<Vec<_>>().join(" ")
 }
 
 /// The members of an object, for what shows one thing.
@@ -104,6 +107,9 @@ mod tests {
             json!({"hdr": {"lease": "L"}, "request": {"payload": {"role": "orders-read", "sid": "s", "purpose": ""}}});
         assert_eq!(told(&body), "orders-read L s");
         assert_eq!(told(&json!({"reason": "no_grant"})), "no_grant");
+        let set = json!({"id": "AAAAAAAAAAAAAAAAAAAAAA", "of": 3, "part": 2});
+        let body = json!({"command": {"payload": {"typ": "nockvault/grant_create", "operator": "ada", "set": set}}});
+        assert_eq!(told(&body), "nockvault/grant_create ada part 2 of 3 of set AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(told(&json!({})), "");
     }
 }
