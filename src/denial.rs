@@ -179,6 +179,12 @@ reasons! {
     BadDuty = "bad_duty", Request, "the first key of an operator comes with its duty, a further one without; roles of a grantor exist";
     /// The last admin would be out.
     LastAdmin = "last_admin", State, "a vault keeps at least one admin with a key; register another first";
+    /// A command that more than one operator must want.
+    NeedsApproval = "needs_approval", Grant, "the vault's rules ask for more than one operator; others have to approve it, then give it again";
+    /// An operator whose approval of this command would not count.
+    CannotApprove = "cannot_approve", Grant, "this operator cannot approve this command; another one has to";
+    /// Rules that cannot be, or that nobody could lift.
+    BadPolicy = "bad_policy", Request, "these rules cannot be set";
     /// A name that is taken.
     AlreadyExists = "already_exists", State, "this name is taken; names are never used again";
     /// A name that differs from another only in `.` and `-`.

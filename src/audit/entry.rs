@@ -20,7 +20,7 @@ use crate::crypto::json::{Admission, NotAdmitted};
 use crate::crypto::signature::Signature;
 use crate::id::{AgentName, Aud, ChainName, CustodianName, Kid, LeaseId, OperatorName, RoleName, Sid, VaultName};
 use crate::statement::grant::Terms;
-use crate::statement::reply::Hdr;
+use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::{nullable, present};
 use crate::time::Timestamp;
 
@@ -51,6 +51,16 @@ pub struct By {
     pub leaf: Digest,
     /// Its `seq`.
     pub seq: u64,
+}
+
+/// That another operator wanted a command too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Its `nockvault/approve`, in `_operators`.
+    pub entry: EntryRef,
+    /// Who.
+    pub operator: OperatorName,
 }
 
 /// How a daemon came to the root key.
@@ -347,8 +357,8 @@ bodies! {
         }
         /// A command arrived; its result says what came of it.
         Command = "command" {
-            /// Approvals by other operators.
-            approvals: Vec<Embedded>,
+            /// What other operators approved it by, where a rule asked for them.
+            approvals: Vec<Approval>,
             /// The operator's envelope.
             command: Embedded,
             /// What came of it; see [`Command::denial`].
@@ -427,6 +437,20 @@ bodies! {
 
 /// The member of a command's result that says it was refused, and why.
 const DENIED: &str = "denied";
+/// The member of a refused command's result that says that it waits for approval.
+const WAITS: &str = "waits";
+
+/// What the result says of a command that was refused because others must want it too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waits {
+    /// H(PAE) of the command that waits: this one, or one of the same operator with the same body that waits already.
+    pub command: Digest,
+    /// Until when it waits.
+    pub expires: Timestamp,
+    /// How many operators must want it, its giver among them.
+    pub persons: u64,
+}
 
 impl Command {
     /// A command that was carried out.
@@ -440,6 +464,20 @@ impl Command {
     pub fn refused(command: Embedded, reason: &str) -> Command {
         let result = Map::from_iter([(DENIED.to_owned(), reason.into())]);
         Command { approvals: Vec::new(), command, result }
+    }
+
+    /// A command that was refused because others must want it too, and that waits for them.
+    #[must_use]
+    pub fn waiting(command: Embedded, reason: &str, waits: &Waits) -> Command {
+        let mut refused = Command::refused(command, reason);
+        refused.result.insert(WAITS.to_owned(), serde_json::json!(waits));
+        refused
+    }
+
+    /// What it waits for, where it says that it waits; none where that cannot be read.
+    #[must_use]
+    pub fn waits(&self) -> Option<Option<Waits>> {
+        self.result.get(WAITS).filter(|_| self.denial().is_some()).map(|waits| Waits::deserialize(waits).ok())
     }
 
     /// The reason's code where it was refused.

@@ -5,6 +5,7 @@
 //! [`operator`].
 
 pub mod operator;
+pub mod policy;
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -88,6 +88,12 @@ pub const TABLE: &[Line] = &[
     ("operator_rotate",       [Yes,  Yes,    Yes,    Yes]),
     ("operator_list",         [Yes,  Yes,    Yes,    Yes]),
     ("operator_show",         [Yes,  Yes,    Yes,    Yes]),
+    ("policy_set",            [Yes,  No,     No,     No]),
+    ("policy_show",           [Yes,  Yes,    Yes,    Yes]),
+    // Of a command that the duty allows; an auditor's allows none that waits.
+    ("approve",               [Yes,  Yes,    No,     Yes]),
+    ("withdraw",              [Yes,  Yes,    No,     Yes]),
+    ("approval_list",         [Yes,  Yes,    Yes,    Yes]),
 ];
 
 /// The last part of a command's `typ`, by which people name it.

@@ -19,6 +19,7 @@ use crate::crypto::hpke::{self, Sealed};
 use crate::id::{Nonce, OperatorName, SecretName};
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
+use crate::statement::approval::{ApprovalList, Approve, PolicySet, PolicyShow, Withdraw};
 use crate::statement::audit_read::{AuditCheckpoint, AuditList, AuditProve, AuditRead};
 use crate::statement::backup::Backup;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
@@ -126,6 +127,11 @@ orders! {
     OperatorRotate => rotate_operator_key(RotateOperatorKeyRequest)
     OperatorList => list_operators(ListOperatorsRequest)
     OperatorShow => show_operator(ShowOperatorRequest)
+    PolicySet => set_policy(SetPolicyRequest)
+    PolicyShow => show_policy(ShowPolicyRequest)
+    Approve => approve(ApproveRequest)
+    Withdraw => withdraw(WithdrawRequest)
+    ApprovalList => list_approvals(ListApprovalsRequest)
     AuditList => list_chains(ListChainsRequest)
     AuditCheckpoint => read_checkpoint(ReadCheckpointRequest)
     AuditProve => prove_entry(ProveEntryRequest)

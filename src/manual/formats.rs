@@ -201,6 +201,11 @@
 //! | `nockvault/operator_rotate` | `register` | yes |
 //! | `nockvault/operator_list` | none | no |
 //! | `nockvault/operator_show` | `operator` | no |
+//! | `nockvault/policy_set` | `rules`: persons by command word, `wait` | yes |
+//! | `nockvault/policy_show` | none | no |
+//! | `nockvault/approve` | `command`: H(PAE) of what waits | yes |
+//! | `nockvault/withdraw` | `command`: the same | yes |
+//! | `nockvault/approval_list` | `page` | no |
 //! | `nockvault/explain` | exactly one of `request`, `grant`, `revoke` | no |
 //! | `nockvault/doctor_read` | `probe`: whether backends are asked too | no |
 //!
@@ -224,15 +229,29 @@
 //! address), `at`, `sid`, each null where the question leaves it open, and `probe`; the result has `verdict` (`issued`,
 //! `denied`), `reason`, `limit`, `why`, `do`, `expires`, and `checks` in the order in which they are made, each with `check`,
 //! `found`, `limit`, `outcome` (`ok`, `no`, `open` where it was not asked) and `reason`. `grant` is `grant` (the body of a
-//! `grant_create`) and `probe`; the result has `verdict` (`done`, `refused`), `present` (the terms of a grant that is there
+//! `grant_create`) and `probe`; the result has `verdict` (`done`, `waits` for others, `refused`), `present` (the terms of a grant that is there
 //! already) and `request`, what a request under it would get. `revoke` is the body of a `grant_revoke`; the result has
 //! `leases`, how many would end, and `ends`, the first hundred of them.
 //!
 //! The result of `doctor_read` has `checks`, each with `check`, `state` (`ok`, `warn`, `bad`), `found` and `do`.
 //!
-//! **Two persons** (to come; no command needs approval yet). A command that needs approval is chained as `command` with
-//! the result `pending`, and its nonce is spent. It executes inside the transaction of a `nockvault/approve`, whose
-//! body is `{"command":H(PAE of it),"expires"}` and whose own `iat` is checked.
+//! **Several persons.** A rule says how many operators must want a command of a kind, 2 to 9, its giver among them. Whoever
+//! gives a command carries it out. It is done inside its transaction as far as it goes, and where others are missing it is
+//! undone again: so what would be refused anyway is refused for that. It is chained as refused, with the result
+//! `{"denied":"needs_approval","waits":{"command":H(PAE of it),"expires","persons"}}`, its nonce is spent, and it begins to
+//! wait, `wait` long; a hundred wait at most (`busy`). Others approve it by that digest (`approve`), each once, whose duty
+//! allows them the same command. Then its giver gives it again: with a new nonce and the same wish, which is
+//! `H(JCS({"body","typ"}))`. If enough approvals stand, of operators who are in force, by keys that were not ended and with
+//! duties that allow it then, it is carried out, and `approvals` of its entry names them: `{"entry":{"leaf","seq"},
+//! "operator"}` of each `approve`. It waits no longer then, and its approvals are spent. Given again too early, it is chained
+//! as refused and names what waits already. What waited too long has no entry; `withdraw` has one.
+//!
+//! As soon as there is any rule, `policy_set`, `operator_register`, `operator_duty`, `custody_add` and `custody_remove` take as
+//! many as the strictest; a further key of an agent (`agent_register`) takes as many as a `grant_create`. Which kinds can have
+//! no rule, and why, stands in [`crate::authz::policy`]. Rules for more than there are admins in force, and for kinds that can
+//! have none, are refused (`bad_policy`). The result of `policy_show` has `rules`, `wait`, `strictest`, `guarded` (the kinds
+//! that take as many as that), `admins` (how many are in force) and `enough`; an item of `approval_list` has `command`,
+//! `envelope`, `operator`, `entry`, `since`, `expires`, `persons`, `approvals` (the names that count now) and `missing`.
 //!
 //! **Secret input**, such as a `kv` value, a database password or a CA key, never stands in a signed payload, because
 //! payloads are chained. It is HPKE-sealed to the certified intake key and travels beside the envelope, whose `body`
@@ -404,7 +423,7 @@
 //! | every | `clock_reset` | `by`: the clock had been ahead |
 //! | every | `restore` | `by`: the `nockvault/backup`; `number`: what the origin ends with from here on; `salt`: 16 random bytes, the same in all chains |
 //! | `_operators` | `genesis` | the first operator's register envelope |
-//! | `_operators` | `command` | the operator's envelope, approvals, result; `{"denied": code}` for one that was refused |
+//! | `_operators` | `command` | the operator's envelope; `approvals`, each with `entry` and `operator`; result; `{"denied": code}` for one that was refused, with `waits` where it waits for others |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
 //! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version, and in `opened` how it came to the root key: the `custodian` that somebody unsealed with and the indexes of the `shares`, or `null` and none where its configuration gave it; older daemons do not say |
 //! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |

@@ -13,12 +13,13 @@ use crate::vault::Vault;
 use crate::vault::operate::Call;
 use crate::wire::v1::operator_service_server::OperatorService;
 use crate::wire::v1::{
-    AddCustodianRequest, AddCustodianResponse, CertifyCaRequest, CertifyCaResponse, CheckRoleRequest,
-    CheckRoleResponse, CreateCaRequest, CreateCaResponse, CreateGrantRequest, CreateGrantResponse, CreateRoleRequest,
-    CreateRoleResponse, EndAgentKeyRequest, EndAgentKeyResponse, EndOperatorKeyRequest, EndOperatorKeyResponse,
-    ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse, FreezeAgentRequest, FreezeAgentResponse,
-    FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest, FreezeVaultResponse, ImportCaRequest, ImportCaResponse,
-    ListAgentsRequest, ListAgentsResponse, ListChainsRequest, ListChainsResponse, ListCustodiansRequest,
+    AddCustodianRequest, AddCustodianResponse, ApproveRequest, ApproveResponse, CertifyCaRequest, CertifyCaResponse,
+    CheckRoleRequest, CheckRoleResponse, CreateCaRequest, CreateCaResponse, CreateGrantRequest, CreateGrantResponse,
+    CreateRoleRequest, CreateRoleResponse, EndAgentKeyRequest, EndAgentKeyResponse, EndOperatorKeyRequest,
+    EndOperatorKeyResponse, ExplainRequest, ExplainResponse, ForgetLeaseRequest, ForgetLeaseResponse,
+    FreezeAgentRequest, FreezeAgentResponse, FreezeRoleRequest, FreezeRoleResponse, FreezeVaultRequest,
+    FreezeVaultResponse, ImportCaRequest, ImportCaResponse, ListAgentsRequest, ListAgentsResponse,
+    ListApprovalsRequest, ListApprovalsResponse, ListChainsRequest, ListChainsResponse, ListCustodiansRequest,
     ListCustodiansResponse, ListGrantsRequest, ListGrantsResponse, ListLeasesRequest, ListLeasesResponse,
     ListOperatorsRequest, ListOperatorsResponse, ListRolesRequest, ListRolesResponse, ListSecretVersionsRequest,
     ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, MakeBackupRequest, ProveEntryRequest,
@@ -30,10 +31,11 @@ use crate::wire::v1::{
     RevokeLeasesResponse, RollbackSecretRequest, RollbackSecretResponse, RotateOperatorKeyRequest,
     RotateOperatorKeyResponse, RotateRingRequest, RotateRingResponse, RotateRoleRequest, RotateRoleResponse,
     RotateRootRequest, RotateRootResponse, RotateVaultKeyRequest, RotateVaultKeyResponse, SealVaultRequest,
-    SealVaultResponse, SetOperatorDutyRequest, SetOperatorDutyResponse, ShowAgentRequest, ShowAgentResponse,
-    ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse, ShowOperatorRequest, ShowOperatorResponse,
-    ShowRoleRequest, ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse,
-    ThawVaultRequest, ThawVaultResponse,
+    SealVaultResponse, SetOperatorDutyRequest, SetOperatorDutyResponse, SetPolicyRequest, SetPolicyResponse,
+    ShowAgentRequest, ShowAgentResponse, ShowCaRequest, ShowCaResponse, ShowLeaseRequest, ShowLeaseResponse,
+    ShowOperatorRequest, ShowOperatorResponse, ShowPolicyRequest, ShowPolicyResponse, ShowRoleRequest,
+    ShowRoleResponse, ThawAgentRequest, ThawAgentResponse, ThawRoleRequest, ThawRoleResponse, ThawVaultRequest,
+    ThawVaultResponse, WithdrawRequest, WithdrawResponse,
 };
 
 /// The vault as operators see it.
@@ -163,6 +165,11 @@ operators!({
     rotate_operator_key(RotateOperatorKeyRequest) -> RotateOperatorKeyResponse = OperatorRotate;
     list_operators(ListOperatorsRequest) -> ListOperatorsResponse = OperatorList;
     show_operator(ShowOperatorRequest) -> ShowOperatorResponse = OperatorShow;
+    set_policy(SetPolicyRequest) -> SetPolicyResponse = PolicySet;
+    show_policy(ShowPolicyRequest) -> ShowPolicyResponse = PolicyShow;
+    approve(ApproveRequest) -> ApproveResponse = Approve;
+    withdraw(WithdrawRequest) -> WithdrawResponse = Withdraw;
+    list_approvals(ListApprovalsRequest) -> ListApprovalsResponse = ApprovalList;
     list_chains(ListChainsRequest) -> ListChainsResponse = AuditList;
     read_checkpoint(ReadCheckpointRequest) -> ReadCheckpointResponse = AuditCheckpoint;
     prove_entry(ProveEntryRequest) -> ProveEntryResponse = AuditProve;

@@ -31,6 +31,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::BadRole
         | Reason::BadTerms
         | Reason::BadDuty
+        | Reason::BadPolicy
         | Reason::BadSealedInput => Code::InvalidArgument,
         Reason::Unauthenticated
         | Reason::WrongHolder
@@ -46,6 +47,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::AgentFrozen
         | Reason::VaultFrozen
         | Reason::RoleFrozen
+        | Reason::CannotApprove
         | Reason::NotPermitted => Code::PermissionDenied,
         Reason::ClockSkew
         | Reason::Stale
@@ -63,6 +65,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::SecretMissing
         | Reason::SecretExpired
         | Reason::EngineRefused
+        | Reason::NeedsApproval
         | Reason::NotSealed => Code::FailedPrecondition,
         Reason::SessionUnknown | Reason::LeaseUnknown | Reason::NotFound => Code::NotFound,
         Reason::Replay | Reason::AlreadyExists | Reason::NameCollision | Reason::KeyKnown => Code::AlreadyExists,

@@ -6,6 +6,7 @@
 //! grammar and nothing else: whether it may be believed is for [`crate::authn`].
 
 pub mod agent;
+pub mod approval;
 pub mod audit_read;
 pub mod backup;
 pub mod ca;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::command::Command;
 use super::request::Request;
 use super::{
-    Body, agent, audit_read, backup, ca, cert, clock, custody, directory, doctor, explain, freeze, grant, issue, key,
-    lease, operator, register, reply, role, rotate_key, seal, secret, session, status,
+    Body, agent, approval, audit_read, backup, ca, cert, clock, custody, directory, doctor, explain, freeze, grant,
+    issue, key, lease, operator, register, reply, role, rotate_key, seal, secret, session, status,
 };
 
 /// One flat object out of two: the common members, then those of the `typ`, whose name becomes the only value of `typ`.
@@ -130,6 +130,11 @@ pub fn all() -> Map<String, Value> {
         command::<operator::OperatorRotate>(),
         command::<operator::OperatorList>(),
         command::<operator::OperatorShow>(),
+        command::<approval::PolicySet>(),
+        command::<approval::PolicyShow>(),
+        command::<approval::Approve>(),
+        command::<approval::Withdraw>(),
+        command::<approval::ApprovalList>(),
         command::<backup::Backup>(),
         command::<audit_read::AuditRead>(),
         command::<audit_read::AuditList>(),
@@ -210,6 +215,11 @@ pub fn accepted() -> Vec<&'static str> {
         operator::OperatorRotate::TYP,
         operator::OperatorList::TYP,
         operator::OperatorShow::TYP,
+        approval::PolicySet::TYP,
+        approval::PolicyShow::TYP,
+        approval::Approve::TYP,
+        approval::Withdraw::TYP,
+        approval::ApprovalList::TYP,
         backup::Backup::TYP,
         audit_read::AuditRead::TYP,
         audit_read::AuditList::TYP,

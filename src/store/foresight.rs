@@ -51,6 +51,8 @@ pub struct Foretold {
     pub figures: Option<Figures>,
     /// What would come of the order, where one is supposed.
     pub order: Option<Result<Map<String, Value>, Denial>>,
+    /// How many operators must want the order, and how many of them are missing; none where nobody is.
+    pub wanting: Option<(u64, u64)>,
     /// The leases that would end with it, the first hundred.
     pub ends: Vec<Lease>,
     /// Whether the request would be recorded. It is not asked where the order would be refused.

@@ -9,6 +9,7 @@
 //!
 //! Stores share the verbs, these guarantees and one test suite, not SQL; [`sqlite`] is the one there is.
 
+mod approvals;
 mod backups;
 mod changes;
 mod foresight;
@@ -18,6 +19,7 @@ mod order;
 mod rings;
 pub mod sqlite;
 
+pub use approvals::Waiting;
 pub use backups::{Belonging, Origins, WantedBackup};
 pub use changes::Changes;
 pub use foresight::{Figures, Foresight, Foretold, Sample};
@@ -47,6 +49,7 @@ use crate::id::{AgentName, Aud, ChainName, Kid, LeaseId, Nonce, RoleName, Secret
 use crate::lease::Lease;
 use crate::registry::{Agent, HeldKey, Operator, Session};
 use crate::seal::custody::{Appointed, Custodian};
+use crate::statement::approval::PolicySet;
 use crate::statement::cert::KeyRole;
 use crate::statement::command::Page;
 use crate::statement::issue::Issue;
@@ -551,6 +554,10 @@ pub trait Store: Rings + Send + Sync + std::fmt::Debug {
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure>;
     /// Every custodian of the root key, by name.
     async fn custodians(&self) -> Result<Vec<KeptCustodian>, Failure>;
+    /// The rules of several persons.
+    async fn policy(&self) -> Result<PolicySet, Failure>;
+    /// What waits for other operators, oldest first.
+    async fn waiting(&self, page: &Page) -> Result<Listed<Waiting>, Failure>;
     /// Agents by name.
     async fn agents(&self, page: &Page) -> Result<Listed<Arc<Agent>>, Failure>;
     /// One agent, and its chain's newest state.

@@ -13,6 +13,7 @@ use crate::id::{Kid, Nonce, SecretName};
 use crate::seal::custody::Appointed;
 use crate::secret::SecretBytes;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentRegister, AgentThaw};
+use crate::statement::approval::{Approve, PolicySet, Withdraw};
 use crate::statement::backup::Backup;
 use crate::statement::ca::{CaCertify, CaCreate, CaImport};
 use crate::statement::clock::ClockReset;
@@ -106,6 +107,12 @@ pub enum Order<'a> {
     Backup(&'a Authenticated<Command<Backup>>, Digest),
     /// Says that the clock had been ahead and is right now, and has this key sign from here on.
     ResetClock(&'a Authenticated<Command<ClockReset>>, &'a Arc<AuditKey>),
+    /// Replaces the rules of several persons.
+    SetPolicy(&'a Authenticated<Command<PolicySet>>),
+    /// Approves a command that waits.
+    Approve(&'a Authenticated<Command<Approve>>),
+    /// Takes back a command that waits.
+    Withdraw(&'a Authenticated<Command<Withdraw>>),
     /// A command that was refused before the store was asked. It changes nothing, and spends its nonce and stands in
     /// `_operators` all the same.
     Refuse {

@@ -3,14 +3,16 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::authz::policy::{GUARDED, strictest};
 use crate::crypto::hash::Digest;
 use crate::grant::Role;
 use crate::id::ChainName;
 use crate::lease::Lease;
 use crate::registry::{Agent, Duty, HeldKey, Operator};
 use crate::seal::custody::Custodian;
+use crate::statement::approval::PolicySet;
 use crate::statement::request::Seen;
-use crate::store::{GrantInUse, KeptCustodian, Lines, Listed, Noted, SecretVersion};
+use crate::store::{GrantInUse, KeptCustodian, Lines, Listed, Noted, SecretVersion, Waiting};
 
 type Object = Map<String, Value>;
 
@@ -121,6 +123,36 @@ pub(super) fn custodian(kept: &KeptCustodian) -> Object {
         "public": who.public,
         "root": root,
         "since": kept.since,
+    }))
+}
+
+/// The rules of several persons with what follows from them: by how many operators what guards the rules must be wanted, and
+/// how many admins are in force for it.
+pub(super) fn policy(policy: &PolicySet, admins: usize) -> Object {
+    let strictest = strictest(&policy.rules);
+    let guarded = GUARDED.iter().filter(|_| strictest > 1);
+    object(json!({
+        "admins": admins,
+        "enough": admins as u64 >= strictest,
+        "guarded": guarded.collect::<Vec<_>>(),
+        "rules": policy.rules,
+        "strictest": strictest,
+        "wait": policy.wait,
+    }))
+}
+
+/// A command that waits for approval, as it was signed.
+pub(super) fn waiting(waiting: &Waiting) -> Object {
+    object(json!({
+        "approvals": waiting.approvals,
+        "command": waiting.command,
+        "entry": waiting.entry,
+        "envelope": waiting.envelope,
+        "expires": waiting.expires,
+        "missing": waiting.persons.saturating_sub(1 + waiting.approvals.len() as u64),
+        "operator": waiting.operator,
+        "persons": waiting.persons,
+        "since": waiting.since,
     }))
 }
 

@@ -14,6 +14,7 @@
 
 mod agent;
 mod ahead;
+mod approvals;
 mod checkpoints;
 mod end;
 mod freezes;

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::ahead::{Guess, Opened};
+use super::approvals::{Approvals, Known, Stands};
 use super::freezes::Freezes;
 use super::keys::Key;
 use super::report::{Fault, Finding, KeySeen};
@@ -26,7 +27,7 @@ use crate::statement::command::Command;
 use crate::statement::freeze::{RoleFreeze, VaultFreeze, VaultThaw};
 use crate::statement::grant::{GrantCreate, GrantRevoke};
 use crate::statement::lease::{LeaseForget, LeaseRevoke, Scope};
-use crate::statement::reply::Revocation;
+use crate::statement::reply::{EntryRef, Revocation};
 use crate::statement::role::RoleCreate;
 use crate::time::Timestamp;
 
@@ -280,6 +281,7 @@ pub(super) struct OperatorsTrail {
     roster: Roster,
     known: Once<32>,
     commands: Commands,
+    approvals: Approvals,
 }
 
 impl OperatorsTrail {
@@ -290,25 +292,20 @@ impl OperatorsTrail {
         held: usize,
     ) -> Result<OperatorsTrail, Finding> {
         let roster = Roster::begin(&genesis.operator, &genesis.register, aud, ts)?;
-        Ok(OperatorsTrail::of(roster, 0, aud, held))
+        Ok(OperatorsTrail::of(roster, Approvals::Known(Known::default()), (0, aud), held))
     }
 
     /// A part of the chain that begins with the entry `first`.
     pub(super) fn resume(roster: Roster, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
-        OperatorsTrail::of(roster, first, aud, held)
+        OperatorsTrail::of(roster, Approvals::Unknown, (first, aud), held)
     }
 
-    fn of(roster: Roster, first: u64, aud: &Aud, held: usize) -> OperatorsTrail {
+    fn of(roster: Roster, approvals: Approvals, (first, aud): (u64, &Aud), held: usize) -> OperatorsTrail {
         let commands = Commands { first, size: first + 1, ..Commands::none(aud) };
-        OperatorsTrail { roster, known: Once::holding(held), commands }
+        OperatorsTrail { roster, known: Once::holding(held), commands, approvals }
     }
 
     pub(super) fn command(&mut self, command: &entry::Command, leaf: Digest, place: Place<'_>) -> Result<(), Finding> {
-        if !command.approvals.is_empty() {
-            return Err(Finding::NotUnderstood(
-                "a command that others approved is not understood by this version of the program".into(),
-            ));
-        }
         let fresh;
         let opened = match place.opened {
             Some(opened) => opened,
@@ -337,16 +334,24 @@ impl OperatorsTrail {
             return Err(twice());
         }
         let denied = command.denial().is_some();
-        if !denied {
-            self.carried(&statement, &command.result, place.ts)?;
+        let entry = EntryRef { leaf, seq: place.seq };
+        let at = Stands { said: &statement, digest: opened.digest, entry, ts: place.ts };
+        if denied {
+            self.approvals.refused(command, at)?;
+        } else {
+            self.carried(command, at)?;
         }
         self.commands.take(place, leaf, &statement.typ, &statement.body, denied)
     }
 
-    /// What a command that was carried out did among the operators, and whether its operator might give it.
-    fn carried(&mut self, said: &Command<Value>, result: &Map<String, Value>, ts: Timestamp) -> Result<(), Finding> {
+    /// What a command that was carried out did among the operators, and whether its operator might give it, and enough wanted
+    /// it.
+    fn carried(&mut self, command: &entry::Command, at: Stands<'_>) -> Result<(), Finding> {
+        let said = at.said;
         self.roster.allowed(&said.operator, &said.typ, &said.body)?;
-        self.roster.carried(&said.operator, (&said.typ, &said.body), result, ts)
+        self.approvals.wanted(command, at, &self.roster)?;
+        self.roster.carried(&said.operator, (&said.typ, &said.body), &command.result, at.ts)?;
+        self.approvals.carried(at, &self.roster)
     }
 
     /// The first entry with a command that stands in an earlier one, where only the end could show it.

@@ -83,6 +83,8 @@ faults! {
     By = "by";
     /// The operator's duty did not allow the command.
     Duty = "duty";
+    /// Approvals that are none, or fewer than the rules asked for.
+    Approval = "approval";
     /// A daemon's start, stop, epoch, config or recover where it cannot stand.
     Order = "order";
     /// A restore from a backup that does not count on, or is not the first that its audit key signs.

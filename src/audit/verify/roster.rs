@@ -98,6 +98,21 @@ impl Roster {
         }
     }
 
+    /// The operator's duty; none where nobody told it.
+    pub(super) fn duty(&self, operator: &OperatorName) -> Option<&Duty> {
+        self.members.get(operator).and_then(|member| member.duty.as_ref())
+    }
+
+    /// Whether the operator has a key that was not ended; yes, where nobody tells.
+    pub(super) fn lives(&self, operator: &OperatorName) -> bool {
+        self.members.get(operator).is_none_or(|member| member.keys.lives())
+    }
+
+    /// Whether this key of an operator was ended.
+    pub(super) fn is_ended(&self, kid: &str) -> bool {
+        self.members.values().map(|member| &member.keys).chain(&self.rest).any(|keys| keys.is_ended(kid))
+    }
+
     /// A command that was carried out at `ts`, by this operator, with this result.
     pub(super) fn carried(
         &mut self,

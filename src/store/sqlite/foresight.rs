@@ -51,7 +51,7 @@ impl Wanted {
 
 /// Carries all of it through and undoes it.
 pub(super) fn foresee(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Foretold, Stop> {
-    let mut told = Foretold { figures: None, order: None, ends: Vec::new(), request: None };
+    let mut told = Foretold { figures: None, order: None, wanting: None, ends: Vec::new(), request: None };
     if let Some((agent, kid)) = &wanted.of {
         told.figures = figures(tx, agent, kid)?;
     }
@@ -71,6 +71,8 @@ pub(super) fn foresee(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Foretold, Stop
 
 fn carry(tx: &mut Tx<'_>, wanted: &Wanted, told: &mut Foretold) -> Result<(), Stop> {
     if let Some(wish) = &wanted.wish {
+        let standing = orders::standing_as_meant(tx, wish)?;
+        told.wanting = (standing.missing() > 0).then_some((standing.persons, standing.missing()));
         let order = decided(orders::permitted_as_meant(tx, wish).and_then(|()| orders::effect(tx, wish)))?;
         let order = order.map(|(_, result)| result);
         let refused = order.is_err();

@@ -10,7 +10,7 @@ use rusqlite::params;
 use serde_json::json;
 
 use super::orders::{self, AT_ONCE, Effected, Wish, not_found};
-use super::rows;
+use super::rows::{ChainId, Covered, Packed, Reading};
 use super::stop::Stop;
 use super::takebacks::{self, Reach};
 use super::tx::Tx;
@@ -82,12 +82,29 @@ fn take_back(tx: &mut Tx<'_>, reach: &Reach, before: crate::time::Timestamp, by:
     Ok(())
 }
 
+/// The row that says that a role is frozen, or everything, where it names none.
+fn row(chain: ChainId, role: &str, seq: u64) -> Covered {
+    Covered::new("freezes", format!("{chain}/{role}"), Packed::default().number(seq))
+}
+
+impl Reading<'_> {
+    /// What is frozen: the names of roles, an empty one for everything.
+    pub(super) fn freezes(&mut self, chain: ChainId) -> rusqlite::Result<Vec<String>> {
+        let sql = "SELECT mac, role, seq FROM freezes WHERE chain = ?1";
+        self.rows("freezes", sql, chain, |found| {
+            let (role, seq): (String, u64) = (found.get(1)?, found.get(2)?);
+            let covered = row(chain, &role, seq);
+            Ok(Some((role, covered)))
+        })
+    }
+}
+
 impl Tx<'_> {
     /// Writes that a role is frozen, or everything, since the entry `seq` of its chain.
     fn put_freeze(&mut self, held: &mut Held, role: Option<&RoleName>, seq: u64) -> Result<(), Stop> {
         let chain = held.chain.id;
         let name = role.map_or("", RoleName::as_str);
-        let mac = self.cover(held, &rows::freeze(chain, name, seq));
+        let mac = self.cover(held, &row(chain, name, seq));
         let sql = "INSERT INTO freezes (chain, role, seq, mac) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT (chain, role) DO UPDATE SET seq = ?3, mac = ?4";
         self.conn.prepare_cached(sql)?.execute(params![chain, name, seq, mac])?;
@@ -102,7 +119,7 @@ impl Tx<'_> {
         self.conn
             .prepare_cached("DELETE FROM freezes WHERE chain = ?1 AND role = ?2")?
             .execute(params![chain, name])?;
-        Arc::make_mut(&mut held.view).deciders.remove(&rows::freeze(chain, name, 0));
+        Arc::make_mut(&mut held.view).deciders.remove(&row(chain, name, 0));
         set_frozen(held, role, false);
         Ok(())
     }

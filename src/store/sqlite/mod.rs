@@ -6,6 +6,7 @@
 //! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
 //!   them is kept in memory
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
+//! - `approvals`: the rules of several persons, and what waits for others
 //! - `custodians`: who can get at the root key
 //! - `rings`: rotation of the data keys, and the rows of older ones covered anew
 //! - `backup`, `restores`: a copy of everything, and a store that is made of one
@@ -19,6 +20,7 @@
 //! stored value is sealed to its name, version and use, and which version is the newest is a row that decides. What he
 //! reads stays sealed.
 
+mod approvals;
 mod backup;
 mod chains;
 mod checkpoints;

@@ -7,18 +7,21 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::super::{Carried, KeptKey, Order, Successor};
+use super::approvals::Standing;
 use super::requests::{self, embed};
 use super::stop::Stop;
 use super::takebacks::Reach;
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
-use super::{custodians, freezes, leases, operators, recall, resets, rings, secrets, takebacks, token_keys, undo};
+use super::{
+    approvals, custodians, freezes, leases, operators, recall, resets, rings, secrets, takebacks, token_keys, undo,
+};
 use crate::audit::chain::AuditKey;
-use crate::audit::entry::{self, By};
+use crate::audit::entry::{self, Approval, By};
 use crate::authn::{self, Authenticated};
 use crate::base64url::Bytes;
-use crate::crypto::envelope::Embedded;
+use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
 use crate::grant::{Grant, Role};
@@ -29,6 +32,7 @@ use crate::seal::custody::Appointed;
 use crate::secret::SecretBytes;
 use crate::statement::Body;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentThaw};
+use crate::statement::approval::{Approve, PolicySet, Withdraw};
 use crate::statement::command::Command;
 use crate::statement::explain::Explain;
 use crate::statement::grant::{GrantCreate, GrantRevoke};
@@ -49,6 +53,8 @@ pub(super) struct Wish {
     iat: Timestamp,
     embedded: Embedded,
     effect: Effect,
+    /// Who approved it, for its entry.
+    approvals: Vec<Approval>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +87,9 @@ enum Effect {
     ForgetLease(LeaseForget),
     Backup(Digest),
     ResetClock(Arc<AuditKey>),
+    SetPolicy(PolicySet),
+    Approve(Approve),
+    Withdraw(Withdraw),
     Refuse(Denial),
 }
 
@@ -105,7 +114,8 @@ impl Wish {
     pub(super) fn of(order: &Order<'_>) -> Result<Wish, Stop> {
         fn wish<B: Body>(command: &Authenticated<Command<B>>, effect: impl FnOnce(B) -> Effect) -> Result<Wish, Stop> {
             let Command { kid, nonce, iat, body, .. } = command.statement().clone();
-            Ok(Wish { kid, nonce, iat, embedded: embed(command.envelope())?, effect: effect(body) })
+            let (embedded, effect) = (embed(command.envelope())?, effect(body));
+            Ok(Wish { kid, nonce, iat, embedded, effect, approvals: Vec::new() })
         }
         match order {
             Order::RegisterOperator(command, register) => {
@@ -153,12 +163,16 @@ impl Wish {
             Order::ForgetLease(command) => wish(command, Effect::ForgetLease),
             Order::Backup(command, drawn) => wish(command, |_| Effect::Backup(*drawn)),
             Order::ResetClock(command, key) => wish(command, |_| Effect::ResetClock(Arc::clone(key))),
+            Order::SetPolicy(command) => wish(command, Effect::SetPolicy),
+            Order::Approve(command) => wish(command, Effect::Approve),
+            Order::Withdraw(command) => wish(command, Effect::Withdraw),
             Order::Refuse { envelope, kid, nonce, iat, denial } => Ok(Wish {
                 kid: (*kid).clone(),
                 nonce: (*nonce).clone(),
                 iat: *iat,
                 embedded: embed(envelope)?,
                 effect: Effect::Refuse((*denial).clone()),
+                approvals: Vec::new(),
             }),
         }
     }
@@ -172,7 +186,8 @@ impl Wish {
             Explain::Grant(new) => Effect::CreateGrant(new.grant),
             Explain::Revoke(body) => Effect::RevokeGrant(body),
         };
-        Ok(Some(Wish { kid, nonce, iat, embedded: embed(question.envelope())?, effect }))
+        let embedded = embed(question.envelope())?;
+        Ok(Some(Wish { kid, nonce, iat, embedded, effect, approvals: Vec::new() }))
     }
 
     /// Whether it takes something back.
@@ -201,9 +216,28 @@ impl Wish {
         &self.kid
     }
 
+    /// H(PAE) of it.
+    pub(super) fn digest(&self) -> Digest {
+        self.embedded.open(PayloadType::Command).digest()
+    }
+
+    /// It, as it was signed.
+    pub(super) fn embedded(&self) -> &Embedded {
+        &self.embedded
+    }
+
     /// What is wished.
     pub(super) fn typ(&self) -> &str {
         self.embedded.payload.get("typ").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What the order is and says that a question supposes.
+    fn meant(&self) -> (&str, Value) {
+        match &self.effect {
+            Effect::CreateGrant(body) => (GrantCreate::TYP, json!(body)),
+            Effect::RevokeGrant(body) => (GrantRevoke::TYP, json!(body)),
+            _ => (self.typ(), self.body().clone()),
+        }
     }
 
     /// What the `typ` says besides, as it was signed.
@@ -241,9 +275,16 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
         _ => tx.floor()?,
     };
     spend_above(tx, &wish.kid, &wish.nonce, wish.iat, floor)?;
-    let mark = tx.mark();
+    // How it stands before it changes what decides about it.
+    let standing = match wish.effect {
+        Effect::Refuse(_) => Standing::alone(),
+        _ => approvals::standing(tx, &wish.kid, wish.typ(), wish.body())?,
+    };
+    let wish = &Wish { approvals: standing.approvals.clone(), ..wish.clone() };
+    let (mark, newest) = (tx.mark(), tx.newest);
     execute(tx.conn, "SAVEPOINT effect")?;
-    match permitted(tx, wish).and_then(|()| effect(tx, wish)) {
+    let done = permitted(tx, wish).and_then(|()| effect(tx, wish));
+    match done.and_then(|done| approvals::settle(tx, &standing, &done.0).map(|()| done)) {
         Ok((entry, result)) => {
             execute(tx.conn, "RELEASE effect")?;
             Ok(Carried { entry, result: Ok(result) })
@@ -252,6 +293,11 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
             execute(tx.conn, "ROLLBACK TO effect")?;
             execute(tx.conn, "RELEASE effect")?;
             tx.back_to(mark);
+            tx.newest = newest;
+            if denial.reason == Reason::NeedsApproval {
+                let (entry, denial) = approvals::wait(tx, wish, &standing)?;
+                return Ok(Carried { entry, result: Err(denial) });
+            }
             let mut operators = tx.hold(&ChainName::operators())?;
             let refused = entry::Command::refused(wish.embedded.clone(), denial.reason.code());
             let entry = tx.append(&mut operators, refused)?;
@@ -271,12 +317,14 @@ fn permitted(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
 
 /// The same for an order that is foreseen, whose statement is a question and not the order.
 pub(super) fn permitted_as_meant(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Stop> {
-    let (typ, role) = match &wish.effect {
-        Effect::CreateGrant(body) => (GrantCreate::TYP, &body.role),
-        Effect::RevokeGrant(body) => (GrantRevoke::TYP, &body.role),
-        _ => return permitted(tx, wish),
-    };
-    operators::permits_key(tx, &wish.kid, typ, &json!({ "role": role }))
+    let (typ, body) = wish.meant();
+    operators::permits_key(tx, &wish.kid, typ, &body)
+}
+
+/// Who would have to want it.
+pub(super) fn standing_as_meant(tx: &mut Tx<'_>, wish: &Wish) -> Result<Standing, Stop> {
+    let (typ, body) = wish.meant();
+    approvals::standing(tx, &wish.kid, typ, &body)
 }
 
 pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
@@ -316,6 +364,9 @@ pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
             command(tx, wish, &json!({ "backup": drawn })).map(|(entry, result, _)| (entry, result))
         }
         Effect::ResetClock(key) => resets::reset(tx, wish, key),
+        Effect::SetPolicy(policy) => approvals::set_policy(tx, wish, policy),
+        Effect::Approve(body) => approvals::approve(tx, wish, body),
+        Effect::Withdraw(body) => approvals::withdraw(tx, wish, body),
         Effect::Refuse(denial) => Err(denial.clone().into()),
     }
 }
@@ -348,7 +399,8 @@ pub(super) fn command_latest(
 
 fn carried(wish: &Wish, result: &Value) -> (entry::Command, Map<String, Value>) {
     let result = result.as_object().cloned().unwrap_or_default();
-    (entry::Command::carried(wish.embedded.clone(), result.clone()), result)
+    let carried = entry::Command::carried(wish.embedded.clone(), result.clone());
+    (entry::Command { approvals: wish.approvals.clone(), ..carried }, result)
 }
 
 pub(super) fn not_found(what: &str) -> Stop {

@@ -289,11 +289,6 @@ pub(super) fn role(chain: ChainId, role: &Role, config: &str) -> Covered {
     Covered::new("roles", role.name.as_str(), packed)
 }
 
-/// The row that says that a role is frozen, or everything, where it names none.
-pub(super) fn freeze(chain: ChainId, role: &str, seq: u64) -> Covered {
-    Covered::new("freezes", format!("{chain}/{role}"), Packed::default().number(seq))
-}
-
 /// What a row says of a key for tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenKeyFacts {
@@ -390,7 +385,7 @@ pub(super) struct Decider {
 }
 
 /// All tables of rows that decide.
-pub(super) const DECIDERS: [Decider; 11] = {
+pub(super) const DECIDERS: [Decider; 13] = {
     const fn table(table: &'static str, column: &'static str, whose: Whose) -> Decider {
         Decider { table, column, whose }
     }
@@ -404,6 +399,8 @@ pub(super) const DECIDERS: [Decider; 11] = {
         table("token_keys", "epoch", Whose::Operators),
         table("newest", "name", Whose::Operators),
         table("custodians", "name", Whose::Operators),
+        table("policy", "chain", Whose::Operators),
+        table("waiting", "command", Whose::Operators),
         table("grants", "role", Whose::Agents),
         table("uses", "seq", Whose::Agents),
     ]
@@ -475,6 +472,8 @@ impl<'a> Reading<'a> {
             "token_keys" => drop(reading.token_keys(chain)?),
             "newest" => drop(reading.newest(chain)?),
             "custodians" => drop(reading.custodians(chain)?),
+            "policy" => drop(reading.policy(chain)?),
+            "waiting" => drop(reading.waiting(chain)?),
             "grants" => drop(agent.map(|agent| reading.grants(chain, &agent)).transpose()?),
             "uses" => drop(reading.uses(chain)?),
             _ => return Ok(None),
@@ -545,16 +544,6 @@ impl<'a> Reading<'a> {
         let facts = self.rows("vault", sql, chain, read)?.pop();
         let frozen = version >= 6 && self.freezes(chain)?.iter().any(String::is_empty);
         Ok(facts.map(|facts| VaultFacts { frozen, ..facts }))
-    }
-
-    /// What is frozen: the names of roles, an empty one for everything.
-    pub(super) fn freezes(&mut self, chain: ChainId) -> rusqlite::Result<Vec<String>> {
-        let sql = "SELECT mac, role, seq FROM freezes WHERE chain = ?1";
-        self.rows("freezes", sql, chain, |row| {
-            let (role, seq): (String, u64) = (row.get(1)?, row.get(2)?);
-            let covered = freeze(chain, &role, seq);
-            Ok(Some((role, covered)))
-        })
     }
 
     pub(super) fn agent(&mut self, chain: ChainId) -> rusqlite::Result<Option<(AgentName, Timestamp, bool)>> {

@@ -39,6 +39,7 @@ const MIGRATIONS: &[Step] = &[
     (CUSTODY, custodians::first),
     (DUTIES, |_, _| Ok(())),
     (RINGS, |_, _| Ok(())),
+    (RULES, |_, _| Ok(())),
 ];
 
 /// The version of the database from which on restores are known.
@@ -339,6 +340,29 @@ ALTER TABLE operators ADD COLUMN duty TEXT;
 ";
 /// Rotation of data keys: in the vault's own row, the epochs that the ring has, once there was a rotation.
 const RINGS: &str = "ALTER TABLE vault ADD COLUMN ring TEXT;";
+
+/// The rules of several persons, and the commands that wait for others: `command` is its digest, `seq` and `leaf` where it
+/// stands as it was signed, `approvals` who approved it.
+const RULES: &str = "
+CREATE TABLE policy (
+    chain INTEGER PRIMARY KEY REFERENCES chains (id),
+    rules TEXT NOT NULL,
+    wait INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE waiting (
+    command TEXT PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    wish BLOB NOT NULL,
+    giver TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    leaf BLOB NOT NULL,
+    since INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    approvals TEXT NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
 
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

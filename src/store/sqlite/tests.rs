@@ -280,7 +280,10 @@ fn forget_custodians(conn: &rusqlite::Connection, ring: &Ring) {
     let chains::Found::Row(mut operators) = found else { panic!("_operators is there") };
     operators.deciders = custodians::macs_before(conn, operators.id).unwrap().unwrap().digest();
     operators.write(conn, ring).unwrap();
-    conn.execute_batch("DROP TABLE custodians; ALTER TABLE operators DROP COLUMN duty").unwrap();
+    conn.execute_batch(
+        "DROP TABLE policy; DROP TABLE waiting; DROP TABLE custodians; ALTER TABLE operators DROP COLUMN duty",
+    )
+    .unwrap();
 }
 
 impl Older {

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use super::super::{
     Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health, Intent,
     Issuance, KeptCustodian, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store,
-    StoredLines, Sweep, TokenKey, WantedBackup,
+    StoredLines, Sweep, TokenKey, Waiting, WantedBackup,
 };
 use super::orders::{self, Wish};
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
 use super::{
-    Sqlite, backup, checkpoints, custodians, due, foresight, founding, health, intents, listed, lists, reads,
-    token_keys, trees, undo,
+    Sqlite, approvals, backup, checkpoints, custodians, due, foresight, founding, health, intents, listed, lists,
+    reads, token_keys, trees, undo,
 };
 use crate::audit::chain::{AuditKey, CheckpointKey};
 use crate::authn::Authenticated;
@@ -29,6 +29,7 @@ use crate::grant::Role;
 use crate::id::{AgentName, ChainName, Kid, LeaseId, Nonce, RoleName, SecretName};
 use crate::lease::Lease;
 use crate::registry::{Agent, Operator, Session};
+use crate::statement::approval::PolicySet;
 use crate::statement::cert::KeyRole;
 use crate::statement::command::Page;
 use crate::statement::lease::{Release, Renew, Which};
@@ -269,6 +270,15 @@ impl Store for Sqlite {
 
     async fn custodians(&self) -> Result<Vec<KeptCustodian>, Failure> {
         self.read(custodians::listed).await
+    }
+
+    async fn policy(&self) -> Result<PolicySet, Failure> {
+        self.read(approvals::policy).await
+    }
+
+    async fn waiting(&self, page: &Page) -> Result<Listed<Waiting>, Failure> {
+        let page = page.clone();
+        self.read(move |at| approvals::waiting(at, &page)).await
     }
 
     async fn operator(&self, kid: &Kid) -> Result<Option<Operator>, Failure> {

@@ -3,7 +3,7 @@
 //! request reads one row and not all; what decides is that row, read anew each time, and never the memory.
 //!
 //! The rows of agents, their keys, grants and uses belong to the agent's chain; operators, their keys, roles, the keys
-//! for tokens, the newest versions of secrets and custodians to `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
+//! for tokens, the newest versions of secrets, custodians and the rules of several persons with what waits for others to `_operators`; the floor and the count of epochs to `_vault`. A chain whose rows do not fit is set aside, loudly, and
 //! the others go on.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,15 +14,18 @@ use rusqlite::Connection;
 
 use super::super::KeptCustodian;
 use super::Shared;
+use super::approvals::WaitingFacts;
 use super::chains::{self, Chain, Found};
 pub(super) use super::rows::VaultFacts;
 use super::rows::{Macs, Reading, TokenKeyFacts};
 use super::schema::VERSION;
 use super::stop::Stop;
+use crate::crypto::hash::Digest;
 use crate::denial::Reason;
 use crate::grant::{Role, Uses};
 use crate::id::{AgentName, ChainName, CustodianName, Kid, OperatorName, RoleName, SecretName};
 use crate::registry::{Agent, HeldKey, Operator};
+use crate::statement::approval::PolicySet;
 use crate::statement::register::Holder;
 
 /// The most views in memory. Beyond it all are dropped and read anew when asked for.
@@ -50,6 +53,10 @@ pub(super) struct OperatorFacts {
     pub(super) token_keys: BTreeMap<u64, TokenKeyFacts>,
     /// Who can get at the root key.
     pub(super) custodians: BTreeMap<CustodianName, KeptCustodian>,
+    /// Which commands more than one operator must want.
+    pub(super) policy: PolicySet,
+    /// What waits for others, by H(PAE) of the command.
+    pub(super) waiting: BTreeMap<Digest, WaitingFacts>,
 }
 
 /// The facts behind one chain.
@@ -291,5 +298,7 @@ fn operators(deciding: &mut Reading<'_>, chain: &Chain) -> rusqlite::Result<Oper
     facts.token_keys = deciding.token_keys(chain.id)?.into_iter().map(|key| (key.epoch, key)).collect();
     let custodians = deciding.custodians(chain.id)?.into_iter();
     facts.custodians = custodians.map(|kept| (kept.custodian.who.name.clone(), kept)).collect();
+    facts.policy = deciding.policy(chain.id)?;
+    facts.waiting = deciding.waiting(chain.id)?;
     Ok(facts)
 }

@@ -43,11 +43,11 @@ impl Vault {
             probe: new.probe,
         };
         let (checks, told) = self.explained(asking, &supposed, Some(grant)).await?;
-        let order = match told.and_then(|told| told.order) {
-            Some(order) => order,
+        let (order, wanting) = match told.and_then(|told| Some((told.order?, told.wanting))) {
+            Some(foretold) => foretold,
             None => self.order_alone(asking).await?,
         };
-        let mut told = outcome(order);
+        let mut told = outcome(order, wanting);
         told.insert("agent".to_owned(), json!(wanted.agent));
         told.insert("role".to_owned(), json!(wanted.role));
         told.insert("terms".to_owned(), json!(wanted.terms));
@@ -56,10 +56,11 @@ impl Vault {
         Ok(told)
     }
 
-    async fn order_alone(&self, asking: &Asking) -> Result<Result<Map<String, Value>, Denial>, Denial> {
+    async fn order_alone(&self, asking: &Asking) -> Result<(Told, Option<(u64, u64)>), Denial> {
         let foresight = Foresight { question: asking, of: None, request: None };
         let told = self.store.foresee(&foresight).await.map_err(Failure::denial)?;
-        told.order.ok_or_else(|| Denial::new(Reason::Internal).internal("a question without its order"))
+        let order = told.order.ok_or_else(|| Denial::new(Reason::Internal).internal("a question without its order"))?;
+        Ok((order, told.wanting))
     }
 
     /// Which leases would end with a grant.
@@ -67,17 +68,21 @@ impl Vault {
         let foresight = Foresight { question: asking, of: None, request: None };
         let told = self.store.foresee(&foresight).await.map_err(Failure::denial)?;
         let order = told.order.unwrap_or_else(|| Err(Reason::Internal.into()));
-        let mut shown = outcome(order);
+        let mut shown = outcome(order, told.wanting);
         shown.insert("ends".to_owned(), Value::Array(Vault::leases_shown(&told.ends)));
         Ok(shown)
     }
 }
 
-/// What would come of an order.
-fn outcome(order: Result<Map<String, Value>, Denial>) -> Map<String, Value> {
-    let (verdict, result, refused) = match order {
-        Ok(result) => ("done", result, None),
-        Err(denial) => ("refused", Map::new(), Some(denial)),
+/// What would come of an order, for which so many operators in all and so many more are wanted.
+fn outcome(order: Told, wanting: Option<(u64, u64)>) -> Map<String, Value> {
+    let (verdict, result, refused) = match (order, wanting) {
+        (Ok(result), None) => ("done", result, None),
+        (Ok(result), Some((persons, missing))) => {
+            let detail = format!("it takes {persons} operators: {missing} more would have to approve it");
+            ("waits", result, Some(Denial::new(Reason::NeedsApproval).detail(detail)))
+        }
+        (Err(denial), _) => ("refused", Map::new(), Some(denial)),
     };
     let why = refused.as_ref().map(|denial| match denial.detail.as_str() {
         "" => denial.reason.advice().to_owned(),

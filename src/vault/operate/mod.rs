@@ -1,6 +1,7 @@
 //! What operators command. Every command is signed, so is every question; a command that changes something stands in
 //! `_operators` before its effects do, also where it is refused. There is no password and no root token.
 
+mod approval;
 mod audit;
 mod backup;
 mod ca;
@@ -22,6 +23,7 @@ use crate::crypto::hpke::Sealed;
 use crate::denial::{Denial, Reason};
 use crate::failpoint::failpoint;
 use crate::statement::agent::{AgentFreeze, AgentKeyEnd, AgentList, AgentRegister, AgentShow, AgentThaw};
+use crate::statement::approval::{Approve, PolicySet, Withdraw};
 use crate::statement::command::Command;
 use crate::statement::custody::{CustodyRemove, CustodyRotate};
 use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
@@ -133,6 +135,16 @@ pub enum Call {
     OperatorList,
     /// `nockvault/operator_show`
     OperatorShow,
+    /// `nockvault/policy_set`
+    PolicySet,
+    /// `nockvault/policy_show`
+    PolicyShow,
+    /// `nockvault/approve`
+    Approve,
+    /// `nockvault/withdraw`
+    Withdraw,
+    /// `nockvault/approval_list`
+    ApprovalList,
     /// `nockvault/audit_list`
     AuditList,
     /// `nockvault/audit_checkpoint`
@@ -208,6 +220,11 @@ impl Vault {
             Call::OperatorRotate => self.operator_rotate(envelope).await,
             Call::OperatorList => self.operator_list(envelope).await,
             Call::OperatorShow => self.operator_show(envelope).await,
+            Call::PolicySet => self.order::<PolicySet>(envelope, |command| Order::SetPolicy(command)).await,
+            Call::PolicyShow => self.policy_show(envelope).await,
+            Call::Approve => self.order::<Approve>(envelope, |command| Order::Approve(command)).await,
+            Call::Withdraw => self.order::<Withdraw>(envelope, |command| Order::Withdraw(command)).await,
+            Call::ApprovalList => self.approval_list(envelope).await,
             Call::AuditList => self.audit_list(envelope).await,
             Call::AuditCheckpoint => self.audit_checkpoint(envelope).await,
             Call::AuditProve => self.audit_prove(envelope).await,

@@ -1633,6 +1633,76 @@ pub struct ShowOperatorResponse {
     #[prost(message, optional, tag = "1")]
     pub signed: ::core::option::Option<SignedEnvelope>,
 }
+/// Carries a `nockvault/policy_set`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPolicyRequest {
+    /// The statement `nockvault/policy_set`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/policy_set`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPolicyResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/policy_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowPolicyRequest {
+    /// The statement `nockvault/policy_show`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/policy_show`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowPolicyResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries an `nockvault/approve`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveRequest {
+    /// The statement `nockvault/approve`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers an `nockvault/approve`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries a `nockvault/withdraw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawRequest {
+    /// The statement `nockvault/withdraw`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers a `nockvault/withdraw`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Carries an `nockvault/approval_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApprovalsRequest {
+    /// The statement `nockvault/approval_list`, signed by the operator.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
+/// Answers an `nockvault/approval_list`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApprovalsResponse {
+    /// The statement that answers it, signed by the vault's response key.
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedEnvelope>,
+}
 /// Carries a `nockvault/audit_list`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChainsRequest {
@@ -3155,6 +3225,146 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowOperator"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sets the rules that say which kinds of commands more than one operator must want. They replace those of before.
+        /// Statement: `nockvault/policy_set`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a kind that no rule can be made for, or a number above that of the admins in force;
+        /// FAILED_PRECONDITION while there are rules and fewer operators want this than the strictest of them asks for.
+        pub async fn set_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPolicyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/SetPolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "SetPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shows the rules, and what follows from them.
+        /// Statement: `nockvault/policy_show`.
+        pub async fn show_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowPolicyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ShowPolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "ShowPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Approves a command that another operator gave and that waits. It is carried out when that operator gives it again.
+        /// Statement: `nockvault/approve`.
+        ///
+        /// Refused: NOT_FOUND where no such command waits any more; PERMISSION_DENIED for one's own, for one that was approved
+        /// already, or that the operator's duty does not allow.
+        pub async fn approve(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/Approve",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "Approve"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back a command that waits, with its approvals.
+        /// Statement: `nockvault/withdraw`.
+        ///
+        /// Refused: NOT_FOUND; PERMISSION_DENIED for another's where the operator is no admin.
+        pub async fn withdraw(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WithdrawRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/Withdraw",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.OperatorService", "Withdraw"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what waits for approval, each with the command as it was signed.
+        /// Statement: `nockvault/approval_list`.
+        pub async fn list_approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListApprovalsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApprovalsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.OperatorService/ListApprovals",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("nockvault.v1.OperatorService", "ListApprovals"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
         /// Statement: `nockvault/audit_list`.
         pub async fn list_chains(
@@ -3852,6 +4062,56 @@ pub mod operator_service_server {
             request: tonic::Request<super::ShowOperatorRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ShowOperatorResponse>,
+            tonic::Status,
+        >;
+        /// Sets the rules that say which kinds of commands more than one operator must want. They replace those of before.
+        /// Statement: `nockvault/policy_set`.
+        ///
+        /// Refused: INVALID_ARGUMENT for a kind that no rule can be made for, or a number above that of the admins in force;
+        /// FAILED_PRECONDITION while there are rules and fewer operators want this than the strictest of them asks for.
+        async fn set_policy(
+            &self,
+            request: tonic::Request<super::SetPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPolicyResponse>,
+            tonic::Status,
+        >;
+        /// Shows the rules, and what follows from them.
+        /// Statement: `nockvault/policy_show`.
+        async fn show_policy(
+            &self,
+            request: tonic::Request<super::ShowPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowPolicyResponse>,
+            tonic::Status,
+        >;
+        /// Approves a command that another operator gave and that waits. It is carried out when that operator gives it again.
+        /// Statement: `nockvault/approve`.
+        ///
+        /// Refused: NOT_FOUND where no such command waits any more; PERMISSION_DENIED for one's own, for one that was approved
+        /// already, or that the operator's duty does not allow.
+        async fn approve(
+            &self,
+            request: tonic::Request<super::ApproveRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApproveResponse>, tonic::Status>;
+        /// Takes back a command that waits, with its approvals.
+        /// Statement: `nockvault/withdraw`.
+        ///
+        /// Refused: NOT_FOUND; PERMISSION_DENIED for another's where the operator is no admin.
+        async fn withdraw(
+            &self,
+            request: tonic::Request<super::WithdrawRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawResponse>,
+            tonic::Status,
+        >;
+        /// Lists what waits for approval, each with the command as it was signed.
+        /// Statement: `nockvault/approval_list`.
+        async fn list_approvals(
+            &self,
+            request: tonic::Request<super::ListApprovalsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApprovalsResponse>,
             tonic::Status,
         >;
         /// Lists the chains by name, `_operators` and `_vault` among them, each with its newest state.
@@ -6109,6 +6369,232 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowOperatorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/SetPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPolicySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::SetPolicyRequest>
+                    for SetPolicySvc<T> {
+                        type Response = super::SetPolicyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::set_policy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ShowPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowPolicySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ShowPolicyRequest>
+                    for ShowPolicySvc<T> {
+                        type Response = super::ShowPolicyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::show_policy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/Approve" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ApproveRequest>
+                    for ApproveSvc<T> {
+                        type Response = super::ApproveResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApproveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::approve(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/Withdraw" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::WithdrawRequest>
+                    for WithdrawSvc<T> {
+                        type Response = super::WithdrawResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WithdrawRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::withdraw(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.OperatorService/ListApprovals" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListApprovalsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListApprovalsRequest>
+                    for ListApprovalsSvc<T> {
+                        type Response = super::ListApprovalsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_approvals(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListApprovalsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
