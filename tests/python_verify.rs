@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "what makes the chains panics where it cannot")]
 #![allow(dead_code, reason = "the worlds of the bad files are shared with tests/tamper.rs, which uses all of them")]
 
+#[path = "tamper/approvals.rs"]
+mod approvals;
 #[path = "tamper/backends.rs"]
 mod backends;
 #[path = "tamper/cases.rs"]
@@ -201,6 +203,7 @@ fn both_find_every_bad_file_bad_at_the_same_entry() {
         given::GIVEN,
         backends::BACKENDS,
         operators::OPERATORS,
+        approvals::APPROVALS,
         checkpoints::CHECKPOINTS,
         daemons::DAEMONS,
         restores::RESTORES,

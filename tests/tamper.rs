@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what makes the chains panics where it cannot")]
 
+#[path = "tamper/approvals.rs"]
+mod approvals;
 #[path = "tamper/backends.rs"]
 mod backends;
 #[path = "tamper/cases.rs"]
@@ -41,6 +43,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use approvals::APPROVALS;
 use backends::BACKENDS;
 use cases::{Bad, Case, receipt, sealed};
 use chain::CHAIN;
@@ -173,7 +176,7 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
     for (name, fault, make) in
-        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, CHECKPOINTS, DAEMONS, FREEZES, RESTORES, PARTS]
+        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, APPROVALS, CHECKPOINTS, DAEMONS, FREEZES, RESTORES, PARTS]
             .into_iter()
             .flatten()
             .copied::<Case>()

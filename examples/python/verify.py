@@ -305,6 +305,7 @@ chain_name = like("_operators|_vault|[a-z0-9][a-z0-9.-]{0,62}")
 lease_id = like("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 embedded = record(payload=obj, sig=raw(64))
 by = record(chain=chain_name, leaf=digest, seq=number)
+APPROVAL = record(entry=record(leaf=digest, seq=number), operator=name)
 terms = record(
     ttl=number, max_ttl=number, max_uses=nullable(number), until=nullable(number),
     session=nullable(like("[A-Za-z0-9._*-]{1,128}")), rate=nullable(record(count=number, per=number)),
@@ -353,7 +354,7 @@ KINDS = {
     },
     "_operators": EVERY | {
         "genesis": record(identity=raw(0, 1000), operator=name, register=embedded, salt=raw(0, 1000)),
-        "command": record(approvals=list_of(embedded), command=embedded, result=obj),
+        "command": record(approvals=list_of(APPROVAL), command=embedded, result=obj),
     },
     "_vault": EVERY | {
         "genesis": record(aud=vault_id, identity=raw(0, 1000), name=name, salt=raw(0, 1000)),
@@ -399,6 +400,12 @@ OPERATOR_ROTATE = record(register=embedded)
 OPERATOR_DUTY = record(duty=duty, operator=name)
 OPERATOR_KEY_END = record(operator=name, kid=nullable(kid), suspect_from=nullable(number))
 COMMANDS = record(id=raw(16), of=number, part=number)
+POLICY_SET = record(
+    rules=lambda value: map_of(lambda most: number(most) and 2 <= most <= 9)(value) and len(value) <= 100,
+    wait=lambda value: number(value) and 60 <= value <= 30 * 86_400,
+)
+ABOUT_WAITING = record(command=digest)
+WAITS = record(command=digest, expires=number, persons=number)
 COMMAND = record(
     ("set",), v=number, typ=text, aud=vault_id, operator=name, kid=kid, kver=number, nonce=nonce, iat=number,
     body=anything, set=lambda value: COMMANDS(value) and 1 <= value["part"] <= value["of"] <= 1_000_000,
@@ -520,12 +527,15 @@ READS = (
 DUTIES = {word: ("admin", "grantor", "auditor", "responder") for word in READS}
 DUTIES |= {word: ("admin", "grantor") for word in ("agent_register", "grant_create", "grant_revoke")}
 DUTIES |= {
-    word: ("admin", "responder") for word in ("agent_key_end", "agent_freeze", "vault_freeze", "role_freeze", "lease_revoke")
+    word: ("admin", "responder")
+    for word in ("agent_key_end", "agent_freeze", "vault_freeze", "role_freeze", "lease_revoke", "vault_seal")
 }
+DUTIES |= {word: ("admin", "grantor", "responder") for word in ("approve", "withdraw")}
 # And what only admins may. Whether others may give a command that is not known here cannot be told.
 ADMINS_OWN = (
     "agent_thaw vault_thaw role_thaw role_create role_check role_rotate secret_put secret_rollback ca_create ca_import "
-    "ca_certify lease_forget key_rotate clock_reset backup vault_seal operator_register operator_duty operator_key_end"
+    "ca_certify lease_forget key_rotate ring_rotate clock_reset backup operator_register operator_duty operator_key_end "
+    "custody_add custody_remove custody_rotate policy_set"
 ).split()
 
 
@@ -567,6 +577,112 @@ class Freezes:
         return None
 
 
+# What takes as many operators as the strictest rule, once there is one.
+GUARDED = ("custody_add", "custody_remove", "operator_duty", "operator_register", "policy_set")
+
+
+class Approvals:
+    """The rules of several persons, what waits for others, and who approved it."""
+
+    def __init__(self):
+        self.rules, self.wait, self.waiting = {}, 86_400, {}
+
+    def persons(self, said):
+        """How many operators must want this command, the one who gives it among them."""
+        word = said["typ"].removeprefix("nockvault/")
+        if word in GUARDED:
+            return max(self.rules.values(), default=1)
+        kver = path(said["body"], "register", "payload", "kver")
+        further = word == "agent_register" and not (number(kver) and kver == 1)
+        return max(self.rules.get(word, 1), self.rules.get("grant_create", 1) if further else 1)
+
+    def is_of(self, one, said, ts):
+        return one["giver"] == said["operator"] and self.stands(one, ts) and one["wish"] == wish(said)
+
+    @staticmethod
+    def stands(one, ts):
+        return one["since"] <= ts < one["expires"]
+
+    def refused(self, body, at):
+        said, hashed, _, ts = at
+        if body["approvals"]:
+            raise Tampered("approval", "it was refused, and names approvals")
+        waits = body["result"].get("waits")
+        if body["result"]["denied"] != "needs_approval" and "waits" not in body["result"]:
+            return
+        if body["result"]["denied"] != "needs_approval" or not WAITS(waits):
+            raise Tampered("approval", "what it says of its waiting cannot be read")
+        asked = self.persons(said)
+        if waits["persons"] != asked or asked < 2:
+            raise Tampered("approval", f"it says that it takes {waits['persons']} operators, but it takes {asked}")
+        if waits["command"] != hashed:
+            known = self.waiting.get(waits["command"])
+            if not known or not self.is_of(known, said, ts) or known["expires"] != waits["expires"]:
+                raise Tampered("approval", "it names another command that waits, which is not the same wish of this operator")
+            return
+        if waits["expires"] != ts + 1000 * self.wait:
+            raise Tampered("approval", "it does not wait for as long as the rules say")
+        self.waiting = {name: one for name, one in self.waiting.items() if self.stands(one, ts)}
+        if len(self.waiting) >= 100:
+            raise Tampered("approval", "more commands wait than a vault lets wait")
+        self.waiting[hashed] = {
+            "giver": said["operator"], "wish": wish(said), "typ": said["typ"], "body": said["body"], "since": ts,
+            "expires": waits["expires"], "approvals": {},
+        }
+
+    def wanted(self, named, at, operators):
+        """Whether a command that was carried out was wanted by enough. What waited for it does so no longer."""
+        said, _, _, ts = at
+        waits = next((name for name, one in self.waiting.items() if self.is_of(one, said, ts)), None)
+        given = self.waiting.pop(waits)["approvals"] if waits else {}
+        persons = [said["operator"]]
+        for one in named:
+            who = one["operator"]
+            entry, key_of = given.get(who, (None, None))
+            if entry != one["entry"]:
+                raise Tampered("approval", f"it names an approval of {who} that is none of this command")
+            if who in persons:
+                raise Tampered("approval", f"it counts {who} twice")
+            persons.append(who)
+            if operators.is_over(who, key_of) or operators.staff[who][0].keys[-1]["ended"]:
+                raise Tampered("approval", f"it counts {who}, who is out, or whose key was ended since")
+            operators.allowed(who, said["typ"], said["body"])
+        asked = self.persons(said)
+        if len(persons) < asked:
+            raise Tampered("approval", f"it takes {asked} operators by the rules then, and {len(persons)} wanted it")
+
+    def carried(self, at, operators):
+        """What a command that was carried out did to rules and approvals."""
+        said, _, entry, ts = at
+        word, body, who = said["typ"].removeprefix("nockvault/"), said["body"], said["operator"]
+        if word == "policy_set":
+            if not POLICY_SET(body):
+                raise Tampered("request_members", f"the command in it is no {word}")
+            self.rules, self.wait = body["rules"], body["wait"]
+        elif word in ("approve", "withdraw"):
+            if not ABOUT_WAITING(body):
+                raise Tampered("request_members", f"the command in it is no {word}")
+            one = self.waiting.get(body["command"])
+            if not one or not self.stands(one, ts):
+                raise Tampered("approval", "it is about a command that does not wait for approval then")
+            if word == "withdraw":
+                if one["giver"] != who and operators.staff[who][1]["name"] != "admin":
+                    raise Tampered("approval", f"{who} took back a command of another, and is no admin")
+                del self.waiting[body["command"]]
+                return
+            if one["giver"] == who:
+                raise Tampered("approval", f"{who} approved a command of its own")
+            operators.allowed(who, one["typ"], one["body"])
+            if who in one["approvals"] and not operators.is_over(who, one["approvals"][who][1]):
+                raise Tampered("approval", f"{who} approved it before")
+            one["approvals"][who] = (entry, said["kid"])
+
+
+def wish(said):
+    """What a command says beside who gives it and when."""
+    return sha256(rfc8785.dumps({"body": said["body"], "typ": said["typ"]}))
+
+
 class Operators:
     """The commands of operators, to hold an agent's chain against."""
 
@@ -575,12 +691,10 @@ class Operators:
         # Each operator's keys, and what it may do.
         self.staff = {body["operator"]: (Keys(("operator", body["operator"]), aud, body["register"], ts), {"name": "admin"})}
         self.given, self.known, self.left, self.size = {}, set(), {}, 1
-        self.freezes = Freezes()
+        self.freezes, self.approvals = Freezes(), Approvals()
 
     def judge(self, entry, leaf, _leaves, _around):
         body = entry["body"]
-        if body["approvals"]:
-            raise NotUnderstood("a command that others approved")
         said = body["command"]["payload"]
         who = next((who for who, (keys, _) in self.staff.items() if any(one["kid"] == said.get("kid") for one in keys.keys)), None)
         if who is None:
@@ -599,9 +713,14 @@ class Operators:
             raise Tampered("request_twice", "the command in it stands in an earlier entry already: a replay")
         self.known.add(hashed)
         denied = "denied" in body["result"]
-        if not denied:
+        at = (said, b64(hashed), {"leaf": b64(leaf), "seq": entry["seq"]}, entry["ts"])
+        if denied:
+            self.approvals.refused(body, at)
+        else:
             self.allowed(who, said["typ"], said["body"])
+            self.approvals.wanted(body["approvals"], at, self)
             self.carried(who, said["typ"].removeprefix("nockvault/"), said["body"], body["result"], entry["ts"])
+            self.approvals.carried(at, self)
         if said["typ"] == "nockvault/role_create" and not denied and isinstance(said["body"], dict):
             self.left.setdefault(said["body"].get("role"), LEFT_BY.get(said["body"].get("engine")))
         if not denied:
@@ -673,6 +792,10 @@ class Operators:
     def an_admin_stays(self):
         if not any(duty["name"] == "admin" and not keys.keys[-1]["ended"] for keys, duty in self.staff.values()):
             raise Tampered("duty", "after it the vault has no admin with a key, which it never does without")
+
+    def is_over(self, who, which):
+        """Whether this key of an operator was ended."""
+        return any(one["kid"] == which and one["ended"] for one in self.staff[who][0].keys)
 
     def rests(self, cause, aud, fits_it):
         """That the entry which `cause` names holds a command that was carried out and that fits."""

@@ -198,7 +198,7 @@ pub(crate) fn hire(world: &mut World, name: &str, duty: Duty) -> SigningKey {
     key
 }
 
-fn put_out(world: &mut World, name: &str, key: &SigningKey) {
+pub(crate) fn put_out(world: &mut World, name: &str, key: &SigningKey) {
     let end = world.signed_command(&OperatorKeyEnd { operator: name.parse().unwrap(), kid: None, suspect_from: None });
     let result = serde_json::json!({ "kids": [key.kid()] });
     world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));

@@ -98,12 +98,7 @@ impl Approvals {
     }
 
     /// Whether a command that was carried out was wanted by enough. What waited for it does so no longer.
-    pub(super) fn wanted(
-        &mut self,
-        command: &entry::Command,
-        at: Stands<'_>,
-        roster: &Roster,
-    ) -> Result<(), Finding> {
+    pub(super) fn wanted(&mut self, command: &entry::Command, at: Stands<'_>, roster: &Roster) -> Result<(), Finding> {
         match self {
             Approvals::Unknown => Ok(()),
             Approvals::Known(known) => known.wanted(&command.approvals, at, roster),

@@ -215,14 +215,13 @@ fn may_approve(approver: &Operator, waiting: &WaitingFacts, (typ, body): (&str, 
     if approver.name == waiting.giver {
         return cannot("it is your own; it takes somebody else");
     }
-    if waiting
-        .approvals
-        .get(&approver.name)
-        .is_some_and(|given| approver.key(&given.kid).is_some_and(|key| key.ended.is_none()))
-    {
-        return cannot("you have approved it already; it takes somebody else");
+    permits(&approver.duty, typ, body)?;
+    // By a key that was ended since, nothing was approved.
+    let good = |given: &Given| approver.key(&given.kid).is_some_and(|key| key.ended.is_none());
+    match waiting.approvals.get(&approver.name).is_some_and(good) {
+        true => cannot("you have approved it already; it takes somebody else"),
+        false => Ok(()),
     }
-    permits(&approver.duty, typ, body)
 }
 
 /// Takes back a command that waits.
