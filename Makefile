@@ -1,6 +1,6 @@
 # What people type. Each target is one script or a few cargo calls, so that nothing here needs make.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench deps
+.PHONY: help demo test lint bench bench-openbao bench-pieces deps
 SHELL := /bin/bash
 CARGO ?= cargo
 
@@ -8,7 +8,7 @@ CARGO ?= cargo
 export NOCKVAULT_PYTHON ?= $(CURDIR)/target/python/bin/python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the product in one screen: a vault, an agent, a secret, a refused replay, a verified trail
 	@.ci/deps compiler
@@ -28,7 +28,19 @@ lint: ## format, clippy (whole, and the bare verifier) and docs, with no warning
 	$(CARGO) clippy --no-default-features --lib --bin vault-verify -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
-bench: ## what an issuance costs, piece by piece, and what live leases and long chains cost
+# More words for the benches: make bench BENCH="--repeats 5 --seconds 10"
+BENCH ?=
+PYTHON ?= python3
+
+bench: ## what an issuance costs: a vaultd on a real disk under load, beside the sum of its pieces; minutes
+	$(CARGO) build --release --bin vaultd --bin vaultctl --example load
+	@$(PYTHON) benches/run/bench.py $(BENCH)
+
+bench-openbao: ## the same jobs for OpenBao and for vaultd, in turn, in one run; installs OpenBao into target/
+	$(CARGO) build --release --bin vaultd --bin vaultctl --example load
+	@$(PYTHON) benches/run/beside.py $(BENCH)
+
+bench-pieces: ## what each piece of an issuance costs alone, and what live leases and long chains cost
 	$(CARGO) bench
 
 # What the tests need beside Rust: a C compiler for the bundled SQLite, openssl, Python with gRPC.

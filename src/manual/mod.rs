@@ -12,6 +12,7 @@
 //! | [`backends`] | who gives it databases, hosts and authorities to make credentials at |
 //! | [`trail`] | who reads or keeps the chains: auditors, mirrors, checkpoints outside |
 //! | [`launcher`] | who runs an agent: how its program gets credentials and no key, and what happens when |
+//! | [`speed`] | who asks what an issuance costs: how it is measured, and what was found |
 //! | [`tools`] | who gives an agent's tools their credentials: the lines for git, docker, AWS, Kubernetes and others |
 //!
 //! # Words
@@ -50,6 +51,7 @@ pub mod custody;
 pub mod formats;
 pub mod launcher;
 pub mod operations;
+pub mod speed;
 pub mod threats;
 pub mod tools;
 pub mod trail;
