@@ -11,6 +11,7 @@
 //! - [`operator`]: commands, secret input, reading chains
 //! - [`signer`]: who holds a key and signs with it
 //! - [`sshagent`]: keys that an ssh-agent holds
+//! - [`approval`]: commands that wait for other operators
 //! - [`keyfile`]: keys in files and environment variables, shared with NockGuard
 //! - [`passphrase`]: keys behind a passphrase
 //! - [`pins`]: which answers are the vault's
@@ -21,6 +22,7 @@
 //! - [`fault`]: what can go wrong, by who has to act
 
 pub mod agent;
+pub mod approval;
 pub mod channel;
 pub mod custody;
 pub mod fault;

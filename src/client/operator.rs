@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use super::approval::Told;
 use super::channel::MAX_MESSAGE;
 use super::fault::{Fault, Untrusted};
 use super::link::{self, Link, Patience, Surroundings};
@@ -195,6 +196,8 @@ pub struct Made {
 pub struct Operator {
     link: Link,
     identity: Identity<OperatorName>,
+    /// Who is told of commands that wait for others; none where they are not waited for.
+    pub(super) told: Option<Told>,
 }
 
 impl Operator {
@@ -215,7 +218,7 @@ impl Operator {
         identity: Identity<OperatorName>,
         around: Surroundings,
     ) -> Result<Operator, Fault> {
-        Ok(Operator { link: Link::open(card, &card.operators, around).await?, identity })
+        Ok(Operator { link: Link::open(card, &card.operators, around).await?, identity, told: None })
     }
 
     /// What the vault said of itself when it was last challenged.
@@ -224,12 +227,19 @@ impl Operator {
         self.link.pins().described().clone()
     }
 
-    /// Gives a command, or asks a question.
+    /// In whose name.
+    #[must_use]
+    pub fn name(&self) -> &OperatorName {
+        &self.identity.name
+    }
+
+    /// Gives a command, or asks a question. One that others have to want too is refused with
+    /// [`NeedsApproval`](crate::denial::Reason::NeedsApproval) and waits at the vault; see [`Operator::awaiting_approval`].
     ///
     /// # Errors
     /// Any [`Fault`].
     pub async fn command<O: Order>(&self, body: O) -> Result<Executed, Fault> {
-        Ok(self.exchange(None, |_| Ok((body.clone(), None))).await?.0)
+        self.given(None, body).await
     }
 
     /// Gives a command that is a part of a set.
@@ -237,7 +247,22 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`].
     pub async fn part<O: Order>(&self, body: O, set: &Set) -> Result<Executed, Fault> {
-        Ok(self.exchange(Some(set), |_| Ok((body.clone(), None))).await?.0)
+        self.given(Some(set), body).await
+    }
+
+    /// Gives a command, and gives it again where others have to want it too and do.
+    async fn given<O: Order>(&self, set: Option<&Set>, body: O) -> Result<Executed, Fault> {
+        loop {
+            match self.asked(set, body.clone()).await {
+                Err(fault) if self.is_awaited(&fault) => self.approved(&body).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Gives a command and waits for nobody.
+    pub(super) async fn asked<O: Order>(&self, set: Option<&Set>, body: O) -> Result<Executed, Fault> {
+        Ok(self.exchange(set, |_| Ok((body.clone(), None))).await?.0)
     }
 
     /// Stores a new version of a secret. The value leaves this process sealed to the vault's certified intake key.
@@ -302,6 +327,16 @@ impl Operator {
     /// # Errors
     /// Any [`Fault`]; [`Fault::NoAnswer`] where it breaks off.
     pub async fn backup(&self, to: &mut (dyn Write + Send)) -> Result<Made, Fault> {
+        loop {
+            match self.backed_up(to).await {
+                // Where it was refused, nothing was written.
+                Err(fault) if self.is_awaited(&fault) => self.approved(&Backup {}).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn backed_up(&self, to: &mut (dyn Write + Send)) -> Result<Made, Fault> {
         let (mut mended, mut patience) = (false, Patience::default());
         let (command, mut parts) = loop {
             let command = self.sign(self.link.nonce(), Backup {}, None).await?;

@@ -56,6 +56,33 @@
 //! command. The last admin cannot be ended or demoted, and lost keys are not replaced: keep two admins, whose keys lie apart.
 //! `tests/authorization/table.txt` is the whole table, every call by every duty.
 //!
+//! # Rules of several persons
+//!
+//! `vaultctl policy set grant_create=2` says that a grant takes two operators: the one who gives the command, and another who
+//! wants it too, whose duty allows it. Rules are by kind of command, 2 to 9; `policy show` has them, `policy set --none` lifts
+//! them, and each set replaces the one before. A good beginning is `grant_create=2 role_create=2`, with three admins.
+//!
+//! | who | types | and then |
+//! |---|---|---|
+//! | ada | `vaultctl grant kit orders-read --ttl 15m` | it ends with 3: it waits, by a name that is the digest of what she signed |
+//! | mara | `vaultctl approvals list`, `approvals show ID` | what waits, read out of the signed bytes themselves |
+//! | mara | `vaultctl approve ID` | her approval stands in `_operators` |
+//! | ada | the same command again | it is carried out, and its entry names mara |
+//!
+//! With `--wait-approval` ada's command waits and goes on by itself; Ctrl-C stops that, and leaves what waits at the vault.
+//! `custody add` needs it, since it draws another secret each time, and so do times like `--suspect-from 6h`. `vaultctl withdraw
+//! ID` takes back what waits: one's own, or as an admin anybody's. It waits a day, or as `--wait` says. An approval counts once,
+//! for this giver and this very wish, as long as whoever gave it is in force, by a key that was not ended.
+//!
+//! Whoever could lift a rule alone would be bound by none. So while there is any, the rules, operators (`operator add`, `duty`) and
+//! custodians (`custody add`, `remove`) take as many as the strictest rule, and a further key of an agent as many as a grant. What
+//! is for emergencies takes one: freezing, revoking, sealing, ending keys; unless it is ruled itself. Some kinds cannot be ruled,
+//! and the refusal says why: of a stored value the other could not read what he approves.
+//!
+//! Keep one admin more than the strictest rule asks for. Ending keys is never held up by a rule of another kind, so there can be
+//! fewer admins than it takes to change anything of this; `vaultctl doctor` and `policy show` say so, and custody of the root key
+//! is the way out. Whoever has the root key and the database is bound by no rule.
+//!
 //! # When a key is lost or taken
 //!
 //! | key | what a thief can do | what to do |

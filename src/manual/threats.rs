@@ -88,6 +88,11 @@
 //! that is there, which would bring all that it was granted. An admin reaches everything, the other operators among it. What
 //! each did stands signed in `_operators`, and `vaultctl operator end` puts him out with one command of another admin.
 //!
+//! **A rule of several persons binds an admin too.** With `grant_create=2` one admin alone has no grant created, lifts no rule,
+//! brings no second operator, promotes none, adds no custodian, and registers no further key of an agent. He still writes stored
+//! values and roles, unless they are ruled, freezes and seals, and ends the keys of the others, after which nothing under a rule
+//! can be done. Two who work together are two. Who holds the root key and the database file is bound by no rule.
+//!
 //! **What an operator's role says is believed.** He names the host that the vault connects to, and the stored secret
 //! that it shows there. A server of his own choice that asks for the password in clear text gets it, over `off` and
 //! over a `verify-full` whose authority he brought, and `role check` leaves no entry. Operators can so take any secret

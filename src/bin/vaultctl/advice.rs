@@ -109,6 +109,11 @@ fn refused(reason: Reason, refusal: &Refusal, common: &Common) -> Option<String>
         }
         Reason::KeyRetired => "this key was ended; take the operator's newer key with --key FILE",
         Reason::NotPermitted => "another operator has to do this, one whose duties allow it",
+        Reason::NeedsApproval => {
+            "vaultctl approvals list shows what waits; --wait-approval waits for the others and gives the same command again, \
+             which custody add needs, and times such as 6h: what they say is another each time"
+        }
+        Reason::CannotApprove => "vaultctl approvals list shows whose it is, and who has approved it",
         Reason::ClockBehind => "set the machine's clock right and start vaultd anew; then: vaultctl clock reset",
         Reason::Busy | Reason::RateLimited if refusal.limit.is_none() => "wait a little, and try again",
         Reason::SecretMissing => "vaultctl secret list shows the secrets there are; vaultctl secret put makes one",

@@ -123,7 +123,7 @@ pub(crate) async fn register(
             card.name
         );
     }
-    let operator = Operator::connect(&card, find::operator(common, &card)?).await?;
+    let operator = find::awaiting(common, Operator::connect(&card, find::operator(common, &card)?).await?);
     if let Some(agent) = agent {
         rotate::follows(&operator, agent, &read).await?;
     }

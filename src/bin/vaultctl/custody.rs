@@ -5,9 +5,11 @@ use nockvault::client::fault::Fault;
 use nockvault::denial::Reason;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::CustodianName;
+use nockvault::statement::approval::Withdraw;
 use nockvault::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, CustodyRotate};
 use serde_json::{Map, Value};
 
+use crate::approval::Meanwhile;
 use crate::output::{As, Column, Output};
 use crate::ways::{Made, Way, Ways};
 use crate::{Common, find};
@@ -63,7 +65,16 @@ impl Custody {
             Custody::Add { name, custody, ways } => {
                 let Made { kind, secret, opens } = ways.make(custody, &OsEntropy)?;
                 let body = CustodyAdd { kind, name: name.clone(), public: secret.public().into() };
-                let done = operator.command(body).await;
+                let made = ways.root_key.as_deref().filter(|_| matches!(custody, Way::File | Way::Credential));
+                let meanwhile = Meanwhile(made);
+                let done = operator.command(body.clone()).await;
+                drop(meanwhile);
+                if done.as_ref().is_err_and(|fault| fault.reason() == Some(Reason::NeedsApproval)) {
+                    // The next try has another secret: nobody can carry out this one.
+                    if let Ok(Some(waiting)) = operator.own_waiting(&body).await {
+                        let _ = operator.command(Withdraw { command: waiting.command }).await;
+                    }
+                }
                 if let (Err(Fault::Refused(refusal)), Way::File | Way::Credential, Some(path)) =
                     (&done, custody, &ways.root_key)
                     && refusal.proven

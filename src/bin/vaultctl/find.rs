@@ -21,7 +21,7 @@ use nockvault::statement::card::Card;
 use nockvault::statement::register::Register;
 
 use crate::contexts::{Chosen, chosen};
-use crate::{Common, ask};
+use crate::{Common, approval, ask};
 
 /// Where cards and operators' keys are kept.
 pub(crate) fn config_dir() -> anyhow::Result<PathBuf> {
@@ -158,5 +158,10 @@ pub(crate) fn operator(common: &Common, card: &Card) -> anyhow::Result<Identity<
 pub(crate) async fn connect(common: &Common) -> anyhow::Result<Operator> {
     let card = card(common)?;
     let identity = operator(common, &card)?;
-    Ok(Operator::connect(&card, identity).await?)
+    Ok(awaiting(common, Operator::connect(&card, identity).await?))
+}
+
+/// The same connection, which waits for other operators where that is wanted.
+pub(crate) fn awaiting(common: &Common, operator: Operator) -> Operator {
+    if common.wait_approval { operator.awaiting_approval(approval::told()) } else { operator }
 }

@@ -7,11 +7,12 @@ use clap::Command;
 
 /// Which command stands in which group, in this order. One that stands in none comes last, under [`OTHERS`].
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["init", "context", "card", "keygen", "key-passphrase", "operator"]),
+    ("Set up", &["init", "context", "card", "keygen", "key-passphrase", "operator", "policy"]),
     (
         "Agents and what they may have",
         &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "explain", "lease"],
     ),
+    ("What other operators must want too", &["approvals", "approve", "withdraw"]),
     ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal"]),
     ("Trail", &["audit", "keys"]),
     ("Running it", &["status", "doctor", "custody", "key", "clock", "backup", "restore"]),

@@ -2,7 +2,8 @@
 //! ([`find`]), and how a result is shown ([`output`]).
 //!
 //! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
-//! no connection), 2 refused by the vault, or a chain that was tampered with.
+//! no connection), 2 refused by the vault, or a chain that was tampered with, 3 waiting
+//! for the approval of other operators.
 
 /// Words for people, on standard error, unless they want none. What was done stays done where nobody reads them.
 macro_rules! say {
@@ -15,6 +16,7 @@ macro_rules! say {
 
 mod advice;
 mod agent;
+mod approval;
 mod ask;
 mod audit;
 mod backup;
@@ -40,6 +42,7 @@ mod members;
 mod near;
 mod operator;
 mod output;
+mod policy;
 mod progress;
 mod role;
 mod rotate;
@@ -57,6 +60,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use nockvault::client::fault::Fault;
+use nockvault::denial::Reason;
 
 use output::{Color, Output, Shape};
 
@@ -70,7 +74,7 @@ use output::{Color, Output, Shape};
     version,
     term_width = 100,
     after_help = "Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side, 2 refused \
-                  by the vault."
+                  by the vault, 3 waiting for the approval of other operators."
 )]
 struct Cli {
     #[command(flatten)]
@@ -116,6 +120,9 @@ struct Common {
     /// Print results and errors, and no other words.
     #[arg(long, short = 'q', global = true)]
     quiet: bool,
+    /// Where other operators must want the command too, wait for them, and then give it again.
+    #[arg(long, global = true)]
+    wait_approval: bool,
     /// Who said which of these.
     #[arg(skip)]
     said_by: contexts::SaidBy,
@@ -138,6 +145,14 @@ enum Command {
     /// Register operators, say what each may do, rotate and end their keys.
     #[command(subcommand)]
     Operator(operator::Operator),
+    /// Say which kinds of commands more than one operator must want.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    Approve(approval::Approve),
+    Withdraw(approval::Withdraw),
+    /// Show commands that wait for other operators.
+    #[command(subcommand)]
+    Approvals(approval::Approvals),
     /// Say what kinds of credentials there are.
     #[command(subcommand)]
     Role(role::Role),
@@ -217,9 +232,20 @@ fn main() -> ExitCode {
         Err(why) => return failed(&why.into()),
     };
     let common = cli.common.clone();
-    match runtime.block_on(run(cli)) {
-        Ok(code) => code,
-        Err(why) => {
+    let done = runtime.block_on(async {
+        // Where somebody stops waiting, what was made meanwhile is put away as it goes out of scope.
+        tokio::select! {
+            done = run(cli) => Some(done),
+            () = approval::interrupted(&common) => {
+                approval::given_up();
+                None
+            }
+        }
+    });
+    match done {
+        None => ExitCode::from(if approval::awaited().is_some() { WAITS } else { INTERRUPTED }),
+        Some(Ok(code)) => code,
+        Some(Err(why)) => {
             let code = failed(&why);
             if let Some(next) = runtime.block_on(advice::next(&why, &names, &common)) {
                 output::fault(&format!("vaultctl: {}", output::calm(&next)));
@@ -229,6 +255,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// The exit code of a command that waits for other operators.
+const WAITS: u8 = 3;
+/// That of one that was broken off, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 fn failed(why: &anyhow::Error) -> ExitCode {
     // What others said, a server behind the vault among them, may stand in it.
     output::fault(&format!("vaultctl: {}", output::calm(&format!("{why:#}"))));
@@ -236,6 +267,7 @@ fn failed(why: &anyhow::Error) -> ExitCode {
         output::fault("vaultctl: `vaultctl unseal`, on the vault's machine, opens it");
     }
     match why.downcast_ref::<Fault>() {
+        Some(fault) if fault.reason() == Some(Reason::NeedsApproval) => ExitCode::from(WAITS),
         Some(Fault::Refused(_)) => ExitCode::from(2),
         _ => ExitCode::from(1),
     }
@@ -250,6 +282,10 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => return status::run(&common, &output).await,
         Command::Agent(agent) => agent.run(&common, &output).await,
         Command::Operator(operator) => operator.run(&common, &output).await,
+        Command::Policy(policy) => policy.run(&common, &output).await,
+        Command::Approve(approve) => approve.run(&common, &output).await,
+        Command::Withdraw(withdraw) => withdraw.run(&common, &output).await,
+        Command::Approvals(approvals) => approvals.run(&common, &output).await,
         Command::Role(role) => role.run(&common, &output).await,
         Command::Secret(secret) => secret.run(&common, &output).await,
         Command::Ca(ca) => ca.run(&common, &output).await,

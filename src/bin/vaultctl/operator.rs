@@ -188,7 +188,7 @@ async fn add(file: &Path, given: OptionalDuty, common: &Common, output: &Output)
             )
         }
     };
-    let operator = Connection::connect(&card, find::operator(common, &card)?).await?;
+    let operator = find::awaiting(common, Connection::connect(&card, find::operator(common, &card)?).await?);
     let done = operator.command(OperatorRegister { duty, register: statement }).await?;
     say!("registered {}, key {} (kver {})", read.holder, read.pk.kid(), read.kver);
     output.one(&done.result)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::Vault;
 use super::rows::{Rows, State};
 use super::{MONTH, YEAR, days, names};
+use crate::authz::policy::strictest;
 use crate::denial::Denial;
 use crate::id::ChainName;
 use crate::registry::{Duty, HeldKey};
@@ -61,6 +62,19 @@ impl Vault {
         let state = if admins.len() > 1 { State::Ok } else { State::Warn };
         let what = "register a second admin (vaultctl operator add): losing the only key loses the command";
         rows.add("operators", state, some(&names), what);
+        let strictest = strictest(&self.store.policy().await.map_err(Failure::denial)?.rules);
+        let (state, found) =
+            match (strictest, operators.iter().filter(|one| one.duty == Duty::Admin && one.lives()).count()) {
+                (1, _) => (State::Ok, "none".to_owned()),
+                (most, admins) if (admins as u64) < most => {
+                    (State::Bad, format!("{most} must agree to change them; {admins} are admins"))
+                }
+                (most, admins) if admins as u64 == most => {
+                    (State::Warn, format!("{most} must agree to change them, as many as are admins"))
+                }
+                (most, admins) => (State::Ok, format!("{most} must agree to change them; {admins} are admins")),
+            };
+        rows.add("rules", state, found, "register more admins (vaultctl operator add) while enough are left to agree");
         let aged =
             able.iter().filter_map(|operator| Some(format!("{} ({})", operator.name, old(operator.keys.last())?)));
         row(rows, "operator_keys", &aged.collect::<Vec<_>>(), "give each of them a new key");

@@ -79,6 +79,7 @@ pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -
     let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
     match text("verdict") {
         "done" => say!("the grant would be given; nothing was written"),
+        "waits" => say!("the grant would wait for other operators: {}; nothing was written", text("why")),
         _ => say!("the grant would be refused: {}: {}", text("reason"), text("why")),
     }
     let rest = told.iter().filter(|(name, _)| !matches!(name.as_str(), "request" | "why"));
@@ -95,6 +96,7 @@ pub(crate) async fn revoke(operator: &Operator, of: GrantRevoke, output: &Output
     let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
     match text("verdict") {
         "done" => say!("the grant would be taken back; nothing was written"),
+        "waits" => say!("this would wait for other operators: {}; nothing was written", text("why")),
         _ => say!("this would be refused: {}: {}", text("reason"), text("why")),
     }
     output.one(&told)
