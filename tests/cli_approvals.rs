@@ -22,7 +22,7 @@ fn under_rule() -> Vault {
     let vault = Vault::start();
     vault.with_kit("a secret");
     let ada = |words: &[&str]| vault.vaultctl(&[words, &["--operator", "ada"]].concat());
-    ada(&["keygen", "--operator", "mara"]).ok();
+    vault.vaultctl(&["keygen", "--operator", "mara"]).ok();
     let register = vault.path().join(".config/nockvault/prod/mara.register");
     ada(&["operator", "add", register.to_str().unwrap(), "--duty", "admin"]).ok();
     ada(&["revoke", "kit", "orders-read"]).ok();
