@@ -2,7 +2,7 @@
 //! ([`find`]), and how a result is shown ([`output`]).
 //!
 //! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
-//! no connection), 2 refused by the vault, or a chain that was tampered with.
+//! no connection), 2 refused by the vault, or a chain that was tampered with, 3 a vault that is not as a file says.
 
 /// Words for people, on standard error, unless they want none. What was done stays done where nobody reads them.
 macro_rules! say {
@@ -15,6 +15,7 @@ macro_rules! say {
 
 mod advice;
 mod agent;
+mod apply;
 mod ask;
 mod audit;
 mod backup;
@@ -25,6 +26,7 @@ mod contexts;
 mod custody;
 mod doctor;
 mod explain;
+mod export;
 mod find;
 mod freeze;
 mod given;
@@ -70,7 +72,7 @@ use output::{Color, Output, Shape};
     version,
     term_width = 100,
     after_help = "Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side, 2 refused \
-                  by the vault."
+                  by the vault, 3 not as the file of apply says."
 )]
 struct Cli {
     #[command(flatten)]
@@ -152,6 +154,8 @@ enum Command {
     /// List live grants.
     Grants(grant::Grants),
     Revoke(grant::Revoke),
+    Apply(apply::Apply),
+    Export(export::Export),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
@@ -258,6 +262,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(explain) => explain.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
+        Command::Apply(apply) => return apply.run(&common, &output).await,
+        Command::Export(export) => export.run(&common, &output).await,
         Command::Freeze(freeze) => freeze.run(&common, &output).await,
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,
