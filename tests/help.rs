@@ -91,6 +91,8 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "ca certify",
             "ca show",
             "grant",
+            "apply",
+            "export",
             "explain",
             "grants",
             "revoke",

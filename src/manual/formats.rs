@@ -151,8 +151,9 @@
 //! schema for each `typ`. Commands that change something are chained; questions are signed too, but not chained.
 //! Commands that were signed for one purpose, as `vaultctl apply` does it, have one member more, left out elsewhere:
 //! `set`, `{"id","of","part"}`, where `id` is 16 random bytes drawn for the set, `of` says how many commands it has, 1 to
-//! 1,000,000, and `part` which of them this is, from 1. It changes nothing of what the command does. A set of which not
-//! all parts stand in `_operators`, or not all as carried out, was broken off.
+//! 1,000,000, and `part` which of them this is, from 1. It changes nothing of what the command does, nor
+//! of the wish that others approve. A set of which not all parts stand in `_operators`, or not all as carried out, was broken
+//! off.
 //!
 //! | `typ` | body | chained |
 //! |---|---|---|

@@ -89,6 +89,55 @@
 //! vaultd have the same two. Colors and progress are for terminals alone; `NO_COLOR`, `--color never` and `--quiet` turn
 //! them off. Wherever a value is taken, `@FILE` is what is in a file and `-` (for `--set`, `@-`) standard input.
 //!
+//! # A vault in git
+//!
+//! `vaultctl apply -f vault.toml` makes agents, roles and grants what a file says; what is so already is left alone. A vault
+//! that was set up by hand moves into git with `vaultctl export > vault.toml`. `deploy/vault.toml` is an example with each
+//! member explained; the tests apply it.
+//!
+//! ```toml
+//! secrets = ["orders-db"]             # must be stored; values are never in the file
+//! [agents.kit]
+//! register = "kit.register"           # beside the file, of vaultctl keygen; left out where kit is registered
+//! [roles.orders-read]
+//! engine = "kv"
+//! config = { secret = "orders-db" }   # or the name of a file; set.ca = "@ca.pem" puts the text of one in its place
+//! [[grants]]
+//! agent = "kit"
+//! role = "orders-read"
+//! ttl = "15m"                         # max_ttl, max_uses, until, session, from, rate: as vaultctl grant has them
+//! ```
+//!
+//! The difference is printed before it is made: `+` made, `~` on other terms, `-` revoked, `?` there and not in the file.
+//! `--dry-run` stops there. A mistake of the file is told with line and column, all of them at once, and whatever the vault
+//! would refuse is found before anything is sent: a role that would work otherwise than the one there is, an agent under
+//! another key, a secret that is missing, what the operator's duty does not allow; new roles are tried at their backends
+//! (`--no-check` leaves that out).
+//!
+//! | ends with | means |
+//! |---|---|
+//! | 0 | the vault is as the file says |
+//! | 1 | something on this side, a mistake in the file among it; nothing was sent. Or the connection broke off |
+//! | 2 | the vault refused a command; what came before it stays |
+//! | 3 | the vault is not as the file says: something differs (`--dry-run`), or waits for other operators |
+//!
+//! **What it does not do.** It never takes away by itself: `--prune` revokes grants that the file does not name, between agents
+//! and roles that it does name, so that several files can share a vault; `--prune=all` revokes every other. More than ten at
+//! once, or all by a file that names no grant, take `--yes`. It gives no agent another key, changes and deletes no role, and
+//! thaws nothing: what was stopped in an emergency is let go by somebody who looked. Operators, their rules and custody have
+//! no place in the file, since whoever may change a file that a pipeline applies would be an operator by that. A pipeline's
+//! own operator is best a grantor of the roles in its file, and an auditor's key is enough for `--dry-run`.
+//!
+//! **Order.** Grants that go, go first: a run that is broken off has taken away too much rather than too little. Then agents,
+//! roles, and grants. Other terms are a new grant: the old one is revoked with its leases, and the uses begin anew. Who wants
+//! no gap where an agent moves from one role to another applies the new grant first, and takes the old one out later.
+//!
+//! **Broken off.** Every command is signed for itself, and names its set and which part of how many it is: `vaultctl audit
+//! show _operators` says `part 3 of 5 of set ..`. Nothing is rolled back. Where a command is refused the run stops and says
+//! what was done; the same command again finds what is left, and is a set of its own. Where a rule asks for several operators,
+//! what waits and what needs it is left, and the rest goes on; approved, the same command again carries it out. Where new
+//! terms would wait, so that the agent had no grant until then, nothing is sent without `--yes`.
+//!
 //! # Emergencies
 //!
 //! One command stops what must stop; it is durable and revokes what lives, the first part at once, the rest within seconds:

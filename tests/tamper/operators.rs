@@ -106,6 +106,10 @@ pub(crate) const OPERATORS: &[Case] = &[
     ("a command of another version", Fault::RequestMembers, || {
         commanded(|world| misnamed(world, |command| command["v"] = 2.into()))
     }),
+    ("a command that is a part beyond its set", Fault::RequestMembers, || {
+        let set = serde_json::json!({ "id": "AAAAAAAAAAAAAAAAAAAAAA", "of": 2, "part": 3 });
+        commanded(|world| misnamed(world, |command| command["set"] = set))
+    }),
     ("a command for another vault", Fault::RequestMembers, || {
         commanded(|world| misnamed(world, |command| command["aud"] = World::new(99).aud.as_str().into()))
     }),

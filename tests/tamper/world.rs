@@ -11,9 +11,9 @@ use nockvault::crypto::hpke::{SUITE, SealSecretKey};
 use nockvault::crypto::json::canonical;
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::entropy::{Entropy, SeededEntropy};
-use nockvault::id::{Aud, ChainName, LeaseId, Nonce};
+use nockvault::id::{Aud, ChainName, LeaseId, Nonce, SetId};
 use nockvault::statement::agent::{AgentKeyEnd, AgentRegister};
-use nockvault::statement::command::Command;
+use nockvault::statement::command::{Command, Set};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Terms};
 use nockvault::statement::issue::{Issue, Purpose};
 use nockvault::statement::lease::{LeaseRevoke, Release, Renew, Scope};
@@ -261,7 +261,12 @@ impl World {
             nonce: self.nonce(),
             iat: self.now,
             body: body.clone(),
-            set: None,
+            // Grants are given as parts of sets; the others stand for themselves.
+            set: (typ == <GrantCreate as statement::Body>::TYP).then(|| Set {
+                id: SetId::from_bytes(&[7; 16]),
+                of: 3,
+                part: 2,
+            }),
         };
         Envelope::sign(PayloadType::Command, &command, &self.operator, Form::Pae).embed().unwrap()
     }

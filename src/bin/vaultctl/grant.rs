@@ -177,7 +177,7 @@ pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     u64::try_from(at.as_millisecond()).map(Timestamp).map_err(|_| bad())
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let bad = || format!("{text:?} is not a network; write 10.0.0.0/8 or 10.1.2.3");
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| bad())?;
     let whole = network.trunc();

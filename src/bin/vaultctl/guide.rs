@@ -10,7 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "context", "card", "keygen", "key-passphrase", "operator", "policy"]),
     (
         "Agents and what they may have",
-        &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "explain", "lease"],
+        &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "apply", "export", "explain", "lease"],
     ),
     ("What other operators must want too", &["approvals", "approve", "withdraw"]),
     ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal"]),

@@ -2,8 +2,8 @@
 //! ([`find`]), and how a result is shown ([`output`]).
 //!
 //! Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side (usage, files,
-//! no connection), 2 refused by the vault, or a chain that was tampered with, 3 waiting
-//! for the approval of other operators.
+//! no connection), 2 refused by the vault, or a chain that was tampered with, 3 not yet: it waits for other operators, or
+//! the vault is not as the file of apply says.
 
 /// Words for people, on standard error, unless they want none. What was done stays done where nobody reads them.
 macro_rules! say {
@@ -17,6 +17,7 @@ macro_rules! say {
 mod advice;
 mod agent;
 mod approval;
+mod apply;
 mod ask;
 mod audit;
 mod backup;
@@ -27,6 +28,7 @@ mod contexts;
 mod custody;
 mod doctor;
 mod explain;
+mod export;
 mod find;
 mod freeze;
 mod given;
@@ -74,7 +76,7 @@ use output::{Color, Output, Shape};
     version,
     term_width = 100,
     after_help = "Results go to standard output, words to standard error. Exit codes: 0 done, 1 something on this side, 2 refused \
-                  by the vault, 3 waiting for the approval of other operators."
+                  by the vault, 3 not yet: it waits for other operators, or the vault is not as the file of apply says."
 )]
 struct Cli {
     #[command(flatten)]
@@ -167,6 +169,8 @@ enum Command {
     /// List live grants.
     Grants(grant::Grants),
     Revoke(grant::Revoke),
+    Apply(apply::Apply),
+    Export(export::Export),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
@@ -294,6 +298,8 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(explain) => explain.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,
         Command::Revoke(revoke) => revoke.run(&common, &output).await,
+        Command::Apply(apply) => return apply.run(&common, &output).await,
+        Command::Export(export) => export.run(&common, &output).await,
         Command::Freeze(freeze) => freeze.run(&common, &output).await,
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,

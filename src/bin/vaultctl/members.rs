@@ -36,16 +36,29 @@ fn value(path: &str, text: &str) -> anyhow::Result<Value> {
     };
     let read = match file {
         "-" => std::io::read_to_string(std::io::stdin()).with_context(|| format!("--set {path}: standard input"))?,
-        file => std::fs::read_to_string(file).with_context(|| format!("--set {path}: {file}"))?,
+        file => return of_file(path, Path::new(file)),
     };
-    if read.contains("PRIVATE KEY") {
-        bail!("--set {path}: {file} holds a private key, and what is set stands in the audit trail. Nothing was sent");
-    }
-    Ok(Value::String(read))
+    public(path, "standard input", read)
 }
 
+/// The text of a file as the value of what is set.
+pub(crate) fn of_file(path: &str, file: &Path) -> anyhow::Result<Value> {
+    let shown = file.display().to_string();
+    public(path, &shown, std::fs::read_to_string(file).with_context(|| format!("--set {path}: {shown}"))?)
+}
+
+fn public(path: &str, shown: &str, text: String) -> anyhow::Result<Value> {
+    if text.contains(PRIVATE) {
+        bail!("--set {path}: {shown} holds a private key, and what is set stands in the audit trail. Nothing was sent");
+    }
+    Ok(Value::String(text))
+}
+
+/// By what a private key in PEM is known.
+pub(crate) const PRIVATE: &str = "PRIVATE KEY";
+
 /// Puts a value at a path: a dot leads into a table.
-fn put(members: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
+pub(crate) fn put(members: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
     let Some((table, rest)) = path.split_once('.') else {
         members.insert(path.to_owned(), value);
         return Ok(());
@@ -71,7 +84,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Map<String, Value>> {
 
 fn parse(text: &str, file: &str, json: bool) -> anyhow::Result<Map<String, Value>> {
     if !json && !text.trim_start().starts_with('{') {
-        return Toml { text, file }.read();
+        return parse_toml(text, file);
     }
     let members: Map<String, Value> =
         serde_json::from_str(text).map_err(|why| anyhow::anyhow!("{file}:{}: no JSON object: {why}", why.line()))?;
@@ -113,58 +126,57 @@ fn value_fits(value: &Value, path: String) -> Result<(), (String, &'static str)>
     }
 }
 
-/// A TOML text under reading.
-struct Toml<'a> {
-    text: &'a str,
-    file: &'a str,
+/// What in a TOML text cannot stand in a statement.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    /// Where it begins, in bytes.
+    pub(crate) at: usize,
+    /// Which member it is.
+    pub(crate) path: String,
+    /// Why it cannot.
+    pub(crate) why: &'static str,
 }
 
-impl Toml<'_> {
-    fn read(&self) -> anyhow::Result<Map<String, Value>> {
-        let root = DeTable::parse(self.text).map_err(|why| {
-            let at = why.span().map_or(0, |span| span.start);
-            anyhow::anyhow!("{}:{}: neither TOML nor a JSON object: {}", self.file, self.line(at), why.message())
-        })?;
-        self.table(root.get_ref(), "")
-    }
+fn parse_toml(text: &str, file: &str) -> anyhow::Result<Map<String, Value>> {
+    let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let root = DeTable::parse(text).map_err(|why| {
+        let at = why.span().map_or(0, |span| span.start);
+        anyhow::anyhow!("{file}:{}: neither TOML nor a JSON object: {}", line(at), why.message())
+    })?;
+    let wrong = |Misfit { at, path, why }| anyhow::anyhow!("{file}:{}: {path}: {why}", line(at));
+    table(root.get_ref(), "").map_err(wrong)
+}
 
-    fn line(&self, offset: usize) -> usize {
-        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-    }
-
-    fn table(&self, table: &DeTable<'_>, before: &str) -> anyhow::Result<Map<String, Value>> {
-        let mut members = Map::new();
-        for (name, value) in table {
-            let path = format!("{before}{}", name.get_ref());
-            if !is_name(name.get_ref()) {
-                return Err(self.wrong(name.span().start, &path, NAME));
-            }
-            members.insert(name.get_ref().to_string(), self.value(value, &path)?);
+/// The members of a table, `before` what leads to it.
+pub(crate) fn table(table: &DeTable<'_>, before: &str) -> Result<Map<String, Value>, Misfit> {
+    let mut members = Map::new();
+    for (name, value) in table {
+        let path = format!("{before}{}", name.get_ref());
+        if !is_name(name.get_ref()) {
+            return Err(Misfit { at: name.span().start, path, why: NAME });
         }
-        Ok(members)
+        members.insert(name.get_ref().to_string(), of_toml(value, &path)?);
     }
+    Ok(members)
+}
 
-    fn value(&self, value: &Spanned<DeValue<'_>>, path: &str) -> anyhow::Result<Value> {
-        let no = |why| Err(self.wrong(value.span().start, path, why));
-        match value.get_ref() {
-            DeValue::String(text) => Ok(Value::String(text.to_string())),
-            DeValue::Boolean(truth) => Ok(Value::Bool(*truth)),
-            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) if number.abs() < EXACT => Ok(number.into()),
-                _ => no(LARGE),
-            },
-            DeValue::Float(_) => no(FRACTION),
-            DeValue::Datetime(_) => no(DATE),
-            DeValue::Array(items) => {
-                let items = items.iter().enumerate().map(|(index, item)| self.value(item, &format!("{path}.{index}")));
-                items.collect::<anyhow::Result<Vec<Value>>>().map(Value::Array)
-            }
-            DeValue::Table(table) => self.table(table, &format!("{path}.")).map(Value::Object),
+/// A value as it stands in a statement.
+pub(crate) fn of_toml(value: &Spanned<DeValue<'_>>, path: &str) -> Result<Value, Misfit> {
+    let no = |why| Err(Misfit { at: value.span().start, path: path.to_owned(), why });
+    match value.get_ref() {
+        DeValue::String(text) => Ok(Value::String(text.to_string())),
+        DeValue::Boolean(truth) => Ok(Value::Bool(*truth)),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) if number.abs() < EXACT => Ok(number.into()),
+            _ => no(LARGE),
+        },
+        DeValue::Float(_) => no(FRACTION),
+        DeValue::Datetime(_) => no(DATE),
+        DeValue::Array(items) => {
+            let items = items.iter().enumerate().map(|(index, item)| of_toml(item, &format!("{path}.{index}")));
+            items.collect::<Result<Vec<Value>, Misfit>>().map(Value::Array)
         }
-    }
-
-    fn wrong(&self, at: usize, path: &str, why: &str) -> anyhow::Error {
-        anyhow::anyhow!("{}:{}: {path}: {why}", self.file, self.line(at))
+        DeValue::Table(inner) => table(inner, &format!("{path}.")).map(Value::Object),
     }
 }
 

@@ -291,7 +291,7 @@ fn how(name: &str) -> As {
 }
 
 /// As much of a text as a list has room for.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     match text.char_indices().nth(BRIEF) {
         Some((end, _)) => format!("{}..", &text[..end]),
         None => text.to_owned(),

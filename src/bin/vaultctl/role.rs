@@ -111,7 +111,11 @@ impl Role {
 
 /// Whether a role of this configuration would work, and what was found. That it would not is an answer like another:
 /// it ends with 1, and a command that the vault does not take with 2.
-async fn check(operator: &Operator, engine: String, config: Map<String, Value>) -> anyhow::Result<Map<String, Value>> {
+pub(crate) async fn check(
+    operator: &Operator,
+    engine: String,
+    config: Map<String, Value>,
+) -> anyhow::Result<Map<String, Value>> {
     match operator.command(RoleCheck { engine, config }).await {
         Ok(done) => Ok(done.result),
         Err(Fault::Refused(refusal)) if refusal.proven && is_about_the_role(&refusal.code) => {
