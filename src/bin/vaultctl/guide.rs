@@ -12,7 +12,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Agents and what they may have",
         &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "explain", "lease"],
     ),
-    ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal"]),
+    ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal", "recover"]),
     ("Trail", &["audit", "keys"]),
     ("Running it", &["status", "doctor", "custody", "key", "clock", "backup", "restore"]),
     ("This program", &["completions", "man", "help"]),

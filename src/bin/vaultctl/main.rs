@@ -22,6 +22,7 @@ mod ca;
 mod card;
 mod clock;
 mod contexts;
+mod contribute;
 mod custody;
 mod doctor;
 mod explain;
@@ -41,6 +42,7 @@ mod near;
 mod operator;
 mod output;
 mod progress;
+mod recover;
 mod role;
 mod rotate;
 mod seal;
@@ -156,6 +158,7 @@ enum Command {
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
     Unseal(unseal::Unseal),
+    Recover(Box<recover::Recover>),
     LockDown(seal::LockDown),
     /// Show what was handed out.
     #[command(subcommand)]
@@ -262,6 +265,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,
         Command::Unseal(unseal) => unseal.run(&common, &output).await,
+        Command::Recover(recover) => recover.run(&common, &output).await,
         Command::LockDown(lock_down) => lock_down.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,
