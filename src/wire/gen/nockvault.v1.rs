@@ -7019,15 +7019,15 @@ pub struct RecoverRequest {
     /// The register statement of the new operator's first key, as `vaultctl keygen --operator` makes it.
     #[prost(message, optional, tag = "1")]
     pub register: ::core::option::Option<SignedEnvelope>,
-    /// The custodian's name; empty for a secret, which is then tried with each custodian.
-    #[prost(string, tag = "2")]
-    pub custodian: ::prost::alloc::string::String,
     /// The encapsulated key, 32 bytes.
-    #[prost(bytes = "vec", tag = "3")]
+    #[prost(bytes = "vec", tag = "2")]
     pub sealed_enc: ::prost::alloc::vec::Vec<u8>,
     /// What was sealed.
-    #[prost(bytes = "vec", tag = "4")]
+    #[prost(bytes = "vec", tag = "3")]
     pub sealed_ct: ::prost::alloc::vec::Vec<u8>,
+    /// The custodian's name; empty for a secret, which is then tried with each custodian.
+    #[prost(string, tag = "4")]
+    pub custodian: ::prost::alloc::string::String,
 }
 /// What came of a contribution that was taken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
