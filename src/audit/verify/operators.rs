@@ -366,8 +366,8 @@ impl OperatorsTrail {
     fn carried(&mut self, command: &entry::Command, at: Stands<'_>) -> Result<(), Finding> {
         let said = at.said;
         self.roster.allowed(&said.operator, &said.typ, &said.body)?;
-        self.custodians.carried(&said.typ, &said.body, &command.result);
         self.approvals.wanted(command, at, &self.roster)?;
+        self.custodians.carried(&said.typ, &said.body, &command.result);
         self.roster.carried(&said.operator, (&said.typ, &said.body), &command.result, at.ts)?;
         self.approvals.carried(at, &self.roster)
     }

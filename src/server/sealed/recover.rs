@@ -15,13 +15,21 @@ use crate::vault::Vault;
 use crate::wire::convert;
 use crate::wire::v1::{RecoverRequest, RecoverResponse};
 
+/// What lands after its caller has gone stays, and the same once more tells.
+const UNKNOWN: &str =
+    "it is not known whether the operator was made; do the same once more: already_exists says that it was";
+
 impl From<Denial> for Refused {
     fn from(denial: Denial) -> Refused {
         let Denial { reason, detail, internal, .. } = denial;
         if !internal.is_empty() {
             tracing::warn!(%reason, internal, "custody could make no operator");
         }
-        let text = if detail.is_empty() { reason.advice().to_owned() } else { detail };
+        let text = match reason {
+            Reason::OutcomeUnknown => UNKNOWN,
+            reason if detail.is_empty() => reason.advice(),
+            _ => &detail,
+        };
         Refused::new(reason, text)
     }
 }
