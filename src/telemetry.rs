@@ -182,6 +182,7 @@ struct Inside {
     ready: Gauge,
     certificates: Family<Of, Gauge>,
     walls: Family<Around, Gauge>,
+    by_custody: Counter,
 }
 
 impl Default for Inside {
@@ -199,6 +200,7 @@ impl Default for Inside {
             ready: Gauge::default(),
             certificates: Family::default(),
             walls: Family::default(),
+            by_custody: Counter::default(),
         }
     }
 }
@@ -237,6 +239,11 @@ impl Inside {
             "wall",
             "Whether a wall around the daemon that its configuration wants stands, 1 or 0: mlock, landlock, seccomp",
             self.walls.clone(),
+        );
+        registry.register(
+            "custody_operators",
+            "Operators whom custody made since the daemon began, and no operator did",
+            self.by_custody.clone(),
         );
     }
 }
@@ -428,6 +435,11 @@ impl Telemetry {
     /// Whether the vault is sealed.
     pub fn sealed(&self, sealed: bool) {
         set(&self.0.inside.sealed, sealed.into());
+    }
+
+    /// Custody made an operator.
+    pub fn made_by_custody(&self) {
+        self.0.inside.by_custody.inc();
     }
 
     /// Whether the daemon takes requests.

@@ -58,7 +58,7 @@ async fn every_row_has_its_name_and_a_word_on_what_to_do_where_it_is_not_well() 
     let vault = well().await;
     let rows = rows(&vault).await;
     let names: Vec<&str> = rows.keys().map(String::as_str).collect();
-    let wanted = "agent_keys agents_without_grants authorities backends backup checkpoints clock custody database disk files \
+    let wanted = "agent_keys agents_without_grants authorities backends backup by_custody checkpoints clock custody database disk files \
                   frozen grants_endless grants_over grants_unused limits operator_keys operators quarantined reserve restored \
                   roles_frozen roles_without_tls rules stuck_leases vault_certificates";
     assert_eq!(names.join(" "), wanted);

@@ -100,6 +100,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
             "thaw",
             "seal",
             "unseal",
+            "recover",
             "lock-down",
             "backup",
             "restore",

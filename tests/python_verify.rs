@@ -16,6 +16,8 @@ mod cases;
 mod chain;
 #[path = "tamper/checkpoints.rs"]
 mod checkpoints;
+#[path = "tamper/custody.rs"]
+mod custody;
 #[path = "tamper/daemons.rs"]
 mod daemons;
 #[path = "tamper/freezes.rs"]
@@ -204,6 +206,7 @@ fn both_find_every_bad_file_bad_at_the_same_entry() {
         backends::BACKENDS,
         operators::OPERATORS,
         approvals::APPROVALS,
+        custody::CUSTODY,
         checkpoints::CHECKPOINTS,
         daemons::DAEMONS,
         restores::RESTORES,

@@ -190,10 +190,13 @@ fn custody_is_spoken_of_on_unix_sockets_alone() {
         let card = nockvault::client::place::card(Some(&vault.card())).unwrap();
         let address = format!("https://127.0.0.1:{port}");
         let channel = nockvault::client::channel::open(&address, card.ca.as_deref()).await.unwrap();
-        let read = nockvault::wire::v1::ReadCustodyRequest {};
-        CustodyServiceClient::new(channel).read_custody(read).await.unwrap_err().code()
+        let mut client = CustodyServiceClient::new(channel);
+        [
+            client.read_custody(nockvault::wire::v1::ReadCustodyRequest::default()).await.unwrap_err().code(),
+            client.recover(nockvault::wire::v1::RecoverRequest::default()).await.unwrap_err().code(),
+        ]
     });
-    assert_eq!(code, tonic::Code::Unimplemented);
+    assert_eq!(code, [tonic::Code::Unimplemented; 2]);
     // Over TCP the command is refused before anything is sent.
     let card = std::fs::read_to_string(vault.card()).unwrap();
     let line = card.lines().find(|line| line.starts_with("operators")).unwrap();

@@ -19,6 +19,8 @@ mod checkpoints;
 mod claims;
 #[path = "tamper/cli.rs"]
 mod cli;
+#[path = "tamper/custody.rs"]
+mod custody;
 #[path = "tamper/daemons.rs"]
 mod daemons;
 #[path = "tamper/files.rs"]
@@ -48,6 +50,7 @@ use backends::BACKENDS;
 use cases::{Bad, Case, receipt, sealed};
 use chain::CHAIN;
 use checkpoints::CHECKPOINTS;
+use custody::CUSTODY;
 use daemons::{DAEMONS, Told};
 use freezes::FREEZES;
 use given::GIVEN;
@@ -146,6 +149,26 @@ fn the_earliest_fault_counts_though_only_the_end_shows_it() {
 }
 
 #[test]
+fn an_operator_whom_custody_made_is_named_and_commands() {
+    let mut world = World::at_work(1);
+    let key = nockvault::crypto::signature::SigningKey::generate(&world.entropy);
+    let made = custody::zoe(&world, &key);
+    let at = world.operators.put(&world.audit, &made.into(), world.now);
+    let list = nockvault::statement::operator::OperatorList {};
+    let signed = operators::signed_by(&world, "zoe", &key, &list);
+    world.order(entry::Command::carried(signed, serde_json::Map::new()));
+    let (found, commands) = verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap();
+    assert_eq!((&found.verdict, commands.is_some()), (&Verdict::Intact, true), "{found}");
+    let [zoe] = &found.made_by_custody[..] else { panic!("{found}") };
+    assert_eq!((zoe.entry, zoe.operator.as_str(), &zoe.kid), (at.seq, "zoe", &key.kid()));
+    assert_eq!((zoe.custodian.as_str(), zoe.kind, &zoe.shares[..], zoe.of), ("ops", "shares", &[1, 3][..], Some(3)));
+    let text = found.to_string();
+    for said in ["zoe was made admin by custody (shares ops, 2 of 3: 1, 3) at ", "WHO MADE zoe AN OPERATOR in entry "] {
+        assert!(text.contains(said), "{said:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
 fn a_command_that_the_vault_passed_over_is_named() {
     let mut world = World::at_work(1);
     let by = world.command(GrantRevoke { agent: "kit".parse().unwrap(), role: "orders-read".parse().unwrap() });
@@ -175,11 +198,23 @@ fn a_report_says_loudly_what_it_does_not_prove() {
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     let mut covered = BTreeSet::new();
-    for (name, fault, make) in
-        [CHAIN, REQUESTS, GIVEN, BACKENDS, OPERATORS, APPROVALS, CHECKPOINTS, DAEMONS, FREEZES, RESTORES, PARTS]
-            .into_iter()
-            .flatten()
-            .copied::<Case>()
+    for (name, fault, make) in [
+        CHAIN,
+        REQUESTS,
+        GIVEN,
+        BACKENDS,
+        OPERATORS,
+        APPROVALS,
+        CUSTODY,
+        CHECKPOINTS,
+        DAEMONS,
+        FREEZES,
+        RESTORES,
+        PARTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied::<Case>()
     {
         let Bad { lines, pins, entry, operators } = make();
         assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");

@@ -319,6 +319,23 @@ duty = either(
     record(name=one_of("admin", "auditor", "responder")),
     record(name=one_of("grantor"), roles=lambda value: list_of(role_name)(value) and 1 <= len(set(value)) <= 200),
 )
+
+
+def shares_of(value):
+    """How many there are and how many of them are enough make sense."""
+    whole = record(name=one_of("shares"), count=number, set=raw(8), threshold=number)
+    return whole(value) and 2 <= value["threshold"] <= value["count"] <= 16
+
+
+def stretched(value):
+    whole = record(name=one_of("passphrase"), m_kib=number, p=number, salt=raw(16), t=number)
+    return whole(value) and 19456 <= value["m_kib"] <= 1 << 20 and 2 <= value["t"] <= 64 and 1 <= value["p"] <= 16
+
+
+custodian_kind = either(
+    record(name=one_of("file", "credential", "command")), record(name=one_of("pkcs11"), salt=raw(16)),
+    shares_of, stretched,
+)
 seal = record(("sig_pk",), pk=raw(32), suite=text, sig_pk=key)
 nonce = raw(16, 32)
 
@@ -355,6 +372,9 @@ KINDS = {
     "_operators": EVERY | {
         "genesis": record(identity=raw(0, 1000), operator=name, register=embedded, salt=raw(0, 1000)),
         "command": record(approvals=list_of(APPROVAL), command=embedded, result=obj),
+        "custody_operator": record(
+            custodian=name, duty=duty, kind=custodian_kind, register=embedded, shares=list_of(share)
+        ),
     },
     "_vault": EVERY | {
         "genesis": record(aud=vault_id, identity=raw(0, 1000), name=name, salt=raw(0, 1000)),
@@ -692,9 +712,13 @@ class Operators:
         self.staff = {body["operator"]: (Keys(("operator", body["operator"]), aud, body["register"], ts), {"name": "admin"})}
         self.given, self.known, self.left, self.size = {}, set(), {}, 1
         self.freezes, self.approvals = Freezes(), Approvals()
+        # The custodians, as far as commands have told them, and the operators whom they made.
+        self.custodians, self.kinds, self.by_custody = None, {}, []
 
     def judge(self, entry, leaf, _leaves, _around):
         body = entry["body"]
+        if entry["kind"] == "custody_operator":
+            return self.made_by_custody(entry, body)
         said = body["command"]["payload"]
         who = next((who for who, (keys, _) in self.staff.items() if any(one["kid"] == said.get("kid") for one in keys.keys)), None)
         if who is None:
@@ -728,6 +752,21 @@ class Operators:
         self.size = entry["seq"] + 1
         self.given[entry["seq"]] = (leaf, said["typ"].removeprefix("nockvault/"), said["body"], denied)
 
+    def made_by_custody(self, entry, body):
+        """Somebody opened a custodian of the root key, and that made an operator: no operator commanded it."""
+        custodian, kind, shares = body["custodian"], body["kind"], body["shares"]
+        if body["duty"] != {"name": "admin"}:
+            raise Tampered("custody", "custody makes an operator who may do everything, and this one may not")
+        if self.kinds.get(custodian, kind) != kind or self.custodians is not None and custodian not in self.custodians:
+            raise Tampered("custody", f"the vault had no such custodian {custodian}")
+        needed = kind["threshold"] if kind["name"] == "shares" else 0
+        ordered = all(one < other for one, other in zip(shares, shares[1:]))
+        if len(shares) != needed or not ordered or not all(1 <= one <= kind["count"] for one in shares):
+            raise Tampered("custody", f"the shares {shares} are not those that the custodian takes")
+        self.register(None, "custody_operator", body, {}, entry["ts"])
+        self.by_custody.append((entry["seq"], body["register"]["payload"]["operator"], custodian, kind, shares, entry["ts"]))
+        self.size = entry["seq"] + 1
+
     def allowed(self, who, typ, body):
         """What each duty may command, as the manual's table has it."""
         duty, word = self.staff[who][1], typ.removeprefix("nockvault/")
@@ -745,6 +784,9 @@ class Operators:
 
     def carried(self, who, word, body, result, ts):
         """What a command did among the operators."""
+        if word in ("custody_add", "custody_remove") and isinstance(body, dict):
+            self.kinds[body.get("name")] = body.get("kind") if word == "custody_add" else None
+            self.custodians = result.get("custodians")
         if word in ("operator_register", "operator_rotate"):
             if not (OPERATOR_REGISTER if word == "operator_register" else OPERATOR_ROTATE)(body):
                 raise Tampered("request_members", f"the command in it is no {word}")
@@ -1672,7 +1714,14 @@ def told(path, chain, verdict, pins):
         trail = chain.trail
         for one in trail.keys.keys if isinstance(trail, Agent) else [one for keys, _ in trail.staff.values() for one in keys.keys]:
             print(f"  {one['signed']} signed with key number {one['kver']} ({one['kid']}), good from {when(one['since'])}")
+    for seq, who, custodian, kind, shares, ts in chain.trail.by_custody if isinstance(chain.trail, Operators) else []:
+        given = f", {len(shares)} of {kind['count']}: {', '.join(map(str, shares))}" if shares else ""
+        print(f"  BY CUSTODY, AND BY NO OPERATOR'S COMMAND: {who} was made admin by custody"
+              f" ({kind['name']} {custodian}{given}) at {when(ts)} (entry {seq})")
     print("  not proved:")
+    if isinstance(chain.trail, Operators):
+        for seq, who, *_ in chain.trail.by_custody:
+            print(f"  - WHO MADE {who} AN OPERATOR in entry {seq}: custodians sign nothing; it is the vault's word")
     if not pinned:
         print("  - WHOSE VAULT THIS IS: the identity was taken from the file itself; give --card or --identity")
     if not pins.heads and not pins.receipts and not pins.checkpoints:

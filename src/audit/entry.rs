@@ -19,7 +19,9 @@ use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, NotAdmitted};
 use crate::crypto::signature::Signature;
 use crate::id::{AgentName, Aud, ChainName, CustodianName, Kid, LeaseId, OperatorName, RoleName, Sid, VaultName};
+use crate::statement::custody::Kind;
 use crate::statement::grant::Terms;
+use crate::statement::operator::Duty;
 use crate::statement::reply::{EntryRef, Hdr};
 use crate::statement::{nullable, present};
 use crate::time::Timestamp;
@@ -363,6 +365,19 @@ bodies! {
             command: Embedded,
             /// What came of it; see [`Command::denial`].
             result: Map<String, Value>,
+        }
+        /// Somebody who could open a custodian of the root key made an operator: no operator commanded it.
+        CustodyOperator = "custody_operator" {
+            /// The custodian.
+            custodian: CustodianName,
+            /// What the operator may do: everything.
+            duty: Duty,
+            /// How the custodian comes by its secret; of shares, how many there are and how many are enough.
+            kind: Kind,
+            /// The register envelope of the operator's first key.
+            register: Embedded,
+            /// The indexes of the shares that were given, in order; none for a custodian without shares.
+            shares: Vec<u8>,
         }
     }
     /// `_vault`.

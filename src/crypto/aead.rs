@@ -7,6 +7,7 @@
 //! Rows that are not secret but decide something carry a MAC under a [`MacKey`], bound to their place in the same way.
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::bytes::{fixed, free};
@@ -47,6 +48,12 @@ impl DataKey {
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
+    }
+
+    /// Whether it is the other one, found out in constant time.
+    #[must_use]
+    pub fn is_same(&self, other: &DataKey) -> bool {
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 

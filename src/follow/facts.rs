@@ -56,7 +56,7 @@ impl Severity {
             "session" | "issue" | "renew" | "release" | "close" | "expire" | "undone" | "session_end"
             | "checkpoint" | "epoch" => Severity::Info,
             "deny" | "deny_summary" | "refused" | "undelivered" | "swept" | "forget" | "recover" | "restore"
-            | "clock_reset" => Severity::Warning,
+            | "clock_reset" | "custody_operator" => Severity::Warning,
             _ => Severity::Notice,
         }
     }

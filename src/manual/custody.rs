@@ -53,7 +53,8 @@
 //! | `responder` | freeze, revoke, end agents' keys, seal; nothing that gives back, so no `thaw` |
 //!
 //! All read, and each puts its own next key in place (`operator rotate`). `operator duty` and `operator end` count with the next
-//! command. The last admin cannot be ended or demoted, and lost keys are not replaced: keep two admins, whose keys lie apart.
+//! command. The last admin cannot be ended or demoted: keep two admins, whose keys lie apart. Where no admin has a key any
+//! more, custody makes one ("When no admin is left").
 //! `tests/authorization/table.txt` is the whole table, every call by every duty.
 //!
 //! # Rules of several persons
@@ -89,11 +90,37 @@
 //! |---|---|---|
 //! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key NAME`, which ends every key and every lease of it, then register a successor |
 //! | an operator's | command, visibly: each command stands in `_operators` under that key | `vaultctl operator end NAME`, by another admin, and go through its commands there |
+//! | every admin's, lost | nothing | "When no admin is left" |
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
 //! | identity key | certify keys of his own | a new vault, and new cards |
 //! | the key for tokens | sign tokens, until verifiers have its withdrawal | `vaultctl key rotate jwt --now --withdraw`; the tokens it signed are refused then, and new ones are asked for |
 //! | a data key | open what it seals in the database, and cover rows that he writes there | `vaultctl key rotate data`, and every stored secret changed at its source |
 //! | root key | open the database, if he has it too | a new root key, and every stored secret changed at its source |
+//!
+//! # When no admin is left
+//!
+//! Whoever can open the vault can have an admin made in it, and nobody else can. On the vault's machine, with the vault
+//! unsealed:
+//!
+//! ```text
+//! vaultctl keygen --operator mara-2                  where mara sits; a name that no operator had
+//! vaultctl recover mara-2.register                   asks for the passphrase or the shares, as vaultctl unseal does
+//! vaultctl operator end mara                         as mara-2: the lost keys
+//! ```
+//!
+//! `recover` takes what `unseal` takes: `--root-key`, `--custody-command`, `--passphrase-file`, `--share-file`, a token, or
+//! prompts. Several people give one share each from terminals of their own, every one with the same statement; each sees the
+//! key id that he gives it for, and should have heard it from whoever made the key. Shares wait 15 minutes and go together for
+//! that statement alone; `--reset` withdraws them, and so does sealing. What somebody gave to unseal, or for another
+//! statement, is worth nothing here.
+//!
+//! It is an operator with a new name and the duty `admin`; nothing of the others changes, and the lost keys are in force until
+//! they are ended. No rule of several persons holds for it: the custodians are those persons. Where rules ask for two admins,
+//! have two made.
+//!
+//! It is loud. `_operators` says `custody_operator`, with the custodian and the indexes of the shares, and every verifier
+//! repeats it; the log warns; `vaultctl doctor` names it for 30 days (`by_custody`); `NockVaultMadeByCustody` fires. So an admin
+//! who is there, and did not know of it, learns of it, and a custodian who misused what he holds is named by what he gave.
 //!
 //! # Data keys
 //!

@@ -223,6 +223,13 @@
 //! (`last_admin`). None of these has an entry beside the command's own: a verifier follows them in `_operators`, and holds
 //! every command that was carried out against the duty and the keys that its operator had.
 //!
+//! **Custody makes an operator** where no admin has a key. That is no command, since no operator signs it: `Recover` of
+//! `CustodyService`, on operators' unix sockets, brings a register statement of `kver` 1, of a name and a key that the vault never
+//! knew, and what a custodian holds. A contribution to it is sealed with the `info`
+//! `"nockvault-custody-v1" 0x00 || "recover" || 0x00 || custodian || 0x00 || H(PAE of the statement)`, and one that unseals with
+//! `"nockvault-custody-v1" 0x00 || "unseal" || 0x00 || custodian`. It stands in `_operators` as `custody_operator`. No rule of
+//! several persons holds for it.
+//!
 //! `lease_forget` is for a lease that ended and that waits for its backend, and for no other (`nothing_to_undo`).
 //! `page` is `{"after","limit"}`: `after` is the `next` of the page before, or `""`.
 //!
@@ -425,6 +432,7 @@
 //! | every | `restore` | `by`: the `nockvault/backup`; `number`: what the origin ends with from here on; `salt`: 16 random bytes, the same in all chains |
 //! | `_operators` | `genesis` | the first operator's register envelope |
 //! | `_operators` | `command` | the operator's envelope; `approvals`, each with `entry` and `operator`; result; `{"denied": code}` for one that was refused, with `waits` where it waits for others |
+//! | `_operators` | `custody_operator` | `register`, the envelope of a new operator's first key; `duty`, always that of an admin; `custodian` with its `kind`, and `shares`, the indexes that were given: who opened it. Not `recover`, which in `_vault` is about a daemon that was broken off |
 //! | `_vault` | `genesis` | the vault's name, id and identity key, 16 random bytes |
 //! | `_vault` | `start`, `stop`, `epoch` | `start` with the daemon's name and version, and in `opened` how it came to the root key: the `custodian` that somebody unsealed with and the indexes of the `shares`, or `null` and none where its configuration gave it; older daemons do not say |
 //! | `_vault` | `swept` | handle, role, outcome: a credential that no lease answers for was found and taken away |
@@ -492,6 +500,10 @@
 //!   earlier than the thaw by more than an hour, the longest skew that can be set, came between. What is nearer to the
 //!   thaw is not judged, nor what comes after the last command that the file has, nor, where the clock was reset, a part
 //!   of a chain of which it is not known in which time it begins;
+//! - a `custody_operator` brings a first key, which proves itself, of a name and a key that no operator had, and the duty of an
+//!   admin; the custodian was not taken out by a command before, and is of the kind that a command appointed it with, where one
+//!   did; of shares there are as many as its kind says are enough, each once, in order. The report names each: that the
+//!   custodian was opened is the vault's word, since custodians sign nothing;
 //! - in `_vault`, `freeze` and `thaw` rest on commands that say so, each later than the one before; nothing is thawed that
 //!   is not frozen;
 //! - in `_vault`: `start` and `epoch` come under another audit key than the entry before; `stop`, `epoch`, `config` and

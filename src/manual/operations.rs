@@ -291,6 +291,7 @@
 //! | `NockVaultDown` | it is stopped, cannot be reached, or ended by itself since its disk failed | the log; mend the disk; start it |
 //! | `NockVaultNotReady` | `/readyz` says `stopping`, `failed`, `clock_behind` or `disk_full` | what the word says |
 //! | `NockVaultSealed` | the vault holds no key | `vaultctl unseal`, once it is known who sealed it and why |
+//! | `NockVaultMadeByCustody` | custody made an operator, and no operator did | ask the custodians; where they know nothing of it, `vaultctl operator end NAME` and change custody |
 //! | `NockVaultLeasesStuck` | ended leases wait for a backend | "Leases that do not end" |
 //! | `NockVaultLeasesStuckGrowing` | ever more of them | mend the backend, or take its grants back |
 //! | `NockVaultRevocationOverdue` | one of them is over for a quarter of an hour | its handle is its name at the backend: end it there by hand |

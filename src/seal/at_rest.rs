@@ -145,6 +145,13 @@ impl Ring {
         Ring::of(epochs.iter().filter_map(known).collect())
     }
 
+    /// Whether the newest key of that ring, as it was kept, is one of this one's.
+    #[must_use]
+    pub fn leads_on_from(&self, kept: &Ring) -> bool {
+        let (ours, kept) = (self.keys(), kept.keys());
+        ours.epochs.get(&kept.current).is_some_and(|key| key.data.is_same(&kept.current().data))
+    }
+
     fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -175,6 +175,7 @@ impl House<'_> {
         let mut watch = Watch::new(self.config, vault, &self.serving.telemetry, self.health);
         let mut look = tokio::time::interval(LOOK);
         let mut count = tokio::time::interval(COUNT);
+        let mut tire = tokio::time::interval(TIRE);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Over::Stopped(Ok(())),
@@ -189,6 +190,7 @@ impl House<'_> {
                     }
                 }
                 _ = count.tick() => watch.count(follower).await,
+                _ = tire.tick() => self.serving.custody.tire(),
             }
         }
     }
@@ -203,6 +205,7 @@ impl House<'_> {
         self.serving.telemetry.ready(false);
         declare(self.health, ServingStatus::NotServing).await;
         self.serving.phases.empty(Duration::from_secs(self.config.limits.drain_s)).await;
+        self.serving.custody.forget_recoveries();
         let remains = unsealed.remains(CARRY).await;
         failpoint!("seal: ended");
         let gone = remains.gone(GONE).await;

@@ -83,6 +83,7 @@ pub const CUSTODY: &[&str] = &[
     "/nockvault.v1.CustodyService/ReadCustody",
     "/nockvault.v1.CustodyService/Unseal",
     "/nockvault.v1.CustodyService/WithdrawShares",
+    "/nockvault.v1.CustodyService/Recover",
 ];
 
 /// The name of a method of ours: the last part of its path.

@@ -1,10 +1,14 @@
-//! `CustodyService`: how a sealed vault comes to its root key. It stands on operators' unix sockets alone, sealed or not.
+//! `CustodyService`: how a sealed vault comes to its root key, and how an unsealed one comes to an operator whom custody makes
+//! ([`recover`]). It stands on operators' unix sockets alone, sealed or not.
 //!
-//! No signature can be checked here, so whoever contributes proves himself by what he contributes. A contribution is
+//! No operator's signature can be checked here, so whoever contributes proves himself by what he contributes. A contribution is
 //! sealed to a key that is made for this sealed time, so that neither the network's buffers nor a trace of them hold it;
-//! its purpose is part of that seal, so that what was given to unseal serves for nothing else. Shares wait in memory until
+//! its purpose is part of that seal, so that what was given to unseal serves for nothing else, and what was given for one
+//! new operator for no other. Shares wait in memory until
 //! they are complete, are withdrawn, or nobody added one for a while; one that does not belong there is refused and costs
 //! nothing. After a wrong one the next is taken a second later.
+
+mod recover;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +25,13 @@ use super::phases::Phases;
 use super::status;
 use crate::audit::entry::Opened;
 use crate::config::Config;
+use crate::crypto::hash::Digest;
 use crate::crypto::hpke::{self, SealSecretKey, Sealed};
 use crate::crypto::json::canonical;
 use crate::denial::Reason;
 use crate::entropy::{Entropy, OsEntropy};
 use crate::id::{Aud, CustodianName, VaultName};
+use crate::seal::custody::purpose::Purpose;
 use crate::seal::custody::shares::{Gathered, Share, ShareFault};
 use crate::seal::custody::{self, CustodySecret, RootKey};
 use crate::secret::{Secret, SecretBytes};
@@ -36,14 +42,16 @@ use crate::time::SystemClock;
 use crate::vault::Vault;
 use crate::wire::v1::custody_service_server::CustodyService;
 use crate::wire::v1::{
-    Custodian, ReadCustodyRequest, ReadCustodyResponse, UnsealRequest, UnsealResponse, WithdrawSharesRequest,
-    WithdrawSharesResponse,
+    Custodian, ReadCustodyRequest, ReadCustodyResponse, RecoverRequest, RecoverResponse, UnsealRequest, UnsealResponse,
+    WithdrawSharesRequest, WithdrawSharesResponse,
 };
 
 /// How long after a wrong contribution the next is taken.
 const PACE: Duration = Duration::from_secs(1);
 /// How long shares wait for the next one.
 const IDLE: Duration = Duration::from_secs(15 * 60);
+/// For how many things, and of how many custodians, shares wait at once: each needs a place in memory.
+const POTS: usize = 16;
 
 /// What was contributed, and whoever waits for what comes of it.
 #[derive(Debug)]
@@ -116,10 +124,13 @@ struct State {
     /// Until when nothing is taken.
     paced: Option<Instant>,
     /// Shares that wait for others.
-    pots: BTreeMap<CustodianName, Pot>,
+    pots: Pots,
 }
 
-/// The shares of one custodian.
+/// Shares by what they were given for, and by their custodian.
+type Pots = BTreeMap<(Purpose, CustodianName), Pot>;
+
+/// The shares of one custodian for one thing.
 #[derive(Debug)]
 struct Pot {
     gathered: Gathered,
@@ -133,7 +144,22 @@ enum Came {
     /// Root key and all.
     Whole(RootKey, Opened),
     /// More shares are needed.
-    Part(UnsealResponse),
+    Part(Progress),
+}
+
+/// How far the shares are.
+#[derive(Debug)]
+struct Progress {
+    threshold: u32,
+    contributed: Vec<u32>,
+}
+
+impl Progress {
+    /// All that were needed.
+    fn whole(opened: &Opened) -> Progress {
+        let contributed: Vec<u32> = opened.shares.iter().map(|index| u32::from(*index)).collect();
+        Progress { threshold: u32::try_from(contributed.len()).unwrap_or(u32::MAX), contributed }
+    }
 }
 
 impl State {
@@ -143,12 +169,16 @@ impl State {
     }
 
     /// Adds a share.
-    fn add(&mut self, to: &custody::Custodian, text: &str) -> Result<&Pot, Refused> {
+    fn add(&mut self, purpose: Purpose, to: &custody::Custodian, text: &str) -> Result<&Pot, Refused> {
         let no = |fault: ShareFault| Refused::new(Reason::CustodyRefused, fault.to_string());
         let share: Share = text.parse().map_err(no)?;
-        let index = share.index();
-        let pot = match self.pots.entry(to.who.name.clone()) {
+        let (index, full) = (share.index(), self.pots.len() >= POTS);
+        let pot = match self.pots.entry((purpose, to.who.name.clone())) {
             Entry::Occupied(pot) => pot.into_mut(),
+            Entry::Vacant(_) if full => {
+                let text = "shares for too many things wait already; withdraw those that nobody wants, with --reset";
+                return Err(Refused::new(Reason::Busy, text));
+            }
             Entry::Vacant(room) => room.insert(Pot {
                 gathered: Gathered::of(&to.who.kind).map_err(no)?,
                 indexes: BTreeSet::new(),
@@ -188,6 +218,11 @@ impl Custody {
     pub(super) fn tire(&self) {
         self.0.state().tire();
     }
+
+    /// Forgets what was contributed to make operators.
+    pub(super) fn forget_recoveries(&self) {
+        self.0.state().pots.retain(|(purpose, _), _| *purpose == Purpose::Unseal);
+    }
 }
 
 impl Desk {
@@ -203,21 +238,28 @@ impl Desk {
     }
 
     /// What a sealed contribution to this custodian comes to; a secret goes to whichever it fits where none is named.
-    fn take(&self, name: &str, sealed: &Sealed) -> Result<Came, Refused> {
-        let opened = hpke::open(&self.state().intake, sealed, &info("unseal", name), &[]);
+    fn take(
+        &self,
+        (purpose, name): (Purpose, &str),
+        sealed: &Sealed,
+        mut custodians: Vec<custody::Custodian>,
+        aud: &Aud,
+    ) -> Result<Came, Refused> {
+        let opened = hpke::open(&self.state().intake, sealed, &purpose.info(name), &[]);
         let opened = opened.map_err(|_| {
-            Refused::new(Reason::BadSealedInput, "the contribution is not sealed to the key of this time; ask anew")
+            let text =
+                "the contribution is not sealed to the key of this time, or was made for something else; ask anew";
+            Refused::new(Reason::BadSealedInput, text)
         })?;
-        let (mut custodians, aud, _) = self.custodians()?;
         custodians.retain(|known| name.is_empty() || known.who.name.as_str() == name);
         match custodians.as_slice() {
             [] => Err(Refused::new(Reason::NotFound, "the vault has no custodian of this name")),
-            [one] if matches!(one.who.kind, Kind::Shares { .. }) => self.share(one, &aud, &opened),
+            [one] if matches!(one.who.kind, Kind::Shares { .. }) => self.share(purpose, one, aud, &opened),
             _ => {
                 let secret = Secret::from_slice(opened.expose()).map(CustodySecret::new);
                 let secret =
                     secret.ok_or_else(|| Refused::new(Reason::CustodyRefused, "a custodian's secret has 32 bytes"))?;
-                let (custodian, root) = custody::open_any(&custodians, &aud, &secret).map_err(|_| {
+                let (custodian, root) = custody::open_any(&custodians, aud, &secret).map_err(|_| {
                     let names: Vec<_> = custodians.iter().map(|known| known.who.name.to_string()).collect();
                     Refused::new(Reason::CustodyRefused, format!("this is not what opens {}", names.join(" or ")))
                 })?;
@@ -227,16 +269,16 @@ impl Desk {
     }
 
     /// Adds a share, and puts the secret together where that is the last that was needed.
-    fn share(&self, to: &custody::Custodian, aud: &Aud, text: &SecretBytes) -> Result<Came, Refused> {
+    fn share(&self, purpose: Purpose, to: &custody::Custodian, aud: &Aud, text: &SecretBytes) -> Result<Came, Refused> {
         let text = std::str::from_utf8(text.expose())
             .map_err(|_| Refused::new(Reason::CustodyRefused, "this is no share, which is a line of text"))?;
         let mut state = self.state();
         state.tire();
-        let pot = state.add(to, text)?;
+        let pot = state.add(purpose, to, text)?;
         let (contributed, threshold) =
             (pot.indexes.iter().map(|index| u32::from(*index)).collect(), pot.gathered.progress().1);
         if !pot.gathered.is_enough() {
-            return Ok(Came::Part(UnsealResponse { unsealed: false, threshold: threshold.into(), contributed }));
+            return Ok(Came::Part(Progress { threshold: threshold.into(), contributed }));
         }
         let wrong = |why: String| Refused::new(Reason::CustodyRefused, why);
         let opened = Opened { custodian: Some(to.who.name.clone()), shares: pot.indexes.iter().copied().collect() };
@@ -248,7 +290,7 @@ impl Desk {
         match root {
             Ok(root) => Ok(Came::Whole(root, opened)),
             Err(why) => {
-                state.pots.remove(&to.who.name);
+                state.pots.remove(&(purpose, to.who.name.clone()));
                 Err(wrong(why))
             }
         }
@@ -259,34 +301,55 @@ impl Desk {
         Sqlite::custodians(&self.data_dir).map_err(|fault| Refused::new(Reason::Internal, fault.to_string()))
     }
 
-    async fn contribute(&self, asked: UnsealRequest) -> Result<UnsealResponse, Refused> {
-        if self.phases.state().is_some() {
-            return Err(Refused::not_sealed());
-        }
+    /// That no wrong contribution was made a moment ago.
+    fn paced(&self) -> Result<(), Refused> {
         if self.state().paced.is_some_and(|until| Instant::now() < until) {
             return Err(Refused::new(
                 Reason::RateLimited,
                 "a wrong contribution was made within the last second; try again in a second",
             ));
         }
-        let enc =
-            asked.sealed_enc.try_into().map_err(|_| Refused::new(Reason::Malformed, "sealed_enc has 32 bytes"))?;
-        let (root, opened) = match self.take(&asked.custodian, &Sealed { enc, ct: asked.sealed_ct })? {
+        Ok(())
+    }
+
+    /// The next contribution has to wait where this one was wrong.
+    fn pace<T>(&self, done: &Result<T, Refused>) {
+        if let Err(Refused { reason: Reason::CustodyRefused, .. }) = done {
+            self.state().paced = Some(Instant::now() + PACE);
+        }
+    }
+
+    async fn contribute(&self, asked: UnsealRequest) -> Result<UnsealResponse, Refused> {
+        if self.phases.state().is_some() {
+            return Err(Refused::not_sealed());
+        }
+        self.paced()?;
+        let sealed = sealed(asked.sealed_enc, asked.sealed_ct)?;
+        let (custodians, aud, _) = self.custodians()?;
+        let (root, opened) = match self.take((Purpose::Unseal, &asked.custodian), &sealed, custodians, &aud)? {
             Came::Whole(root, opened) => (root, opened),
-            Came::Part(progress) => return Ok(progress),
+            Came::Part(Progress { threshold, contributed }) => {
+                return Ok(UnsealResponse { unsealed: false, threshold, contributed });
+            }
         };
-        let contributed = opened.shares.iter().map(|index| u32::from(*index)).collect::<Vec<_>>();
+        let Progress { threshold, contributed } = Progress::whole(&opened);
         let (answer, told) = oneshot::channel();
         let gone = |_| Refused::new(Reason::AuditUnavailable, "the daemon stops");
         self.opening.send(Contributed { root, opened, answer }).await.map_err(|_| gone(()))?;
         told.await.map_err(|_| gone(()))??;
-        let threshold = u32::try_from(contributed.len()).unwrap_or(u32::MAX);
         Ok(UnsealResponse { unsealed: true, threshold, contributed })
     }
 }
 
-fn told(known: &custody::Custodian, pots: &BTreeMap<CustodianName, Pot>) -> Custodian {
-    let given = pots.get(&known.who.name).map(|pot| pot.indexes.iter().map(|index| u32::from(*index)).collect());
+fn sealed(enc: Vec<u8>, ct: Vec<u8>) -> Result<Sealed, Refused> {
+    let enc = enc.try_into().map_err(|_| Refused::new(Reason::Malformed, "sealed_enc has 32 bytes"))?;
+    Ok(Sealed { enc, ct })
+}
+
+fn told(known: &custody::Custodian, purpose: Purpose, pots: &Pots) -> Custodian {
+    let given = pots
+        .get(&(purpose, known.who.name.clone()))
+        .map(|pot| pot.indexes.iter().map(|index| u32::from(*index)).collect());
     let kind = &known.who.kind;
     let threshold = if let Kind::Shares { threshold, .. } = kind { u32::from(*threshold) } else { 0 };
     Custodian {
@@ -298,14 +361,17 @@ fn told(known: &custody::Custodian, pots: &BTreeMap<CustodianName, Pot>) -> Cust
     }
 }
 
-/// The HPKE `info` of a contribution.
-fn info(purpose: &str, custodian: &str) -> Vec<u8> {
-    [b"nockvault-custody-v1\0", purpose.as_bytes(), b"\0", custodian.as_bytes()].concat()
-}
-
 #[tonic::async_trait]
 impl CustodyService for Custody {
-    async fn read_custody(&self, _: Request<ReadCustodyRequest>) -> Result<Response<ReadCustodyResponse>, Status> {
+    async fn read_custody(
+        &self,
+        request: Request<ReadCustodyRequest>,
+    ) -> Result<Response<ReadCustodyResponse>, Status> {
+        let purpose = match <[u8; 32]>::try_from(request.into_inner().register) {
+            Ok(register) => Purpose::Recover(Digest::from_bytes(register)),
+            Err(none) if none.is_empty() => Purpose::Unseal,
+            Err(_) => return Err(self.0.refuse(Refused::new(Reason::Malformed, "register has 32 bytes, or none"))),
+        };
         let sealed = self.0.phases.state().is_none();
         let (custodians, aud, vault) = self.0.custodians().map_err(|refused| self.0.refuse(refused))?;
         let mut state = self.0.state();
@@ -314,16 +380,14 @@ impl CustodyService for Custody {
             vault: vault.to_string(),
             aud: aud.to_string(),
             sealed,
-            custodians: custodians.iter().map(|known| told(known, &state.pots)).collect(),
+            custodians: custodians.iter().map(|known| told(known, purpose, &state.pots)).collect(),
             intake: state.intake.public().as_bytes().to_vec(),
         }))
     }
 
     async fn unseal(&self, request: Request<UnsealRequest>) -> Result<Response<UnsealResponse>, Status> {
         let done = self.0.contribute(request.into_inner()).await;
-        if let Err(Refused { reason: Reason::CustodyRefused, .. }) = &done {
-            self.0.state().paced = Some(Instant::now() + PACE);
-        }
+        self.0.pace(&done);
         done.map(Response::new).map_err(|refused| self.0.refuse(refused))
     }
 
@@ -333,13 +397,21 @@ impl CustodyService for Custody {
     ) -> Result<Response<WithdrawSharesResponse>, Status> {
         let named = request.into_inner().custodian;
         let (mut state, mut withdrawn) = (self.0.state(), 0);
-        state.pots.retain(|name, pot| {
+        // What was withdrawn does not come back by being sent once more.
+        state.intake = SealSecretKey::generate(&*self.0.entropy);
+        state.pots.retain(|(_, name), pot| {
             let goes = named.is_empty() || name.as_str() == named;
             withdrawn += if goes { pot.indexes.len() } else { 0 };
             !goes
         });
         tracing::info!(withdrawn, "shares were withdrawn");
         Ok(Response::new(WithdrawSharesResponse { withdrawn: u32::try_from(withdrawn).unwrap_or(u32::MAX) }))
+    }
+
+    async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<RecoverResponse>, Status> {
+        let done = self.0.recover(request.into_inner()).await;
+        self.0.pace(&done);
+        done.map(Response::new).map_err(|refused| self.0.refuse(refused))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What lies under a store, for whoever looks after it.
 
-use crate::id::{ChainName, CustodianName};
+use crate::id::{ChainName, CustodianName, OperatorName};
 use crate::time::Timestamp;
 
 /// How a store's files, and what bounds it, are. What cannot be looked at is told as not known.
@@ -30,4 +30,6 @@ pub struct Health {
     pub most_sessions: Option<(ChainName, u64)>,
     /// When a backup was last commanded, among the newest entries of `_operators`.
     pub backup: Option<Timestamp>,
+    /// Whom custody last made an operator, and when, among the newest entries of `_operators`.
+    pub by_custody: Option<(OperatorName, Timestamp)>,
 }

@@ -16,6 +16,7 @@ mod foresight;
 mod health;
 mod keys;
 mod order;
+mod recoveries;
 mod rings;
 pub mod sqlite;
 
@@ -26,6 +27,7 @@ pub use foresight::{Figures, Foresight, Foretold, Sample};
 pub use health::Health;
 pub use keys::{KeptKey, TokenKey, VaultKeys};
 pub use order::{Order, Successor};
+pub use recoveries::{CustodyProof, Recoveries};
 pub use rings::{Covered, Pass, RingRows, Rings};
 
 use std::collections::BTreeMap;
@@ -437,7 +439,7 @@ pub enum Event {
 
 /// The domain's verbs.
 #[async_trait]
-pub trait Store: Rings + Send + Sync + std::fmt::Debug {
+pub trait Store: Rings + Recoveries + Send + Sync + std::fmt::Debug {
     /// Whether the store has met a fault after which nothing that the disk says can be trusted: every verb answers
     /// [`Failure::Unavailable`], and the daemon stops, starts again and recovers.
     fn failed(&self) -> bool;

@@ -26,6 +26,7 @@ mod pace;
 pub mod publish;
 mod ready;
 pub use ready::NotReady;
+pub mod recovery;
 mod refusals;
 pub mod ring;
 mod rotate;

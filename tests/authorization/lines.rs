@@ -1,6 +1,7 @@
 //! The lines of the table: for every call what is sent, so that it reaches the question of who asks and, where that one
 //! may, is carried out or finds nothing there.
 
+use nockvault::crypto::envelope::PayloadType;
 use nockvault::crypto::hash::Digest;
 use nockvault::statement::explain::Explain;
 use nockvault::statement::grant::GrantRevoke;
@@ -8,6 +9,8 @@ use nockvault::statement::lease::{Release, Renew};
 use nockvault::statement::operator::Duty;
 use nockvault::statement::session::{Close, Hello};
 use nockvault::time::Seconds;
+use nockvault::wire::v1::SignedEnvelope;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::stage::{Asked, Asker, Stage};
@@ -21,7 +24,7 @@ pub(crate) enum Says {
     /// This request.
     Request(fn(&Stage, &Agent) -> Value),
     /// A message without a signature.
-    Unsigned(fn() -> Asked),
+    Unsigned(fn(&Stage) -> Asked),
 }
 
 /// A line.
@@ -45,14 +48,14 @@ const fn request(rpc: &'static str, of: &'static str, typ: &'static str, says: f
     Line { rpc, of, typ, says: Says::Request(says) }
 }
 
-const fn unsigned(rpc: &'static str, message: fn() -> Asked) -> Line {
+const fn unsigned(rpc: &'static str, message: fn(&Stage) -> Asked) -> Line {
     Line { rpc, of: "", typ: "", says: Says::Unsigned(message) }
 }
 
 /// Every line, in the order of the contract.
 #[rustfmt::skip]
 pub(crate) const LINES: &[Line] = &[
-    unsigned("DescribeVault", || Asked::of(vec![7; 32])),
+    unsigned("DescribeVault", |_| Asked::of(vec![7; 32])),
     request("OpenSession", "its own", "nockvault/hello", |_, a| hello(a)),
     request("OpenSession", "in another's name", "nockvault/hello", |_, a| named(hello(a))),
     request("RequestCredential", "a role granted to it", "nockvault/issue", |_, a| a.issue_value("orders-read")),
@@ -144,9 +147,10 @@ pub(crate) const LINES: &[Line] = &[
     command("ReadDirectory", "nockvault/directory_read", |_, _| json!({})),
     command("SealVault", "nockvault/vault_seal", |_, _| json!({"reason": "a drill"})),
 
-    unsigned("ReadCustody", Asked::default),
-    unsigned("Unseal", || Asked { first: b"file".to_vec(), sealed_enc: vec![9; 32], sealed_ct: vec![9; 48] }),
-    unsigned("WithdrawShares", || Asked::of(b"file".to_vec())),
+    unsigned("ReadCustody", |_| Asked::default()),
+    unsigned("Unseal", |_| Asked { first: b"file".to_vec(), sealed_enc: vec![9; 32], sealed_ct: vec![9; 48] }),
+    unsigned("WithdrawShares", |_| Asked::of(b"file".to_vec())),
+    unsigned("Recover", |s| Asked { sealed_enc: vec![9; 32], sealed_ct: vec![9; 48], ..Asked::of(statement(s)) }),
 ];
 
 // --- what agents sign
@@ -219,6 +223,13 @@ fn first_operator_key(stage: &Stage, asker: &Asker) -> Value {
     let key = stage.newcomer("unused").key;
     let name = format!("new-{}", asker.column).parse().unwrap();
     value(&Operator { name, key, kver: 1, ..asker.operator.again() }.registration(Some(Duty::Admin)))
+}
+
+/// The statement of an operator whom nobody registered, on the wire.
+fn statement(stage: &Stage) -> Vec<u8> {
+    let (name, key) = ("recovered".parse().unwrap(), stage.newcomer("unused").key);
+    let register = Operator { name, key, kver: 1, ..stage.askers[0].operator.again() }.registration(None).register;
+    SignedEnvelope::from(register.open(PayloadType::Register)).encode_to_vec()
 }
 
 /// An operator who is not this one.

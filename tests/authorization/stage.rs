@@ -190,7 +190,7 @@ impl Stage {
                 assert_eq!(request["typ"], line.typ);
                 (Asked::signed(asker.agent.sign(&request)), request)
             }
-            Says::Unsigned(message) => (message(), Value::Null),
+            Says::Unsigned(message) => (message(self), Value::Null),
         }
     }
 

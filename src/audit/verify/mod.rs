@@ -16,6 +16,7 @@ mod agent;
 mod ahead;
 mod approvals;
 mod checkpoints;
+mod custody;
 mod end;
 mod freezes;
 mod hands;
@@ -36,6 +37,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 pub use checkpoints::Kept;
+pub use custody::MadeByCustody;
 pub use operators::Commands;
 use report::Report;
 pub use verifier::Verifier;

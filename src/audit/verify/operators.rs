@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::ahead::{Guess, Opened};
 use super::approvals::{Approvals, Known, Stands};
+use super::custody::{Custodians, MadeByCustody};
 use super::freezes::Freezes;
 use super::keys::Key;
 use super::report::{Fault, Finding, KeySeen};
@@ -282,6 +283,8 @@ pub(super) struct OperatorsTrail {
     known: Once<32>,
     commands: Commands,
     approvals: Approvals,
+    custodians: Custodians,
+    made_by_custody: Vec<MadeByCustody>,
 }
 
 impl OperatorsTrail {
@@ -302,7 +305,21 @@ impl OperatorsTrail {
 
     fn of(roster: Roster, approvals: Approvals, (first, aud): (u64, &Aud), held: usize) -> OperatorsTrail {
         let commands = Commands { first, size: first + 1, ..Commands::none(aud) };
-        OperatorsTrail { roster, known: Once::holding(held), commands, approvals }
+        let (custodians, made_by_custody) = (Custodians::default(), Vec::new());
+        OperatorsTrail { roster, known: Once::holding(held), commands, approvals, custodians, made_by_custody }
+    }
+
+    /// Custody made an operator.
+    pub(super) fn by_custody(&mut self, said: &entry::CustodyOperator, place: Place<'_>) -> Result<(), Finding> {
+        self.custodians.may_have(said)?;
+        let who = self.roster.by_custody(&said.register, &said.duty, place.ts)?;
+        self.made_by_custody.push(MadeByCustody::of(said, who, place.seq, place.ts));
+        Ok(())
+    }
+
+    /// The operators whom custody made.
+    pub(super) fn made_by_custody(&self) -> &[MadeByCustody] {
+        &self.made_by_custody
     }
 
     pub(super) fn command(&mut self, command: &entry::Command, leaf: Digest, place: Place<'_>) -> Result<(), Finding> {
@@ -350,6 +367,7 @@ impl OperatorsTrail {
         let said = at.said;
         self.roster.allowed(&said.operator, &said.typ, &said.body)?;
         self.approvals.wanted(command, at, &self.roster)?;
+        self.custodians.carried(&said.typ, &said.body, &command.result);
         self.roster.carried(&said.operator, (&said.typ, &said.body), &command.result, at.ts)?;
         self.approvals.carried(at, &self.roster)
     }

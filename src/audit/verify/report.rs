@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use super::checkpoints::CheckpointSeen;
+use super::custody::MadeByCustody;
 use crate::crypto::hash::Digest;
 use crate::id::{Aud, Kid};
 use crate::time::Timestamp;
@@ -85,6 +86,8 @@ faults! {
     Duty = "duty";
     /// Approvals that are none, or fewer than the rules asked for.
     Approval = "approval";
+    /// An operator whom custody cannot have made so: a custodian who was none, shares that do not fit, another duty.
+    Custody = "custody";
     /// A daemon's start, stop, epoch, config or recover where it cannot stand.
     Order = "order";
     /// A restore from a backup that does not count on, or is not the first that its audit key signs.
@@ -280,6 +283,8 @@ pub struct Report {
     pub checkpoints: Vec<CheckpointSeen>,
     /// The restores from backups that it tells of, oldest first, up to a thousand.
     pub restores: Vec<RestoreSeen>,
+    /// The operators whom custody made, and no operator, oldest first.
+    pub made_by_custody: Vec<MadeByCustody>,
     /// What the good entries prove, a sentence each.
     pub proved: Vec<String>,
     /// What they do not, a sentence each.

@@ -170,6 +170,22 @@ impl Roster {
         Ok(())
     }
 
+    /// Custody makes an operator, by the first key of a new name.
+    pub(super) fn by_custody(
+        &mut self,
+        register: &Embedded,
+        duty: &Duty,
+        ts: Timestamp,
+    ) -> Result<(OperatorName, Kid), Finding> {
+        self.register(register, Some(duty.clone()), &Map::new(), ts)?;
+        let (name, _) = named(register)?;
+        let kid = register.payload.get("kid").cloned().map(Kid::deserialize);
+        match kid {
+            Some(Ok(kid)) => Ok((name, kid)),
+            _ => Err(Fault::Register.found("the register statement in it names no key")),
+        }
+    }
+
     /// A key becomes an operator's: by a command, or by what else the vault believes.
     pub(super) fn register(
         &mut self,

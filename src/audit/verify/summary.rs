@@ -2,6 +2,7 @@
 
 use super::agent::AgentTrail;
 use super::checkpoints::witnesses;
+use super::custody::MadeByCustody;
 use super::report::{KeySeen, Report, Verdict};
 use super::restores::Claim;
 use super::verifier::{Trail, Verifier};
@@ -18,6 +19,7 @@ impl Verifier<'_> {
         };
         let good = !self.leaves.is_empty();
         Report {
+            made_by_custody: self.made_by_custody().to_vec(),
             proved: if good { self.proved(&keys) } else { Vec::new() },
             unproved: if good { self.unproved(&keys) } else { Vec::new() },
             verdict,
@@ -36,6 +38,10 @@ impl Verifier<'_> {
             checkpoint_count: self.checkpoints.count,
             checkpoints: self.checkpoints.listed(),
         }
+    }
+
+    fn made_by_custody(&self) -> &[MadeByCustody] {
+        if let Some(Trail::Operators(trail)) = &self.trail { trail.made_by_custody() } else { &[] }
     }
 
     fn pinned(&self) -> bool {
@@ -93,6 +99,8 @@ impl Verifier<'_> {
                 self.given(trail, &mut said);
             }
             Some(Trail::Operators(trail)) => {
+                let made = trail.made_by_custody().iter();
+                said.extend(made.map(|made| format!("BY CUSTODY, AND BY NO OPERATOR'S COMMAND: {made}")));
                 for (operator, keys) in trail.keys_by_operator() {
                     said.extend(keys.iter().filter_map(|key| signed(&operator, key)));
                 }
@@ -273,7 +281,19 @@ impl Verifier<'_> {
                 self.unproved_of(trail, keys, &mut said);
                 said.extend(keys.iter().filter_map(doubted));
             }
-            Some(Trail::Operators(trail)) if trail.unchecked() > 0 => said.push(unknown_keys(trail.unchecked())),
+            Some(Trail::Operators(trail)) => {
+                if trail.unchecked() > 0 {
+                    said.push(unknown_keys(trail.unchecked()));
+                }
+                let made = trail.made_by_custody().iter();
+                said.extend(made.map(|made| {
+                    format!(
+                        "WHO MADE {} AN OPERATOR in entry {}: custodians sign nothing, so that their part in it is the \
+                         vault's word; ask them, and pin the new key once they have said so",
+                        made.operator, made.entry
+                    )
+                }));
+            }
             Some(Trail::Vault(trail)) => said.extend(self.idle(&trail.without_effect(), "everything")),
             _ => {}
         }

@@ -347,6 +347,7 @@ impl<'a> Verifier<'a> {
             (Some(Trail::Agent(_) | Trail::Operators(_)), Body::Restore(_)) => Ok(()),
             (Some(Trail::Agent(trail)), _) => trail.judge(entry, place),
             (Some(Trail::Operators(trail)), Body::Command(command)) => trail.command(command, leaf, place),
+            (Some(Trail::Operators(trail)), Body::CustodyOperator(said)) => trail.by_custody(said, place),
             (Some(Trail::Vault(trail)), body) if !matches!(body, Body::VaultGenesis(_)) => {
                 trail.judge(body, self.to.unwrap_or_default(), new_key)
             }

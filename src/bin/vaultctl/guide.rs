@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["agent", "role", "secret", "ca", "grant", "grants", "revoke", "apply", "export", "explain", "lease"],
     ),
     ("What other operators must want too", &["approvals", "approve", "withdraw"]),
-    ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal"]),
+    ("Emergencies", &["freeze", "thaw", "lock-down", "seal", "unseal", "recover"]),
     ("Trail", &["audit", "keys"]),
     ("Running it", &["status", "doctor", "custody", "key", "clock", "backup", "restore"]),
     ("This program", &["completions", "man", "help"]),

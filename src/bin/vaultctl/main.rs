@@ -25,6 +25,7 @@ mod ca;
 mod card;
 mod clock;
 mod contexts;
+mod contribute;
 mod custody;
 mod doctor;
 mod explain;
@@ -46,6 +47,7 @@ mod operator;
 mod output;
 mod policy;
 mod progress;
+mod recover;
 mod role;
 mod rotate;
 mod seal;
@@ -175,6 +177,7 @@ enum Command {
     Thaw(freeze::Thaw),
     Seal(seal::Seal),
     Unseal(unseal::Unseal),
+    Recover(Box<recover::Recover>),
     LockDown(seal::LockDown),
     /// Show what was handed out.
     #[command(subcommand)]
@@ -304,6 +307,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Thaw(thaw) => thaw.run(&common, &output).await,
         Command::Seal(seal) => seal.run(&common, &output).await,
         Command::Unseal(unseal) => unseal.run(&common, &output).await,
+        Command::Recover(recover) => recover.run(&common, &output).await,
         Command::LockDown(lock_down) => lock_down.run(&common, &output).await,
         Command::Lease(lease) => lease.run(&common, &output).await,
         Command::Key(key) => key.run(&common, &output).await,

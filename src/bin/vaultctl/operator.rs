@@ -9,13 +9,14 @@ use nockvault::client::fault::Fault;
 use nockvault::client::keyfile::{self, Stored};
 use nockvault::client::operator::Operator as Connection;
 use nockvault::client::signer::{Held, Identity};
+use nockvault::crypto::envelope::Embedded;
 use nockvault::denial::Reason;
 use nockvault::id::{Kid, OperatorName, RoleName};
 use nockvault::statement::card::Card;
 use nockvault::statement::operator::{
     Duty, OperatorDuty, OperatorKeyEnd, OperatorList, OperatorRegister, OperatorRotate, OperatorShow,
 };
-use nockvault::statement::register::Holder;
+use nockvault::statement::register::{Holder, Register};
 use nockvault::time::{Clock as _, SystemClock, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -156,8 +157,8 @@ impl Operator {
     }
 }
 
-async fn add(file: &Path, given: OptionalDuty, common: &Common, output: &Output) -> anyhow::Result<()> {
-    let card = find::card(common)?;
+/// An operator's statement in a file, or on standard input, for the vault of this card.
+pub(crate) fn newcomer(file: &Path, card: &Card) -> anyhow::Result<(Embedded, Register, OperatorName)> {
     let (statement, read) = if file == Path::new("-") {
         let text = std::io::read_to_string(std::io::stdin())?;
         keyfile::parse_register(&text).map_err(|why| anyhow::anyhow!("standard input {why}"))?
@@ -165,7 +166,7 @@ async fn add(file: &Path, given: OptionalDuty, common: &Common, output: &Output)
         keyfile::read_register(file)?
     };
     let shown = file.display();
-    let Holder::Operator(name) = &read.holder else {
+    let Holder::Operator(name) = read.holder.clone() else {
         bail!("{shown}: this statement is of an {}, not of an operator; vaultctl agent register takes it", read.holder);
     };
     if read.aud != card.aud {
@@ -177,6 +178,12 @@ async fn add(file: &Path, given: OptionalDuty, common: &Common, output: &Output)
             card.name
         );
     }
+    Ok((statement, read, name))
+}
+
+async fn add(file: &Path, given: OptionalDuty, common: &Common, output: &Output) -> anyhow::Result<()> {
+    let card = find::card(common)?;
+    let (statement, read, name) = newcomer(file, &card)?;
     let duty = match (given.duty, read.kver) {
         (Some(word), 1) => Some(duty(word, given.roles)?),
         (None, 1) => bail!("say what {name} may do: --duty admin, grantor, auditor or responder"),

@@ -19,6 +19,7 @@
 //! - `passphrase`: those that argon2id makes of one
 //! - `shares`: those that several people have together
 //! - `pkcs11`: those that a token computes
+//! - [`purpose`]: what somebody gives one of them for
 
 pub mod file;
 #[cfg(feature = "daemon")]
@@ -27,6 +28,7 @@ pub mod given;
 pub mod passphrase;
 #[cfg(feature = "daemon")]
 pub mod pkcs11;
+pub mod purpose;
 #[cfg(feature = "daemon")]
 pub mod shares;
 

@@ -13,7 +13,8 @@ use super::reader::Instant;
 use super::rows::parsed;
 use super::schema::VERSION;
 use super::stop::Stop;
-use crate::id::ChainName;
+use crate::audit::entry::{Body, Entry};
+use crate::id::{ChainName, OperatorName};
 use crate::statement::Body as _;
 use crate::statement::backup::Backup;
 use crate::time::Timestamp;
@@ -38,7 +39,7 @@ pub(super) fn health(at: Instant<'_>) -> Result<Health, Stop> {
                 (kept.custodian.who.name.clone(), word.or_else(first).unwrap_or_default())
             })
             .collect();
-        health.backup = last_backup(at, &operators.chain)?;
+        look_back(at, &operators.chain, &mut health)?;
     }
     if let Some(database) = at.conn.path() {
         files(Path::new(database), &mut health);
@@ -52,18 +53,32 @@ fn most(at: Instant<'_>, sql: &str) -> Result<Option<(ChainName, u64)>, Stop> {
     Ok(found.and_then(|(name, count): (Option<ChainName>, u64)| Some((name?, count))).filter(|(_, count)| *count > 0))
 }
 
-fn last_backup(at: Instant<'_>, chain: &chains::Chain) -> Result<Option<Timestamp>, Stop> {
-    let first = chain.head.size.saturating_sub(ENTRIES);
-    let (mut from, mut found) = (first, None);
+/// What the newest entries of `_operators` tell.
+fn look_back(at: Instant<'_>, chain: &chains::Chain, health: &mut Health) -> Result<(), Stop> {
+    let mut from = chain.head.size.saturating_sub(ENTRIES);
     while from < chain.head.size {
         let lines = chains::lines(at.conn, chain, from, ENTRIES, BYTES)?;
         if lines.is_empty() {
             break;
         }
         from += lines.len() as u64;
-        found = lines.iter().filter_map(|line| backed_up(line)).next_back().or(found);
+        for line in &lines {
+            health.backup = backed_up(line).or(health.backup);
+            if let Some(made) = made_by_custody(line) {
+                health.by_custody = Some(made);
+            }
+        }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Whom custody made an operator in this entry, and when.
+fn made_by_custody(line: &[u8]) -> Option<(OperatorName, Timestamp)> {
+    let kind = b"custody_operator";
+    line.windows(kind.len()).any(|part| part == kind).then_some(())?;
+    let Entry { body: Body::CustodyOperator(said), ts, .. } = Entry::read(line).ok()? else { return None };
+    let name = said.register.payload.get("operator")?.as_str()?;
+    Some((name.parse().ok()?, ts))
 }
 
 /// When this entry was written, if it is a backup that was not refused.

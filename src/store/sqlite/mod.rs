@@ -7,7 +7,7 @@
 //!   them is kept in memory
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
 //! - `approvals`: the rules of several persons, and what waits for others
-//! - `custodians`: who can get at the root key
+//! - `custodians`, `recoveries`: who can get at the root key, and the operators whom they make
 //! - `rings`: rotation of the data keys, and the rows of older ones covered anew
 //! - `backup`, `restores`: a copy of everything, and a store that is made of one
 //! - `leases`, `requests`, `orders`, `operators`, `due`, `reads`, `lists`: the verbs
@@ -40,6 +40,7 @@ mod orders;
 mod reader;
 mod reads;
 mod recall;
+mod recoveries;
 mod requests;
 mod resets;
 mod restores;

@@ -115,6 +115,19 @@ impl Vault {
             None => (State::Warn, "none among the newest commands".to_owned()),
         };
         rows.add("backup", state, found, "vaultctl backup --file FILE, each day by a timer; then rehearse a restore");
+        Vault::examine_custody(health, now, rows);
+    }
+
+    /// Custody makes an operator where none is left. Where others are, somebody had better know of it.
+    fn examine_custody(health: &Health, now: Timestamp, rows: &mut Rows) {
+        let (state, found) = match &health.by_custody {
+            Some((name, at)) if at.plus(MONTH) >= now => (State::Warn, format!("{name}, {at}")),
+            Some((name, at)) => (State::Ok, format!("{name}, {at}")),
+            None => (State::Ok, "none among the newest entries".to_owned()),
+        };
+        let what = "ask the custodians whether they wanted it; where they did not, vaultctl operator end NAME, and \
+                    vaultctl custody remove whoever gave the secret";
+        rows.add("by_custody", state, found, what);
     }
 
     async fn examine_census(&self, rows: &mut Rows) -> Result<(), Denial> {

@@ -6923,8 +6923,13 @@ pub mod operator_service_server {
     }
 }
 /// Asks about custody.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReadCustodyRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCustodyRequest {
+    /// H(PAE) of a register statement, 32 bytes: then `contributed` tells of the shares for that operator. Empty for those that
+    /// unseal.
+    #[prost(bytes = "vec", tag = "1")]
+    pub register: ::prost::alloc::vec::Vec<u8>,
+}
 /// What is known of custody. None of it is secret, and none of it is signed: a sealed vault cannot sign.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReadCustodyResponse {
@@ -6940,7 +6945,8 @@ pub struct ReadCustodyResponse {
     /// Who can open it.
     #[prost(message, repeated, tag = "4")]
     pub custodians: ::prost::alloc::vec::Vec<Custodian>,
-    /// The X25519 public key that contributions are sealed to, 32 bytes; made anew for each sealed time.
+    /// The X25519 public key that contributions are sealed to, 32 bytes; made anew for each sealed time,
+    /// and whenever shares were withdrawn or an operator was made.
     #[prost(bytes = "vec", tag = "5")]
     pub intake: ::prost::alloc::vec::Vec<u8>,
 }
@@ -6966,7 +6972,8 @@ pub struct Custodian {
 }
 /// Carries a contribution: 32 bytes of a custodian's secret or the text of one share, sealed with HPKE (RFC 9180, base
 /// mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305) to the key that `ReadCustody` gave, with the `info`
-/// `"nockvault-custody-v1" 0x00 || purpose || 0x00 || custodian` and no additional data. The purpose is `unseal`.
+/// `"nockvault-custody-v1" 0x00 || purpose || 0x00 || custodian` and no additional data. The purpose is `unseal` here. With
+/// `recover` there follows `0x00 || H(PAE of the register statement)`, 32 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnsealRequest {
     /// The custodian's name; empty for a secret, which is then tried with each custodian.
@@ -7005,6 +7012,50 @@ pub struct WithdrawSharesResponse {
     /// How many there were.
     #[prost(uint32, tag = "1")]
     pub withdrawn: u32,
+}
+/// Carries a contribution, sealed as for `Unseal` with another purpose: it serves for this register statement alone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoverRequest {
+    /// The register statement of the new operator's first key, as `vaultctl keygen --operator` makes it.
+    #[prost(message, optional, tag = "1")]
+    pub register: ::core::option::Option<SignedEnvelope>,
+    /// The encapsulated key, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealed_enc: ::prost::alloc::vec::Vec<u8>,
+    /// What was sealed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed_ct: ::prost::alloc::vec::Vec<u8>,
+    /// The custodian's name; empty for a secret, which is then tried with each custodian.
+    #[prost(string, tag = "4")]
+    pub custodian: ::prost::alloc::string::String,
+}
+/// What came of a contribution that was taken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoverResponse {
+    /// Whether the operator was made. Otherwise more shares are needed, and what stands below `contributed` is empty.
+    #[prost(bool, tag = "1")]
+    pub recovered: bool,
+    /// How many shares are needed; 0 where the custodian has none.
+    #[prost(uint32, tag = "2")]
+    pub threshold: u32,
+    /// The indexes of the shares that were contributed until now, for this register statement.
+    #[prost(uint32, repeated, tag = "3")]
+    pub contributed: ::prost::alloc::vec::Vec<u32>,
+    /// The operator.
+    #[prost(string, tag = "4")]
+    pub operator: ::prost::alloc::string::String,
+    /// Its key.
+    #[prost(string, tag = "5")]
+    pub kid: ::prost::alloc::string::String,
+    /// The custodian that was opened.
+    #[prost(string, tag = "6")]
+    pub custodian: ::prost::alloc::string::String,
+    /// The number of the entry in `_operators`.
+    #[prost(uint64, tag = "7")]
+    pub seq: u64,
+    /// Its leaf, 32 bytes.
+    #[prost(bytes = "vec", tag = "8")]
+    pub leaf: ::prost::alloc::vec::Vec<u8>,
 }
 /// Generated client implementations.
 #[cfg(feature = "client")]
@@ -7175,6 +7226,34 @@ pub mod custody_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Contributes the secret of a custodian, or one share of it, to the making of an operator who may do everything. What
+        /// completes the custodian makes that operator: the answer comes when it is durable, as `custody_operator` in `_operators`.
+        /// `sealed` while the vault is; `bad_proof`, `wrong_vault`, `already_exists` or `key_known` where such an operator cannot
+        /// be; `custody_refused` and `rate_limited` as with `Unseal`.
+        pub async fn recover(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecoverRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecoverResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nockvault.v1.CustodyService/Recover",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nockvault.v1.CustodyService", "Recover"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -7214,6 +7293,14 @@ pub mod custody_service_server {
             tonic::Response<super::WithdrawSharesResponse>,
             tonic::Status,
         >;
+        /// Contributes the secret of a custodian, or one share of it, to the making of an operator who may do everything. What
+        /// completes the custodian makes that operator: the answer comes when it is durable, as `custody_operator` in `_operators`.
+        /// `sealed` while the vault is; `bad_proof`, `wrong_vault`, `already_exists` or `key_known` where such an operator cannot
+        /// be; `custody_refused` and `rate_limited` as with `Unseal`.
+        async fn recover(
+            &self,
+            request: tonic::Request<super::RecoverRequest>,
+        ) -> std::result::Result<tonic::Response<super::RecoverResponse>, tonic::Status>;
     }
     /// Served on operators' unix sockets, sealed or not.
     #[derive(Debug)]
@@ -7413,6 +7500,51 @@ pub mod custody_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WithdrawSharesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nockvault.v1.CustodyService/Recover" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecoverSvc<T: CustodyService>(pub Arc<T>);
+                    impl<
+                        T: CustodyService,
+                    > tonic::server::UnaryService<super::RecoverRequest>
+                    for RecoverSvc<T> {
+                        type Response = super::RecoverResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecoverRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustodyService>::recover(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecoverSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
