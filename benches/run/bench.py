@@ -55,10 +55,8 @@ def main():
 
     def one(job, door, count, *more, label=None):
         before = taken(vault.folder)
-        issued = vault.metrics().get("nockvault_issuances_total", 0)
         figures = vault.load(job, door, "--sessions", count, *timed, *more)
-        issued = max(vault.metrics().get("nockvault_issuances_total", 0) - issued, 1)
-        figures["disk_bytes"] = (taken(vault.folder) - before) / issued
+        figures["disk_bytes"] = (taken(vault.folder) - before) / max(figures["all"], 1)
         return rows.add("vaultd", job, label or door, figures)
 
     vault.start(tls=False)

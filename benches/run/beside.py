@@ -81,13 +81,12 @@ def compare(given, machine, servers, jobs, count):
             backend = ("--backend-pid", server.pid) if job == "postgres" else ()
             before = taken(bao.folder)
             theirs = bao.load(job, *timed, *backend)
-            # What the warm-up wrote is counted to what was measured: a share that both have.
-            theirs["disk_bytes"] = (taken(bao.folder) - before) / max(theirs["done"], 1)
+            theirs["disk_bytes"] = (taken(bao.folder) - before) / max(theirs["all"], 1)
             rows.add("openbao", job, "tcp", theirs)
             role, params = PAIRS[job]
             before = taken(vault.folder)
             ours = vault.load(role, "tcp", "--params", params, *timed, *backend)
-            ours["disk_bytes"] = (taken(vault.folder) - before) / max(ours["done"], 1)
+            ours["disk_bytes"] = (taken(vault.folder) - before) / max(ours["all"], 1)
             rows.add("vaultd", job, "tcp", ours)
             if theirs["rate"] and ours["server_us"]:
                 ratios[job].append({"rate": ours["rate"] / theirs["rate"], "cpu": theirs["server_us"] / ours["server_us"]})

@@ -43,6 +43,7 @@ struct State {
     ends: Cell<bool>,
     measured: Cell<bool>,
     done: Cell<u64>,
+    all: Cell<u64>,
     bad: Cell<u64>,
     latencies: RefCell<Vec<u32>>,
     fault: RefCell<Option<String>>,
@@ -55,6 +56,7 @@ impl Plan {
             ends: Cell::new(false),
             measured: Cell::new(false),
             done: Cell::new(0),
+            all: Cell::new(0),
             bad: Cell::new(0),
             latencies: RefCell::default(),
             fault: RefCell::default(),
@@ -108,6 +110,7 @@ impl Plan {
             "asked_rate": self.rate,
             "seconds": took,
             "done": done,
+            "all": state.all.get(),
             "bad": state.bad.get(),
             "fault": *state.fault.borrow(),
             "rate": done as f64 / took,
@@ -150,8 +153,9 @@ async fn work<W: Work>(mut worker: W, clock: Option<(Instant, Duration)>, state:
             state.fault.replace(Some(why));
             // Who is turned away at once would otherwise do nothing but ask.
             tokio::time::sleep(Duration::from_millis(5)).await;
-        } else if state.measured.get() {
-            state.done.set(state.done.get() + 1);
+        } else {
+            state.all.set(state.all.get() + 1);
+            state.done.set(state.done.get() + u64::from(state.measured.get()));
         }
     }
 }
