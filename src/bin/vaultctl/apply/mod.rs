@@ -77,7 +77,7 @@ impl Apply {
         let wanted = Wanted::read(&self.file, &card.aud)?;
         let identity = find::operator(common, &card)?;
         let name = identity.name.clone();
-        let operator = Operator::connect(&card, identity).await?;
+        let operator = find::awaiting(common, Operator::connect(&card, identity).await?);
         let standing = state::for_file(&operator, &name, &wanted).await?;
         let plan = self.planned(&operator, &wanted, &standing).await?;
         if self.dry_run {
