@@ -59,6 +59,7 @@ fn told() -> String {
     telemetry.skewed(Timestamp(1), Timestamp(2));
     telemetry.committed(3, Duration::from_millis(1));
     telemetry.certificate("tls", Timestamp(1));
+    telemetry.wall("mlock", true);
     telemetry.text()
 }
 

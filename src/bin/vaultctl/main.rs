@@ -16,8 +16,8 @@ macro_rules! say {
 
 mod advice;
 mod agent;
-mod approval;
 mod apply;
+mod approval;
 mod ask;
 mod audit;
 mod backup;
