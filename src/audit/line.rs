@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::entry::{Body, Entry, Origin, Unreadable, admission};
 use crate::crypto::envelope::{Embedded, PayloadType, pae};
 use crate::crypto::hash::Digest;
-use crate::crypto::json::{Admission, NotAdmitted, admit, canonical};
+use crate::crypto::json::{Admission, NotAdmitted, admit, canonical_value};
 use crate::crypto::signature::{BadSignature, PublicKey, Signature, SigningKey};
 use crate::id::Kid;
 use crate::statement::VERSION;
@@ -170,7 +170,7 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     /// The line, signed, without LF.
     pub(super) fn sign(self, key: &SigningKey) -> Vec<u8> {
-        let mut members = Members {
+        let members = Members {
             body: self.body,
             cert: self.cert.cloned(),
             kid: key.kid(),
@@ -182,7 +182,10 @@ impl Draft<'_> {
             ts: self.ts,
             v: VERSION,
         };
-        members.sig = Some(key.sign_raw(&pae(PayloadType::Audit.as_str(), &canonical(&members))));
-        canonical(&members)
+        // Made into values once: what is signed and what is written differ by one member.
+        let mut whole = serde_json::to_value(&members).expect("members of an entry have text keys");
+        let sig = key.sign_raw(&pae(PayloadType::Audit.as_str(), &canonical_value(&whole)));
+        whole["sig"] = serde_json::to_value(sig).expect("a signature is a text");
+        canonical_value(&whole)
     }
 }

@@ -117,7 +117,7 @@ impl Envelope {
     #[must_use]
     pub fn embed(&self) -> Option<Embedded> {
         let payload: serde_json::Value = serde_json::from_slice(&self.payload).ok()?;
-        let leads_back = payload.is_object() && canonical(&payload) == self.payload;
+        let leads_back = payload.is_object() && canonical_value(&payload) == self.payload;
         leads_back.then_some(Embedded { payload, sig: self.signature })
     }
 }
