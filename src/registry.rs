@@ -52,8 +52,9 @@ impl HeldKey {
     /// # Errors
     /// [`Reason::KeyRetired`].
     pub fn accepted(&self, now: Timestamp) -> Result<(), Denial> {
-        let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
-        if over(self.ended) || over(self.grace) { Err(Reason::KeyRetired.into()) } else { Ok(()) }
+        // One that was ended stays so where the clock is set back.
+        let over = self.ended.is_some() || self.grace.is_some_and(|end| end <= now);
+        if over { Err(Reason::KeyRetired.into()) } else { Ok(()) }
     }
 }
 
@@ -120,8 +121,8 @@ impl Operator {
         self.keys.iter().find(|key| key.kid == *kid)
     }
 
-    /// Whether it has a key that no time takes from it: its newest is not ended. One whose newest key is ended is out,
-    /// though a key before that one may still be accepted for its overlap.
+    /// Whether it has a key that no time takes from it: its newest is not ended. One whose newest key is ended is out, and
+    /// commands nothing by a key before that one either.
     #[must_use]
     pub fn lives(&self) -> bool {
         self.newest().is_some_and(|key| key.ended.is_none())

@@ -17,10 +17,11 @@ use nockvault::id::ChainName;
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentFreeze, AgentRegister};
 use nockvault::statement::approval::{ApprovalList, Approve, PolicySet, PolicyShow, Withdraw};
+use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Page;
 use nockvault::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, Kind};
 use nockvault::statement::explain::{Explain, NewGrant};
-use nockvault::statement::freeze::VaultFreeze;
+use nockvault::statement::freeze::{VaultFreeze, VaultThaw};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke};
 use nockvault::statement::operator::{Duty, OperatorDuty, OperatorKeyEnd, OperatorRegister, OperatorRotate};
 use nockvault::time::Seconds;
@@ -397,4 +398,86 @@ async fn a_hundred_wait_and_no_more() {
     let last: Digest = serde_json::from_value(rest["items"][0]["command"].clone()).unwrap();
     vault.order_of(&mara, Withdraw { command: last }).await;
     begun(&vault, &vault.operator, of(101)).await;
+}
+
+#[tokio::test]
+async fn one_operator_does_not_take_all_places_and_none_of_them_once_he_is_out() {
+    let (vault, _, joe) = under_rule().await;
+    for ttl in 0..50 {
+        let mut one = grant("orders-read");
+        one.terms.ttl = Seconds(60 + ttl);
+        assert_eq!(vault.refused_of(&joe, one).await.reason, NeedsApproval);
+    }
+    let full = vault.refused_of(&joe, grant("orders-read")).await;
+    assert_eq!((full.reason, full.denial.limit), (Busy, Some(50)));
+    // The others are not kept from anything, and what he wished goes with him.
+    let root = vault.operator.again();
+    begun(&vault, &root, grant("billing")).await;
+    assert_eq!(listed(&vault).await.len(), 51);
+    vault.order(end("joe")).await;
+    let root = vault.operator.again();
+    begun(&vault, &root, GrantCreate { role: "orders-read".parse().unwrap(), ..grant("orders-read") }).await;
+    assert_eq!(listed(&vault).await.len(), 2);
+    intact(&vault).await;
+}
+
+#[tokio::test]
+async fn one_whose_newest_key_is_ended_commands_nothing_by_an_older_one() {
+    let (vault, mara, _) = under_rule().await;
+    let next = mara.successor(&vault);
+    vault.order_of(&mara, OperatorRotate { register: next.register.clone() }).await;
+    let kid = next.kid();
+    vault.order(OperatorKeyEnd { operator: mara.name.clone(), kid: Some(kid), suspect_from: None }).await;
+    assert_eq!(vault.refused_of(&mara, grant("billing")).await.reason, KeyRetired);
+    let root = vault.operator.again();
+    let id = begun(&vault, &root, grant("billing")).await;
+    assert_eq!(vault.refused_of(&mara, Approve { command: id }).await.reason, KeyRetired);
+}
+
+#[tokio::test]
+async fn what_is_stamped_later_than_its_chain_is_judged_at_that_instant() {
+    let (vault, mara, _) = at_work().await;
+    vault.order(PolicySet { wait: Seconds(60), ..rules(&[("vault_thaw", 2)]) }).await;
+    vault.order(VaultFreeze { reason: Default::default() }).await;
+    // An agent's chain is four minutes ahead of `_operators`.
+    let began = vault.clock_now();
+    vault.clock.set(began.plus(Seconds(240)));
+    let kit = vault.agent("ida").await;
+    vault.refuses(&kit.issue("billing")).await;
+    vault.clock.set(began.plus(Seconds(10)));
+    let root = vault.operator.again();
+    let id = begun(&vault, &root, VaultThaw {}).await;
+    assert_eq!(listed(&vault).await.len(), 1, "what waits is listed, though the clock is behind it");
+    vault.order_of(&mara, Approve { command: id }).await;
+    vault.order(VaultThaw {}).await;
+    intact(&vault).await;
+}
+
+#[tokio::test]
+async fn what_the_vault_forgot_under_a_wrong_clock_stays_forgotten() {
+    let (vault, mara, _) = under_rule().await;
+    let root = vault.operator.again();
+    let first = begun(&vault, &root, grant("billing")).await;
+    let began = vault.clock_now();
+    vault.clock.set(began.plus(Seconds(1200)));
+    for ttl in 0..4 {
+        let mut one = grant("orders-read");
+        one.terms.ttl = Seconds(60 + ttl);
+        begun(&vault, &root, one).await;
+    }
+    vault.clock.set(began.plus(Seconds(60)));
+    vault.order(ClockReset {}).await;
+    vault.clock.advance(Seconds(301));
+    vault.vault().tend_once().await;
+    vault.order_of(&mara, Withdraw { command: first }).await;
+    vault.clock.set(began.plus(Seconds(1300)));
+    for ttl in 0..4 {
+        let mut one = grant("orders-read");
+        one.terms.ttl = Seconds(60 + ttl);
+        let id = begun(&vault, &root, one.clone()).await;
+        vault.order_of(&mara, Approve { command: id }).await;
+        vault.order(one).await;
+        vault.order(GrantRevoke { agent: "kit".parse().unwrap(), role: "orders-read".parse().unwrap() }).await;
+    }
+    intact(&vault).await;
 }

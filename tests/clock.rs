@@ -276,3 +276,22 @@ async fn until_a_chain_was_read_its_agent_waits() {
     }
     vault.verify_all().await;
 }
+
+#[tokio::test]
+async fn a_key_that_was_ended_under_a_wrong_clock_is_ended() {
+    let vault = Harness::with(rules()).await;
+    vault.kv_role("orders", b"x").await;
+    let mut kit = vault.agent("kit").await;
+    vault.grant(&kit.name, "orders", terms()).await;
+    kit.get(&vault, "orders").await;
+    let began = vault.clock_now();
+    vault.clock.set(began.plus(Seconds(1200)));
+    vault.end_key(&kit.name, kit.key.public().kid()).await;
+    vault.clock.set(began.plus(Seconds(60)));
+    vault.order(ClockReset {}).await;
+    for ahead in [301, 1200] {
+        vault.clock.advance(Seconds(ahead));
+        vault.vault().tend_once().await;
+        assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::KeyRetired, "after {ahead} s");
+    }
+}

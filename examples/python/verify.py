@@ -623,7 +623,12 @@ class Approvals:
     def stands(one, ts):
         return one["since"] <= ts < one["expires"]
 
-    def refused(self, body, at):
+    def forget(self, ts, operators):
+        """What does not wait any more, for one who could still give it: no reset of the clock brings it back."""
+        lives = lambda name: not operators.staff[name][0].keys[-1]["ended"]
+        self.waiting = {name: one for name, one in self.waiting.items() if self.stands(one, ts) and lives(one["giver"])}
+
+    def refused(self, body, at, operators):
         said, hashed, _, ts = at
         if body["approvals"]:
             raise Tampered("approval", "it was refused, and names approvals")
@@ -642,7 +647,7 @@ class Approvals:
             return
         if waits["expires"] != ts + 1000 * self.wait:
             raise Tampered("approval", "it does not wait for as long as the rules say")
-        self.waiting = {name: one for name, one in self.waiting.items() if self.stands(one, ts)}
+        self.forget(ts, operators)
         if len(self.waiting) >= 100:
             raise Tampered("approval", "more commands wait than a vault lets wait")
         self.waiting[hashed] = {
@@ -679,6 +684,7 @@ class Approvals:
             if not POLICY_SET(body):
                 raise Tampered("request_members", f"the command in it is no {word}")
             self.rules, self.wait = body["rules"], body["wait"]
+            self.forget(ts, operators)
         elif word in ("approve", "withdraw"):
             if not ABOUT_WAITING(body):
                 raise Tampered("request_members", f"the command in it is no {word}")
@@ -689,6 +695,7 @@ class Approvals:
                 if one["giver"] != who and operators.staff[who][1]["name"] != "admin":
                     raise Tampered("approval", f"{who} took back a command of another, and is no admin")
                 del self.waiting[body["command"]]
+                self.forget(ts, operators)
                 return
             if one["giver"] == who:
                 raise Tampered("approval", f"{who} approved a command of its own")
@@ -696,6 +703,7 @@ class Approvals:
             if who in one["approvals"] and not operators.is_over(who, one["approvals"][who][1]):
                 raise Tampered("approval", f"{who} approved it before")
             one["approvals"][who] = (entry, said["kid"])
+            self.forget(ts, operators)
 
 
 def wish(said):
@@ -739,7 +747,7 @@ class Operators:
         denied = "denied" in body["result"]
         at = (said, b64(hashed), {"leaf": b64(leaf), "seq": entry["seq"]}, entry["ts"])
         if denied:
-            self.approvals.refused(body, at)
+            self.approvals.refused(body, at, self)
         else:
             self.allowed(who, said["typ"], said["body"])
             self.approvals.wanted(body["approvals"], at, self)

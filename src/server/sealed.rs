@@ -10,7 +10,6 @@
 
 mod recover;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,6 +132,8 @@ type Pots = BTreeMap<(Purpose, CustodianName), Pot>;
 /// The shares of one custodian for one thing.
 #[derive(Debug)]
 struct Pot {
+    /// What the custodian was when they were given.
+    of: custody::Custodian,
     gathered: Gathered,
     indexes: BTreeSet<u8>,
     /// When one came last.
@@ -172,26 +173,36 @@ impl State {
     fn add(&mut self, purpose: Purpose, to: &custody::Custodian, text: &str) -> Result<&Pot, Refused> {
         let no = |fault: ShareFault| Refused::new(Reason::CustodyRefused, fault.to_string());
         let share: Share = text.parse().map_err(no)?;
-        let (index, full) = (share.index(), self.pots.len() >= POTS);
-        let pot = match self.pots.entry((purpose, to.who.name.clone())) {
-            Entry::Occupied(pot) => pot.into_mut(),
-            Entry::Vacant(_) if full => {
+        let index = share.index();
+        let place = (purpose, to.who.name.clone());
+        // Shares of a custodian that was replaced meanwhile serve for nothing.
+        let kept = self.pots.remove(&place).filter(|pot| pot.of.who.kind == to.who.kind);
+        let mut pot = match kept {
+            Some(pot) => pot,
+            None if self.pots.len() >= POTS => {
                 let text = "shares for too many things wait already; withdraw those that nobody wants, with --reset";
                 return Err(Refused::new(Reason::Busy, text));
             }
-            Entry::Vacant(room) => room.insert(Pot {
+            None => Pot {
+                of: to.clone(),
                 gathered: Gathered::of(&to.who.kind).map_err(no)?,
                 indexes: BTreeSet::new(),
                 touched: Instant::now(),
-            }),
+            },
         };
         // Complete already: the vault did not open for another reason, and is tried again.
         if !pot.gathered.is_enough() {
-            pot.gathered.add(share).map_err(no)?;
+            if let Err(fault) = pot.gathered.add(share) {
+                // A share that is none takes nobody's place.
+                if !pot.indexes.is_empty() {
+                    self.pots.insert(place, pot);
+                }
+                return Err(no(fault));
+            }
             pot.indexes.insert(index);
         }
         pot.touched = Instant::now();
-        Ok(pot)
+        Ok(self.pots.entry(place).insert_entry(pot).into_mut())
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Health {
     pub most_sessions: Option<(ChainName, u64)>,
     /// When a backup was last commanded, among the newest entries of `_operators`.
     pub backup: Option<Timestamp>,
-    /// Whom custody last made an operator, and when, among the newest entries of `_operators`.
-    pub by_custody: Option<(OperatorName, Timestamp)>,
+    /// Whom custody made operators, and when, oldest first, among the newest entries of `_operators`.
+    pub by_custody: Vec<(OperatorName, Timestamp)>,
+    /// When the oldest entry was written that was looked at for these two; none where all were.
+    pub looked_back_to: Option<Timestamp>,
 }

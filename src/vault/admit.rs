@@ -141,6 +141,9 @@ impl Vault {
     async fn permitted<B: Body>(&self, command: &Authenticated<Command<B>>) -> Result<(), Denial> {
         let operator = self.store.operator(&command.key().kid).await.map_err(Failure::denial)?;
         let operator = operator.ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no operator's key"))?;
+        if !operator.lives() {
+            return Err(Reason::KeyRetired.into());
+        }
         let body = serde_json::to_value(&command.statement().body)
             .map_err(|why| Denial::new(Reason::Internal).internal(why))?;
         permits(&operator.duty, B::TYP, &body)

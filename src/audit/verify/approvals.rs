@@ -82,7 +82,7 @@ fn wrong(how: impl Into<String>) -> Finding {
 
 impl Approvals {
     /// A command that was refused: where it says that it waits, it does from here on.
-    pub(super) fn refused(&mut self, command: &entry::Command, at: Stands<'_>) -> Result<(), Finding> {
+    pub(super) fn refused(&mut self, command: &entry::Command, at: Stands<'_>, roster: &Roster) -> Result<(), Finding> {
         if !command.approvals.is_empty() {
             return Err(wrong("it was refused, and names approvals"));
         }
@@ -93,7 +93,7 @@ impl Approvals {
         };
         match self {
             Approvals::Unknown => Ok(()),
-            Approvals::Known(known) => known.begins(&waits, at),
+            Approvals::Known(known) => known.begins(&waits, at, roster),
         }
     }
 
@@ -116,14 +116,21 @@ impl Approvals {
             PolicySet::TYP => known.policy = PolicySet::deserialize(body).map_err(misfit)?,
             Approve::TYP => known.approve(&Approve::deserialize(body).map_err(misfit)?.command, at, roster)?,
             Withdraw::TYP => known.withdraw(&Withdraw::deserialize(body).map_err(misfit)?.command, at, roster)?,
-            _ => {}
+            _ => return Ok(()),
         }
+        known.forget(at.ts, roster);
         Ok(())
     }
 }
 
 impl Known {
-    fn begins(&mut self, waits: &Waits, at: Stands<'_>) -> Result<(), Finding> {
+    /// What does not wait any more, for one who could still give it, the vault forgets here: no reset of the clock brings it
+    /// back.
+    fn forget(&mut self, ts: Timestamp, roster: &Roster) {
+        self.waiting.retain(|_, one| one.stands(ts) && roster.lives(&one.giver));
+    }
+
+    fn begins(&mut self, waits: &Waits, at: Stands<'_>, roster: &Roster) -> Result<(), Finding> {
         let Stands { said, digest, ts, .. } = at;
         let asked = persons(&self.policy.rules, &said.typ, &said.body);
         if waits.persons != asked || asked < 2 {
@@ -138,7 +145,7 @@ impl Known {
         if waits.expires != ts.plus(self.policy.wait) {
             return Err(wrong("it does not wait for as long as the rules say"));
         }
-        self.waiting.retain(|_, one| one.stands(ts));
+        self.forget(ts, roster);
         if self.waiting.len() >= MOST {
             return Err(wrong("more commands wait than a vault lets wait"));
         }

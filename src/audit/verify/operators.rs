@@ -354,7 +354,7 @@ impl OperatorsTrail {
         let entry = EntryRef { leaf, seq: place.seq };
         let at = Stands { said: &statement, digest: opened.digest, entry, ts: place.ts };
         if denied {
-            self.approvals.refused(command, at)?;
+            self.approvals.refused(command, at, &self.roster)?;
         } else {
             self.carried(command, at)?;
         }

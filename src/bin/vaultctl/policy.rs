@@ -1,5 +1,6 @@
 //! `vaultctl policy`: which kinds of commands more than one operator must want.
 
+use anyhow::bail;
 use clap::Subcommand;
 use nockvault::statement::approval::{PolicySet, PolicyShow, Rules};
 use nockvault::time::Seconds;
@@ -48,7 +49,11 @@ impl Policy {
             Policy::Set { rules, none: _, wait } => {
                 let before = shown.get("wait").and_then(Value::as_u64).map(Seconds);
                 let wait = wait.or(before).unwrap_or(PolicySet::default().wait);
+                let count = rules.len();
                 let rules: Rules = rules.into_iter().collect();
+                if rules.len() != count {
+                    bail!("a kind of command is named twice; nothing was sent");
+                }
                 let done = operator.command(PolicySet { rules, wait }).await?.result;
                 say!("the rules are set");
                 output.one(&done)

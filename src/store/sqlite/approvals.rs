@@ -24,7 +24,7 @@ use super::rows::{self, ChainId, Covered, Packed, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{Facts, Held, OperatorFacts, Views};
-use super::{Shared, chains};
+use super::chains;
 use crate::audit::entry::{self, Approval, Body, Entry, Waits};
 use crate::authz::operator::permits;
 use crate::authz::policy::{persons, strictest, unruled};
@@ -41,6 +41,9 @@ use crate::time::Timestamp;
 
 /// The most commands that wait at once.
 const MOST: usize = 100;
+
+/// The most of them that one operator gave: none keeps the others from giving any.
+const MOST_OF_ONE: usize = 50;
 
 /// The most bytes of commands in one part of a list, beyond the first.
 const LISTED: usize = 1 << 20;
@@ -72,6 +75,11 @@ impl WaitingFacts {
         self.since <= now && now < self.expires
     }
 
+    /// Whether it waits at `now`, for one who can still give it.
+    fn counts(&self, facts: &OperatorFacts, now: Timestamp) -> bool {
+        self.stands(now) && facts.operators.get(&self.giver).is_some_and(Operator::lives)
+    }
+
     /// The approvals that count for this command now: of other operators who are in force, whose duty allows it and whose
     /// key was not ended since.
     fn counted(&self, facts: &OperatorFacts, typ: &str, body: &Value) -> Vec<Approval> {
@@ -96,12 +104,14 @@ pub(super) struct Standing {
     pub(super) approvals: Vec<Approval>,
     /// What waits already for the same giver and says the same, and until when.
     waiting: Option<(Digest, Timestamp)>,
+    /// Who gives it.
+    giver: Option<OperatorName>,
 }
 
 impl Standing {
     /// What takes nobody else.
     pub(super) fn alone() -> Standing {
-        Standing { persons: 1, approvals: Vec::new(), waiting: None }
+        Standing { persons: 1, approvals: Vec::new(), waiting: None, giver: None }
     }
 
     /// How many more have to want it.
@@ -110,13 +120,18 @@ impl Standing {
     }
 }
 
-/// How it stands about a command of this `typ` and body that this key gives now.
-pub(super) fn standing(tx: &mut Tx<'_>, kid: &Kid, typ: &str, body: &Value) -> Result<Standing, Stop> {
+/// How it stands about a command of this `typ` and body that this key gives, at the instant of its entry.
+pub(super) fn standing(
+    tx: &mut Tx<'_>,
+    kid: &Kid,
+    (typ, body): (&str, &Value),
+    now: Timestamp,
+) -> Result<Standing, Stop> {
     let operators = tx.hold(&ChainName::operators())?;
-    let now = tx.stamp(&operators)?;
     let facts = operators.operators()?;
     let mut standing = Standing { persons: persons(&facts.policy.rules, typ, body), ..Standing::alone() };
     let Some(giver) = facts.of_key(kid).filter(|_| !facts.waiting.is_empty()) else { return Ok(standing) };
+    standing.giver = Some(giver.name.clone());
     let wish = wish_of(typ, body);
     let same = |one: &WaitingFacts| one.giver == giver.name && one.wish == wish && one.stands(now);
     if let Some((command, found)) = facts.waiting.iter().find(|(_, one)| same(one)) {
@@ -127,7 +142,7 @@ pub(super) fn standing(tx: &mut Tx<'_>, kid: &Kid, typ: &str, body: &Value) -> R
 }
 
 /// Whether what was done may stay done. What waited for it is gone then.
-pub(super) fn settle(tx: &mut Tx<'_>, standing: &Standing, done: &EntryRef) -> Result<(), Stop> {
+pub(super) fn settle(tx: &mut Tx<'_>, standing: &Standing, done: &EntryRef, now: Timestamp) -> Result<(), Stop> {
     let mut operators = tx.hold(&ChainName::operators())?;
     match (standing.missing(), standing.waiting) {
         (0, None) => Ok(()),
@@ -138,11 +153,14 @@ pub(super) fn settle(tx: &mut Tx<'_>, standing: &Standing, done: &EntryRef) -> R
             Ok(())
         }
         (_, None) => {
-            let now = tx.stamp(&operators)?;
-            let waiting = operators.operators()?.waiting.values().filter(|one| one.stands(now)).count();
-            if waiting >= MOST {
-                let detail = "as many commands wait for approval as may; approve or withdraw some";
-                return Err(Denial::new(Reason::Busy).limit(MOST as u64).detail(detail).into());
+            let facts = operators.operators()?;
+            let waiting = facts.waiting.values().filter(|one| one.counts(facts, now));
+            let givers: Vec<_> = waiting.map(|one| &one.giver).collect();
+            let own = givers.iter().filter(|giver| Some(**giver) == standing.giver.as_ref()).count();
+            let (limit, whose) = if own >= MOST_OF_ONE { (MOST_OF_ONE, " of yours") } else { (MOST, "") };
+            if own >= MOST_OF_ONE || givers.len() >= MOST {
+                let detail = format!("as many commands{whose} wait for approval as may; approve or withdraw some");
+                return Err(Denial::new(Reason::Busy).limit(limit as u64).detail(detail).into());
             }
             Err(Reason::NeedsApproval.into())
         }
@@ -152,13 +170,21 @@ pub(super) fn settle(tx: &mut Tx<'_>, standing: &Standing, done: &EntryRef) -> R
 
 /// Records a command that others have to want too, and lets it wait, where the same does not wait already. Gives what its
 /// giver is told.
-pub(super) fn wait(tx: &mut Tx<'_>, wish: &Wish, standing: &Standing) -> Result<(EntryRef, Denial), Stop> {
+pub(super) fn wait(
+    tx: &mut Tx<'_>,
+    wish: &Wish,
+    standing: &Standing,
+    now: Timestamp,
+) -> Result<(EntryRef, Denial), Stop> {
     let mut operators = tx.hold(&ChainName::operators())?;
-    let new = tx.stamp(&operators)?.plus(operators.operators()?.policy.wait);
+    let new = now.plus(operators.operators()?.policy.wait);
     let (command, expires) = standing.waiting.unwrap_or_else(|| (wish.digest(), new));
     let waits = Waits { command, expires, persons: standing.persons };
     let refused = entry::Command::waiting(wish.embedded().clone(), Reason::NeedsApproval.code(), &waits);
-    let entry = tx.append(&mut operators, refused)?;
+    let entry = match wish.is_latest() {
+        true => tx.append_latest(&mut operators, refused)?,
+        false => tx.append(&mut operators, refused)?,
+    };
     if standing.waiting.is_none() {
         let giver = giver(operators.operators()?, wish)?.name.clone();
         let since = operators.chain.head.ts;
@@ -381,9 +407,9 @@ fn remove(tx: &Tx<'_>, held: &mut Held, command: &Digest) -> Result<(), Stop> {
 
 /// Takes out the rows of what does not wait any more.
 fn sweep(tx: &Tx<'_>, held: &mut Held) -> Result<(), Stop> {
-    let now = held.chain.head.ts;
-    let waiting = held.operators()?.waiting.iter();
-    let over: Vec<Digest> = waiting.filter(|(_, one)| !one.stands(now)).map(|(command, _)| *command).collect();
+    let (now, facts) = (held.chain.head.ts, held.operators()?);
+    let over = facts.waiting.iter().filter(|(_, one)| !one.counts(facts, now));
+    let over: Vec<Digest> = over.map(|(command, _)| *command).collect();
     over.iter().try_for_each(|command| remove(tx, held, command))
 }
 
@@ -428,7 +454,7 @@ pub(super) fn policy(at: Instant<'_>) -> Result<PolicySet, Stop> {
 /// What waits, oldest first, each with the command as it was signed.
 pub(super) fn waiting(at: Instant<'_>, page: &Page) -> Result<Listed<Waiting>, Stop> {
     let held = at.hold(&ChainName::operators())?;
-    let (facts, now) = (held.operators()?, now_of(at.shared));
+    let (facts, now) = (held.operators()?, stamp(at, &held)?);
     let after: Option<u64> = page.after.parse().ok();
     let mut standing: Vec<_> = facts.waiting.iter().filter(|(_, one)| one.stands(now)).collect();
     standing.sort_by_key(|(_, one)| one.entry.seq);
@@ -452,6 +478,11 @@ pub(super) fn waiting(at: Instant<'_>, page: &Page) -> Result<Listed<Waiting>, S
     Ok(listed)
 }
 
-fn now_of(shared: &Shared) -> Timestamp {
-    shared.clock.now()
+/// The instant at which a command that came now would be judged: never before the chain's newest entry, unless the clock was
+/// reset since.
+fn stamp(at: Instant<'_>, held: &Held) -> Result<Timestamp, Stop> {
+    let now = at.shared.clock.now();
+    let vault = at.hold(&ChainName::vault())?;
+    let unheard = vault.vault()?.reset.as_ref().is_some_and(|reset| held.chain.resets < reset.number);
+    Ok(if unheard { now } else { now.max(held.chain.head.ts) })
 }

@@ -19,7 +19,8 @@ use crate::statement::Body as _;
 use crate::statement::backup::Backup;
 use crate::time::Timestamp;
 
-/// How far back a backup is looked for, in entries and in bytes at once.
+/// How far back backups and operators made by custody are looked for, in entries; and how many entries and bytes at once.
+const BACK: u64 = 32_768;
 const ENTRIES: u64 = 4096;
 const BYTES: usize = 1 << 20;
 
@@ -55,17 +56,21 @@ fn most(at: Instant<'_>, sql: &str) -> Result<Option<(ChainName, u64)>, Stop> {
 
 /// What the newest entries of `_operators` tell.
 fn look_back(at: Instant<'_>, chain: &chains::Chain, health: &mut Health) -> Result<(), Stop> {
-    let mut from = chain.head.size.saturating_sub(ENTRIES);
+    let mut from = chain.head.size.saturating_sub(BACK);
+    let whole = from == 0;
     while from < chain.head.size {
         let lines = chains::lines(at.conn, chain, from, ENTRIES, BYTES)?;
         if lines.is_empty() {
             break;
         }
+        if !whole && health.looked_back_to.is_none() {
+            health.looked_back_to = lines.first().and_then(|line| Some(Entry::read(line).ok()?.ts));
+        }
         from += lines.len() as u64;
         for line in &lines {
             health.backup = backed_up(line).or(health.backup);
             if let Some(made) = made_by_custody(line) {
-                health.by_custody = Some(made);
+                health.by_custody.push(made);
             }
         }
     }

@@ -29,6 +29,9 @@ pub(super) fn permits_key(tx: &mut Tx<'_>, kid: &Kid, typ: &str, body: &Value) -
     let operators = tx.hold(&ChainName::operators())?;
     let operator = operators.operators()?.of_key(kid);
     let operator = operator.ok_or_else(|| Denial::new(Reason::Unauthenticated).internal("no operator's key"))?;
+    if !operator.lives() {
+        return Err(Reason::KeyRetired.into());
+    }
     Ok(permits(&operator.duty, typ, body)?)
 }
 

@@ -211,6 +211,11 @@ impl Wish {
         self.iat
     }
 
+    /// Whether its entry is no earlier than the newest one of any chain.
+    pub(super) fn is_latest(&self) -> bool {
+        matches!(self.effect, Effect::FreezeVault | Effect::ThawVault | Effect::FreezeRole(_) | Effect::ThawRole(_))
+    }
+
     /// The key that signed it.
     pub(super) fn kid(&self) -> &Kid {
         &self.kid
@@ -249,16 +254,22 @@ impl Wish {
 /// Spends a nonce of a key that may speak now, an agent's or an operator's.
 pub(super) fn spend(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Stop> {
     let floor = tx.floor()?;
-    spend_above(tx, kid, nonce, iat, floor)
+    spend_above(tx, kid, nonce, (iat, floor), false)
 }
 
-fn spend_above(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp, floor: Timestamp) -> Result<(), Stop> {
+fn spend_above(
+    tx: &mut Tx<'_>,
+    kid: &Kid,
+    nonce: &Nonce,
+    (iat, floor): (Timestamp, Timestamp),
+    latest: bool,
+) -> Result<(), Stop> {
     let stranger = || -> Stop { Denial::new(Reason::Unauthenticated).internal("no such key").into() };
     let chain = tx::chain_of_key(tx.conn, kid)?.ok_or_else(stranger)?;
     let name = super::chains::name_of(tx.conn, chain)?.ok_or_else(stranger)?;
     let held = tx.hold(&name)?;
     let (id, key) = held.view.key(kid).ok_or_else(stranger)?;
-    key.accepted(tx.stamp(&held)?)?;
+    key.accepted(if latest { tx.stamp_latest(&held)? } else { tx.stamp(&held)? })?;
     authn::window(iat, tx.now, tx.shared.rules.skew, floor)?;
     recall::ready(tx, held.chain.id, iat)?;
     tx.spend(id, nonce, iat)
@@ -274,17 +285,20 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
         Effect::ResetClock(_) => resets::floor(tx)?,
         _ => tx.floor()?,
     };
-    spend_above(tx, &wish.kid, &wish.nonce, wish.iat, floor)?;
+    // It is judged at the instant of its entry, since whoever verifies that knows no other.
+    let latest = wish.is_latest();
+    let at = if latest { tx.stamp_latest(&operators)? } else { tx.stamp(&operators)? };
+    spend_above(tx, &wish.kid, &wish.nonce, (wish.iat, floor), latest)?;
     // How it stands before it changes what decides about it.
     let standing = match wish.effect {
         Effect::Refuse(_) => Standing::alone(),
-        _ => approvals::standing(tx, &wish.kid, wish.typ(), wish.body())?,
+        _ => approvals::standing(tx, &wish.kid, (wish.typ(), wish.body()), at)?,
     };
     let wish = &Wish { approvals: standing.approvals.clone(), ..wish.clone() };
     let (mark, newest) = (tx.mark(), tx.newest);
     execute(tx.conn, "SAVEPOINT effect")?;
     let done = permitted(tx, wish).and_then(|()| effect(tx, wish));
-    match done.and_then(|done| approvals::settle(tx, &standing, &done.0).map(|()| done)) {
+    match done.and_then(|done| approvals::settle(tx, &standing, &done.0, at).map(|()| done)) {
         Ok((entry, result)) => {
             execute(tx.conn, "RELEASE effect")?;
             Ok(Carried { entry, result: Ok(result) })
@@ -295,7 +309,7 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
             tx.back_to(mark);
             tx.newest = newest;
             if denial.reason == Reason::NeedsApproval {
-                let (entry, denial) = approvals::wait(tx, wish, &standing)?;
+                let (entry, denial) = approvals::wait(tx, wish, &standing, at)?;
                 return Ok(Carried { entry, result: Err(denial) });
             }
             let mut operators = tx.hold(&ChainName::operators())?;
@@ -324,7 +338,9 @@ pub(super) fn permitted_as_meant(tx: &mut Tx<'_>, wish: &Wish) -> Result<(), Sto
 /// Who would have to want it.
 pub(super) fn standing_as_meant(tx: &mut Tx<'_>, wish: &Wish) -> Result<Standing, Stop> {
     let (typ, body) = wish.meant();
-    approvals::standing(tx, &wish.kid, typ, &body)
+    let operators = tx.hold(&ChainName::operators())?;
+    let at = tx.stamp(&operators)?;
+    approvals::standing(tx, &wish.kid, (typ, &body), at)
 }
 
 pub(super) fn effect(tx: &mut Tx<'_>, wish: &Wish) -> Effected {

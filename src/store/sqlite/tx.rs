@@ -173,12 +173,26 @@ impl<'a> Tx<'a> {
 
     /// Appends an entry that is no earlier than the newest one of any chain.
     pub(super) fn append_latest(&mut self, held: &mut Held, body: impl Into<Body>) -> Result<EntryRef, Stop> {
-        let now = self.now;
-        // Nothing keeps an operator from it, not even a history that lies beyond the audit key.
-        self.now = now.max(self.newest).min(self.key.as_ref().map_or(now, |key| now.max(Timestamp(key.exp().0 - 1))));
+        let latest = self.latest();
+        let now = std::mem::replace(&mut self.now, latest);
         let appended = self.append(held, body);
         self.now = now;
         appended
+    }
+
+    /// The instant that such an entry of this chain gets.
+    pub(super) fn stamp_latest(&mut self, held: &Held) -> Result<Timestamp, Stop> {
+        let latest = self.latest();
+        let now = std::mem::replace(&mut self.now, latest);
+        let stamp = self.stamp(held);
+        self.now = now;
+        stamp
+    }
+
+    /// Nothing keeps an operator from it, not even a history that lies beyond the audit key.
+    fn latest(&self) -> Timestamp {
+        let now = self.now;
+        now.max(self.newest).min(self.key.as_ref().map_or(now, |key| now.max(Timestamp(key.exp().0 - 1))))
     }
 
     /// Writes the restore and the reset of the clock that the chain has not heard of. The restore is the first that a

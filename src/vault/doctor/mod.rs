@@ -120,11 +120,13 @@ impl Vault {
 
     /// Custody makes an operator where none is left. Where others are, somebody had better know of it.
     fn examine_custody(health: &Health, now: Timestamp, rows: &mut Rows) {
-        let (state, found) = match &health.by_custody {
-            Some((name, at)) if at.plus(MONTH) >= now => (State::Warn, format!("{name}, {at}")),
-            Some((name, at)) => (State::Ok, format!("{name}, {at}")),
-            None => (State::Ok, "none among the newest entries".to_owned()),
-        };
+        let named: Vec<String> = health.by_custody.iter().map(|(name, at)| format!("{name}, {at}")).collect();
+        let lately = health.by_custody.iter().any(|(_, at)| at.plus(MONTH) >= now);
+        // What lies further back was not read: somebody may have written so much to have it so.
+        let hidden = health.looked_back_to.filter(|since| since.plus(MONTH) >= now);
+        let since = hidden.map_or(String::new(), |since| format!("; not looked at before {since}"));
+        let state = if lately || hidden.is_some() { State::Warn } else { State::Ok };
+        let found = names::some(&named) + &since;
         let what = "ask the custodians whether they wanted it; where they did not, vaultctl operator end NAME, and \
                     vaultctl custody remove whoever gave the secret";
         rows.add("by_custody", state, found, what);

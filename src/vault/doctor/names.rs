@@ -56,7 +56,7 @@ impl Vault {
             |key: Option<&HeldKey>| key.filter(|key| key.since.plus(YEAR) < now).map(|key| days(now.since(key.since)));
         let operators = self.store.operators().await.map_err(Failure::denial)?;
         let acting = |keys: &[HeldKey]| keys.iter().any(|key| key.accepted(now).is_ok());
-        let able: Vec<_> = operators.iter().filter(|operator| acting(&operator.keys)).collect();
+        let able: Vec<_> = operators.iter().filter(|operator| operator.lives() && acting(&operator.keys)).collect();
         let admins: Vec<_> = able.iter().filter(|operator| operator.duty == Duty::Admin).collect();
         let names: Vec<String> = admins.iter().map(|operator| operator.name.to_string()).collect();
         let state = if admins.len() > 1 { State::Ok } else { State::Warn };
@@ -74,7 +74,11 @@ impl Vault {
                 }
                 (most, admins) => (State::Ok, format!("{most} must agree to change them; {admins} are admins")),
             };
-        rows.add("rules", state, found, "register more admins (vaultctl operator add) while enough are left to agree");
+        let what = match state {
+            State::Bad => "too few are left to change anything of this: custody makes an admin (vaultctl recover)",
+            _ => "register more admins (vaultctl operator add) while enough are left to agree",
+        };
+        rows.add("rules", state, found, what);
         let aged =
             able.iter().filter_map(|operator| Some(format!("{} ({})", operator.name, old(operator.keys.last())?)));
         row(rows, "operator_keys", &aged.collect::<Vec<_>>(), "give each of them a new key");
