@@ -201,9 +201,19 @@ pub fn window(iat: Timestamp, now: Timestamp, skew: Seconds, floor: Timestamp) -
         return Err(Denial::new(Reason::ClockSkew).limit(skew.0).at(now));
     }
     if iat <= floor {
-        return Err(Denial::new(Reason::Stale).at(now));
+        let stale = Denial::new(Reason::Stale).at(now);
+        return Err(if floor < now { stale } else { stale.detail(above(floor)) });
     }
     Ok(WithinWindow(()))
+}
+
+/// A floor in the clock's future is that of a restore or of a clock that was set anew: a new statement comes too early as
+/// well, and the second from which one is taken is said.
+fn above(floor: Timestamp) -> String {
+    let from = Timestamp((floor.0 / 1000 + 1) * 1000);
+    format!(
+        "the vault was restored from a backup, or its clock was reset; it takes nothing signed before {from}: wait until then"
+    )
 }
 
 /// Step 10, as far as the request itself can tell: the suite is offered and the key is a safe point.

@@ -92,7 +92,7 @@ reasons! {
     /// `iat` outside the window around the vault's clock.
     ClockSkew = "clock_skew", Request, "iat is outside the accepted window around the vault's clock; correct the clock and sign anew";
     /// `iat` at or before the durable floor.
-    Stale = "stale", Request, "iat is not after the vault's floor; sign a new statement";
+    Stale = "stale", Request, "iat is not after the vault's floor; sign a new statement once the clock is past it";
     /// A nonce that this key has used.
     Replay = "replay", Request, "this nonce was used before; each request is signed with a fresh one";
     /// The key has as many live nonces as it may.

@@ -60,7 +60,8 @@ fn init_makes_everything_with_the_right_modes_and_replaces_nothing() {
 fn an_operator_does_the_whole_of_it_and_each_act_stands_in_a_chain() {
     let mut vault = Vault::start();
     vault.with_kit("hunter2\n");
-    assert_eq!(json(&vault.vaultctl(&["status", "-o", "json"]).ok())["agents"], 1);
+    let status = json(&vault.vaultctl(&["status", "-o", "json"]).ok());
+    assert_eq!((&status["agents"], &status["sealed"], &status["state"]), (&1.into(), &false.into(), &"serving".into()));
     assert_eq!(vault.vaultctl(&["agent", "list", "--field", "agent"]).ok(), "kit\n");
     assert_eq!(vault.vaultctl(&["role", "list", "--field", "role"]).ok(), "orders-read\n");
     assert_eq!(vault.vaultctl(&["role", "show", "orders-read", "--field", "config.secret"]).ok(), "orders-db\n");

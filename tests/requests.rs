@@ -78,7 +78,7 @@ fn told(fault: &Fault) -> Value {
         }
         Fault::Untrusted(why) => json!({"untrusted": {"why": match why {
             Untrusted::OtherVault { .. } => "other_vault",
-            Untrusted::Certificate(_) => "certificate",
+            Untrusted::Certificate(_) | Untrusted::OlderKey { .. } => "certificate",
             Untrusted::NotListed { .. } => "not_listed",
             Untrusted::Signature => "signature",
             Untrusted::Form { .. } => "form",

@@ -51,15 +51,21 @@ fn until(command: &mut Command, step: &str) -> Running {
     running
 }
 
-/// The daemon of the restored vault, and a card that leads to it.
-fn serve(vault: &Vault) -> (Running, String) {
-    let config = vault.path().join("again/vaultd.toml");
-    fs::write(&config, quick(fs::read_to_string(&config).unwrap())).unwrap();
+/// The daemon of the restored vault, and how it said that it is ready.
+fn begin(vault: &Vault) -> (Running, String) {
     let mut command = program(env!("CARGO_BIN_EXE_vaultd"), vault.path());
     let started = command.args(["--config", "again/vaultd.toml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut daemon = Running(started.unwrap());
     let mut ready = String::new();
     BufReader::new(daemon.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    (daemon, ready)
+}
+
+/// The daemon of the restored vault, and a card that leads to it.
+fn serve(vault: &Vault) -> (Running, String) {
+    let config = vault.path().join("again/vaultd.toml");
+    fs::write(&config, quick(fs::read_to_string(&config).unwrap())).unwrap();
+    let (daemon, ready) = begin(vault);
     let agents = ready.split_whitespace().find_map(|part| part.strip_prefix("agents=https")).unwrap();
     let card = vault.path().join("again/prod.card");
     let text = fs::read_to_string(&card).unwrap();
@@ -178,6 +184,66 @@ fn an_agent_goes_on_with_a_restored_vault_by_one_command_of_its_owner() {
     let accepted = agent(&card, &["accept-restore"]);
     assert!(accepted.code == 0 && accepted.err.contains("is kept as evidence"), "{accepted:?}");
     assert_eq!(agent(&card, &["get", "orders-read"]).ok(), "hunter2\n");
+}
+
+#[test]
+fn a_rehearsal_leads_nobody_to_the_real_vault_and_says_what_it_is() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    vault.vaultctl(&["backup", "--file", "prod.backup"]).ok();
+    vault.vaultctl(&["keygen", "--operator", "mara"]).ok();
+    let wanted = ["restore", "--file", "prod.backup", "--root-key", "vault/root.key", "--dir", "again", "--rehearsal"];
+    let told = vault.vaultctl(&wanted);
+    let card = vault.path().join("again/prod.card").to_str().unwrap().to_owned();
+    assert!(told.code == 0 && told.err.contains("This is a rehearsal of the vault prod"), "{told:?}");
+    assert!(!told.err.contains("is stopped") && !told.err.contains("to be done again"), "{told:?}");
+    let command = told.err.lines().find_map(|line| line.trim_start().strip_prefix("vaultctl ")).unwrap();
+    let status: Vec<&str> = command.split_whitespace().take_while(|word| *word != "answered").collect();
+
+    // Beside the real one, which is still there: on free ports of its own, and its card leads there.
+    let (daemon, ready) = begin(&vault);
+    let agents = ready.split_whitespace().find(|part| part.starts_with("agents=https")).unwrap();
+    let leads = format!("agents = \"{}\"", agents.strip_prefix("agents=").unwrap());
+    assert!(fs::read_to_string(&card).unwrap().contains(&leads), "{ready}");
+    assert!(!fs::read_to_string(vault.card()).unwrap().contains(&leads));
+    let early = vault.vaultctl(&status).fails(2);
+    assert!(early.contains("restored from a backup") && early.contains("wait until then"), "{early}");
+    let unsaid = vault.vaultctl(&["--vault", &card, "status"]).fails(1);
+    assert!(unsaid.contains("NOCKVAULT_OPERATOR=NAME") && !unsaid.contains("context use"), "{unsaid}");
+
+    let mut second = program(env!("CARGO_BIN_EXE_vaultd"), vault.path());
+    let taken = said(second.args(["--config", "again/vaultd.toml"])).fails(2);
+    assert!(taken.contains("again/vaultd.toml: [http] listen: 127.0.0.1:") && taken.contains("is taken"), "{taken}");
+
+    // An agent's own account that talked to it all the same.
+    ask(vault.path(), &card, &[]).fails(2);
+    drop(daemon);
+    let real = vault.card().to_str().unwrap().to_owned();
+    let refused = ask(vault.path(), &real, &[]).fails(1);
+    let seen = refused.split("put ").nth(1).and_then(|rest| rest.split(" aside").next()).unwrap();
+    assert!(refused.contains("rehearsal") && seen.ends_with("kit.seen"), "{refused}");
+    fs::rename(seen, vault.path().join("aside")).unwrap();
+    assert_eq!(ask(vault.path(), &real, &[]).ok(), "hunter2\n");
+}
+
+#[test]
+fn a_card_leads_where_the_restored_vault_was_told_to_listen() {
+    let mut vault = Vault::start();
+    vault.with_kit("hunter2");
+    vault.vaultctl(&["backup", "--file", "prod.backup"]).ok();
+    vault.kill();
+    let before = fs::read_to_string(vault.card()).unwrap();
+    let agents = |card: &str| card.lines().find(|line| line.starts_with("agents")).unwrap().to_owned();
+    let card = |dir: &str, listen: &[&str]| {
+        let wanted = ["restore", "--file", "prod.backup", "--root-key", "vault/root.key", "--dir", dir];
+        vault.vaultctl(&[&wanted, listen].concat()).ok();
+        agents(&fs::read_to_string(vault.path().join(dir).join("prod.card")).unwrap())
+    };
+    let there = "agents = \"https://127.0.0.1:9540\"";
+    assert_eq!(card("there", &["--listen", "127.0.0.1:9540"]), there);
+    assert_eq!(card("tried", &["--listen", "127.0.0.1:9540", "--rehearsal"]), there);
+    assert_eq!(card("any", &["--listen", "0.0.0.0:9540", "--rehearsal"]), "agents = \"https://localhost:9540\"");
+    assert_eq!(card("usual", &[]), agents(&before));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_sealed_vault_says_so_everywhere_until_somebody_unseals() {
         let status = vault.vaultctl(&["status", "-o", "json"]);
         assert_eq!(status.code, 2, "{round}: {status:?}");
         let told: Value = serde_json::from_str(&status.out).unwrap();
-        assert_eq!(told["sealed"], true, "{round}");
+        assert_eq!((&told["sealed"], &told["state"]), (&json!(true), &json!("sealed")), "{round}");
         assert!(status.err.contains("vaultctl unseal"), "{round}: {status:?}");
         let refused = vault.vaultctl(&["agent", "list"]).fails(2);
         assert!(refused.contains("sealed") && refused.contains("vaultctl unseal"), "{round}: {refused}");

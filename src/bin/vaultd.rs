@@ -141,7 +141,7 @@ fn behind_walls(config: &Config, file: &Path, also: &[&Path], more: impl FnOnce(
     walls::lock(config, file, &telemetry).map_err(|fault| at_start(fault.into()))?;
     let brought = compose::bring(config).map_err(|fault| at_start(fault.into()))?;
     walls::raise(config, also, &telemetry).map_err(|fault| at_start(fault.into()))?;
-    in_runtime(serve(config, brought, telemetry, more))
+    in_runtime(serve((config, file), brought, telemetry, more))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> Ended {
@@ -164,7 +164,7 @@ fn install_tls_provider() {
 /// Opens the vault with the secrets that were brought, or begins sealed without any, and serves until a signal. `more` is
 /// said after the line that begins with `ready`.
 async fn serve(
-    config: &Config,
+    (config, file): (&Config, &Path),
     brought: Brought,
     telemetry: Telemetry,
     more: impl FnOnce(&Listeners) -> String,
@@ -174,7 +174,7 @@ async fn serve(
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
     sinks::check(config)?;
     // Bound first: a port that is taken leaves no trace in the vault.
-    let listeners = Listeners::bind(config).await?;
+    let listeners = Listeners::bind(config).await.with_context(|| file.display().to_string())?;
     let vault = compose::begin(config, brought, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
     let mut ready = ready(&listeners, config.tls.is_some());
     let version = env!("CARGO_PKG_VERSION");

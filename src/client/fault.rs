@@ -3,6 +3,7 @@
 //! something on this side is wrong ([`Fault::Local`]).
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::crypto::hash::Digest;
 use crate::denial::Reason;
@@ -120,6 +121,18 @@ pub enum Untrusted {
     /// A certificate that the identity key did not sign, or that is not good now.
     #[error("a certificate of the vault's keys is not good: {0}")]
     Certificate(String),
+    /// A response key that is older than one that this agent has seen.
+    #[error(
+        "the vault shows a key ({kid}) that is older than one this agent has seen: an older copy of it answers, or a rehearsal \
+         of a restore answered before. {advice}",
+        advice = older_key(kept.as_deref())
+    )]
+    OlderKey {
+        /// The key.
+        kid: Kid,
+        /// What the agent has seen, where it is kept.
+        kept: Option<PathBuf>,
+    },
     /// The response key does not stand in the key directory that was given.
     #[error(
         "the response key {kid} does not stand in the key directory of {made}: either that is old (fetch a new one, by a \
@@ -167,6 +180,15 @@ pub enum Untrusted {
     /// What was sealed does not open.
     #[error("the sealed secret does not open with this session's key for this request")]
     Seal,
+}
+
+fn older_key(kept: Option<&Path>) -> String {
+    match kept {
+        Some(file) => {
+            format!("If that was a rehearsal of yours, put {} aside; if not, tell the vault's operator", file.display())
+        }
+        None => "If it was no rehearsal of yours, tell the vault's operator".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and operators share. An answer counts where a certified response key signed it. A refusal counts where the vault
 //! signed it for exactly this request; from nothing unsigned is the clock corrected or anything decided.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -238,8 +239,17 @@ async fn describe(
     if let Some(directory) = listed.filter(|directory| directory.exp <= at) {
         return Err(Fault::local(BadDirectory::Expired { exp: directory.exp, now: at }));
     }
-    let pins = Pins::check(card, &challenge, &answer(reply.signed)?, around.memory.cert_nbf(), listed)?;
-    around.memory.certified(pins.nbf())?;
+    let memory = &around.memory;
+    let pins =
+        Pins::check(card, &challenge, &answer(reply.signed)?, memory.cert_nbf(), listed).map_err(
+            |fault| match fault {
+                Fault::Untrusted(Untrusted::OlderKey { kid, .. }) => {
+                    Untrusted::OlderKey { kid, kept: memory.file().map(Path::to_owned) }.into()
+                }
+                fault => fault,
+            },
+        )?;
+    memory.certified(pins.nbf())?;
     Ok((pins, at))
 }
 

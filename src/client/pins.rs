@@ -81,8 +81,7 @@ impl Pins {
         let signer = signer(&responses, reply).ok_or(Untrusted::Signature)?;
         let nbf = signer.cert.nbf;
         if nbf < newest {
-            let why = format!("{} is an older response key than the last one seen", signer.cert.kid);
-            return Err(Untrusted::Certificate(why).into());
+            return Err(Untrusted::OlderKey { kid: signer.cert.kid.clone(), kept: None }.into());
         }
         if let Some(directory) = listed {
             let known: Vec<Kid> = certs(directory, KeyRole::Response).map(|(cert, ..)| cert.kid).collect();

@@ -95,6 +95,12 @@ impl Memory {
         self.state().cert_nbf
     }
 
+    /// The file that it is kept in, where there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Takes in the entry that answers a request which was sent with `sent`.
     ///
     /// # Errors

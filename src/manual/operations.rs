@@ -192,8 +192,9 @@
 //!
 //! `vaultctl backup --file FILE` writes all that the vault keeps, at one instant, while it serves: its keys, chains,
 //! agents, roles, grants and secrets, the certificate that agents know and its key. It is an operator's command and stands
-//! in `_operators`. The file opens with the root key of that day and with nothing else, so keep a copy of that key, and not
-//! beside the file; `vaultd.toml` is not in it and holds no secret. The daemon copies its database first, in one read that
+//! in `_operators`. The file opens with what a custodian of that day holds, and with nothing else: `custody rotate` changes
+//! no file that was made before it, and `custody add` and `remove` say only who opens later ones. So keep what one of them
+//! holds for as long as the file, and not beside it; `vaultd.toml` is not in it and holds no secret. The daemon copies its database first, in one read that
 //! holds up no writer, and needs as much room again in the data directory for that long; then it encrypts the copy on its
 //! way out, at the pace of whoever takes it. What breaks off leaves no file of that name.
 //!
@@ -228,7 +229,10 @@
 //! the salt of that entry, and a witness that has seen the one cosigns nothing of the other.
 //!
 //! To try a backup, `--rehearsal`: that vault serves, asks for nothing at any backend, and is none that could be kept. A
-//! copy that was made in another way and is started beside production sweeps production's credentials away.
+//! copy that was made in another way and is started beside production sweeps production's credentials away. Without
+//! `--listen` and `--http` it takes free ports, and its card leads to them. No agent's own account talks to a rehearsal: its
+//! client would remember the rehearsal's newer keys, and call the real vault's older from then on. Use another `HOME`, with
+//! a copy of the agent's key; where it has happened, the client names the `.seen` file to put aside.
 //!
 //! A data directory that was copied while the daemon was stopped is no backup of this kind: started again it goes on as if
 //! nothing had been lost, and refuses agents that have seen more as `history_mismatch`.

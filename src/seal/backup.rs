@@ -141,7 +141,8 @@ pub enum BackupFault {
     },
     /// The root key does not open it.
     #[error(
-        "the root key is not the one that this backup was made under, or its head was changed; name the key of that time"
+        "the root key is not the one that this backup was made under, or its head was changed; open it \
+         with what a custodian of the day it was made held"
     )]
     WrongRoot,
     /// The file ends too early.

@@ -36,20 +36,30 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// What kept a listener from being opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindFault {
+    /// Another program listens on the port.
+    #[error("{setting}: {at} is taken by another program; stop that one, or name another port there")]
+    PortTaken {
+        /// What names the port.
+        setting: &'static str,
+        /// The port.
+        at: SocketAddr,
+    },
     /// The system did not let it.
-    #[error("{at}: {error}")]
+    #[error("{setting}: {at}: {error}")]
     System {
+        /// What names the place.
+        setting: &'static str,
         /// Where it was to listen.
         at: String,
         /// What the system said.
         error: io::Error,
     },
     /// Something that is no socket has the socket's name.
-    #[error("{}: something that is no socket stands here; move it away or choose another path", .0.display())]
-    NotASocket(PathBuf),
+    #[error("{0}: {path}: something that is no socket stands here; move it away or choose another path", path = .1.display())]
+    NotASocket(&'static str, PathBuf),
     /// Another process answers on the socket.
-    #[error("{}: another process listens here", .0.display())]
-    Taken(PathBuf),
+    #[error("{0}: {path}: another process listens here", path = .1.display())]
+    Taken(&'static str, PathBuf),
 }
 
 /// An open port or socket.
@@ -97,42 +107,47 @@ impl Listeners {
     /// The first that cannot be opened.
     pub async fn bind(config: &Config) -> Result<Listeners, BindFault> {
         let http = match config.http {
-            Some(address) => Some(Listener::tcp(address).await?),
+            Some(address) => Some(Listener::tcp("[http] listen", address).await?),
             None => None,
         };
-        Ok(Listeners { agents: bind_all(&config.agents).await?, operators: bind_all(&config.operators).await?, http })
+        let agents = bind_all(["[agents] listen", "[agents] unix"], &config.agents).await?;
+        let operators = bind_all(["[operators] listen", "[operators] unix"], &config.operators).await?;
+        Ok(Listeners { agents, operators, http })
     }
 }
 
-async fn bind_all(listen: &Listen) -> Result<Vec<Listener>, BindFault> {
+async fn bind_all([port, socket]: [&'static str; 2], listen: &Listen) -> Result<Vec<Listener>, BindFault> {
     let mut all = Vec::new();
     if let Some(address) = listen.tcp {
-        all.push(Listener::tcp(address).await?);
+        all.push(Listener::tcp(port, address).await?);
     }
     if let Some(path) = &listen.unix {
-        all.push(Listener::unix(path)?);
+        all.push(Listener::unix(socket, path)?);
     }
     Ok(all)
 }
 
 impl Listener {
-    /// Opens a port; 0 takes a free one.
+    /// Opens the port that this setting names; 0 takes a free one.
     ///
     /// # Errors
-    /// What the system says.
-    pub async fn tcp(address: SocketAddr) -> Result<Listener, BindFault> {
+    /// Another program has it, or what the system says.
+    pub async fn tcp(setting: &'static str, address: SocketAddr) -> Result<Listener, BindFault> {
         let listener = TcpListener::bind(address).await;
-        listener.map(Listener::Tcp).map_err(|error| BindFault::System { at: address.to_string(), error })
+        listener.map(Listener::Tcp).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindFault::PortTaken { setting, at: address },
+            _ => BindFault::System { setting, at: address.to_string(), error },
+        })
     }
 
-    /// Opens a socket of mode 0600, in the place of one that nobody listens on any more. It is made under another name
+    /// Opens the socket that this setting names, of mode 0600, in the place of one that nobody listens on any more. It is made under another name
     /// and moved when it has its mode, so that at no time another user can connect.
     ///
     /// # Errors
     /// Something else has that name, somebody listens there, or what the system says.
-    pub fn unix(path: &Path) -> Result<Listener, BindFault> {
-        let fault = |error| BindFault::System { at: path.display().to_string(), error };
-        make_way(path)?;
+    pub fn unix(setting: &'static str, path: &Path) -> Result<Listener, BindFault> {
+        let fault = |error| BindFault::System { setting, at: path.display().to_string(), error };
+        make_way(setting, path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(".new");
         let new = PathBuf::from(name);
@@ -188,19 +203,19 @@ impl Listener {
 }
 
 /// Makes the folder of a socket, and sees that at most a dead socket has its name.
-fn make_way(path: &Path) -> Result<(), BindFault> {
-    let fault = |error| BindFault::System { at: path.display().to_string(), error };
+fn make_way(setting: &'static str, path: &Path) -> Result<(), BindFault> {
+    let fault = |error| BindFault::System { setting, at: path.display().to_string(), error };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(fault(error)),
-        Ok(there) if !there.file_type().is_socket() => Err(BindFault::NotASocket(path.to_owned())),
+        Ok(there) if !there.file_type().is_socket() => Err(BindFault::NotASocket(setting, path.to_owned())),
         Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(fault(error)),
-            Ok(_) => Err(BindFault::Taken(path.to_owned())),
+            Ok(_) => Err(BindFault::Taken(setting, path.to_owned())),
         },
     }
 }
@@ -433,16 +448,16 @@ mod tests {
         let path = folder.path().join("new/folder/vault.sock");
         let mode = |path: &Path| fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o777;
 
-        let first = Listener::unix(&path).expect("a socket");
+        let first = Listener::unix("[agents] unix", &path).expect("a socket");
         assert_eq!((mode(&path), mode(path.parent().expect("a folder"))), (0o600, 0o700));
-        assert!(matches!(Listener::unix(&path), Err(BindFault::Taken(_))));
+        assert!(matches!(Listener::unix("[agents] unix", &path), Err(BindFault::Taken(..))));
         drop(first);
         assert!(!path.exists(), "its name goes with it");
 
         // Another process' socket, dead: the name stays behind.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         assert!(path.exists());
-        let second = Listener::unix(&path).expect("in its place");
+        let second = Listener::unix("[agents] unix", &path).expect("in its place");
         assert_eq!(mode(&path), 0o600);
 
         // Whoever has the name by now keeps it.
@@ -450,19 +465,19 @@ mod tests {
         fs::write(&path, b"a file").expect("a file is written");
         drop(second);
         assert_eq!(fs::read(&path).expect("it is there"), b"a file");
-        assert!(matches!(Listener::unix(&path), Err(BindFault::NotASocket(_))));
+        assert!(matches!(Listener::unix("[agents] unix", &path), Err(BindFault::NotASocket(..))));
     }
 
     #[tokio::test]
     async fn a_unix_peer_is_its_uid_and_a_tcp_peer_its_address() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("s");
-        let unix = door(Listener::unix(&path).expect("a socket"), 9, LONG);
+        let unix = door(Listener::unix("[agents] unix", &path).expect("a socket"), 9, LONG);
         let _client = UnixStream::connect(&path).await.expect("it listens");
         let uid = fs::metadata(folder.path()).expect("it is there").uid();
         assert_eq!(unix.accept().await.connect_info().0, Peer::Unix(Some(uid)));
 
-        let tcp = door(Listener::tcp("[::]:0".parse().unwrap()).await.expect("a port"), 9, LONG);
+        let tcp = door(Listener::tcp("[http] listen", "[::]:0".parse().unwrap()).await.expect("a port"), 9, LONG);
         let port = tcp.listener.address().expect("it has one").port();
         let _client = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
         assert_eq!(tcp.accept().await.connect_info().0, Peer::Tcp("127.0.0.1".parse().unwrap()));
@@ -470,7 +485,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_is_closed_and_a_place_comes_back() {
-        let door = Arc::new(door(Listener::tcp("127.0.0.1:0".parse().unwrap()).await.expect("a port"), 1, LONG));
+        let door = Arc::new(door(
+            Listener::tcp("[http] listen", "127.0.0.1:0".parse().unwrap()).await.expect("a port"),
+            1,
+            LONG,
+        ));
         let address = door.listener.address().expect("it has one");
         let _first = TcpStream::connect(address).await.expect("it listens");
         let inside = door.accept().await;
@@ -493,7 +512,8 @@ mod tests {
     #[tokio::test]
     async fn who_says_nothing_is_not_waited_for() {
         let patience = Patience { handshake: Duration::from_millis(150), silence: Duration::from_millis(400) };
-        let door = door(Listener::tcp("127.0.0.1:0".parse().unwrap()).await.expect("a port"), 9, patience);
+        let door =
+            door(Listener::tcp("[http] listen", "127.0.0.1:0".parse().unwrap()).await.expect("a port"), 9, patience);
         let address = door.listener.address().expect("it has one");
 
         for (sent, least, most) in [(0, 150, 400), (23, 150, 400), (24, 400, 2000)] {

@@ -5,6 +5,7 @@
 //! No custodian's secret is in a backup, and none is copied: the configuration names it where it is.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub struct Plan {
     pub card: Card,
     /// Where it listens, and who opens it at the start.
     pub places: Places,
+    /// Agents are to reach it where it listens, and not where the card says. A rehearsal's never leads to the real vault.
+    pub moved: bool,
     /// The number of this restore; none for the next.
     pub number: Option<u64>,
     /// It is a rehearsal: the vault touches no backend.
@@ -138,10 +141,34 @@ fn furnish(plan: &Plan, folder: &Path, store: RestoredStore) -> Result<Laid, Lay
     }
     let places = &plan.places;
     let operators = format!("unix:{}", folder.join(&places.operators_unix).display());
-    let card = Card { operators, ..plan.card.clone() };
+    let card = Card { agents: agents_url(plan), operators, ..plan.card.clone() };
     let card_path = folder.join(format!("{}.card", card.name));
     init::write(&card_path, card.write().as_bytes(), 0o644)?;
     let config = folder.join(CONFIG);
     init::write(&config, config::example(places).as_bytes(), 0o600)?;
     Ok(Laid { config, card_path, store })
+}
+
+/// Where the new card leads agents: to where the vault listens, where that was said or it is a rehearsal; otherwise to where
+/// they called before. The certificate is that of before, and so a name stays where the vault is reached from elsewhere.
+fn agents_url(plan: &Plan) -> String {
+    let before = &plan.card.agents;
+    if !plan.moved && !plan.rehearsal {
+        return before.clone();
+    }
+    let listen = plan.places.agents;
+    let named = before.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':')).map(|(host, _)| host);
+    match named.filter(|_| !plan.rehearsal && !listen.ip().is_loopback()) {
+        Some(host) => format!("https://{host}:{}", listen.port()),
+        None if listen.ip().is_unspecified() => format!("https://localhost:{}", listen.port()),
+        None => format!("https://{listen}"),
+    }
+}
+
+/// A free port of the loopback, for what is only tried.
+///
+/// # Errors
+/// What the system says.
+pub fn free_port() -> std::io::Result<SocketAddr> {
+    std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
 }

@@ -15,6 +15,7 @@ use nockvault::server::restore::{self, Laid, Plan};
 use nockvault::store::sqlite::RestoredStore;
 use serde_json::{Map, json};
 
+use crate::contexts::chosen;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::ways::{Way, Ways};
@@ -98,15 +99,16 @@ pub(crate) struct Restore {
     share_file: Vec<PathBuf>,
     #[command(flatten)]
     ways: Ways,
-    /// Where agents reach it.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8440")]
-    listen: SocketAddr,
+    /// Where agents reach it, as the new card says then; without it 127.0.0.1:8440 and a card that leads where the old one
+    /// does, or a free port of 127.0.0.1 for a rehearsal.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
     /// Where operators reach it over the network, beside the unix socket.
     #[arg(long, value_name = "IP:PORT")]
     listen_operators: Option<SocketAddr>,
-    /// Where health, metrics and the JWKS are, without TLS.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8441")]
-    http: SocketAddr,
+    /// Where health, metrics and the JWKS are, without TLS; without it 127.0.0.1:8441, or a free port for a rehearsal.
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
     /// The number of this restore, which stands behind the names of the chains; without it, one more than the backup has
     /// behind it. Give a higher one where this backup was restored, and served, before.
     #[arg(long, value_name = "N")]
@@ -119,10 +121,9 @@ pub(crate) struct Restore {
 impl Restore {
     pub(crate) fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let card = find::card(common)?;
-        let places =
-            Places { agents: self.listen, operators: self.listen_operators, http: self.http, ..Places::default() };
-        let mut plan =
-            Plan { file: self.file, folder: self.dir, card, places, number: self.number, rehearsal: self.rehearsal };
+        let (places, moved) = (self.places()?, self.listen.is_some());
+        let (number, rehearsal) = (self.number, self.rehearsal);
+        let mut plan = Plan { file: self.file, folder: self.dir, card, places, moved, number, rehearsal };
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         // Nobody is asked for a passphrase for what cannot be.
         if plan.folder.symlink_metadata().is_ok() {
@@ -139,7 +140,37 @@ impl Restore {
         let progress = Progress::working("verifying and writing");
         let laid = restore::lay(&plan, &secret, &entropy)?;
         drop(progress);
-        tell(&plan, &laid, output)
+        tell(&plan, &laid, output)?;
+        let by = named(common, &plan);
+        if plan.rehearsal {
+            say_rehearsal(&plan, &laid, &by);
+        } else {
+            say_restored(&laid, &by);
+        }
+        Ok(())
+    }
+
+    /// Where it listens. A rehearsal stands beside the vault that has the usual ports.
+    fn places(&self) -> anyhow::Result<Places> {
+        let usual = Places::default();
+        let place = |said: Option<SocketAddr>, usual| match said {
+            Some(address) => Ok(address),
+            None if self.rehearsal => restore::free_port().context("no free port"),
+            None => Ok(usual),
+        };
+        let (agents, http) = (place(self.listen, usual.agents)?, place(self.http, usual.http)?);
+        Ok(Places { agents, operators: self.listen_operators, http, ..usual })
+    }
+}
+
+/// ` --operator NAME` or ` --key FILE`, which a command that names the card needs to find its key, where it is known.
+fn named(common: &Common, plan: &Plan) -> String {
+    let Ok(chosen) = chosen(common) else { return String::new() };
+    let operator = find::key_place(&chosen, &plan.card).ok().map(|place| place.operator);
+    let operator = operator.map_or_else(String::new, |name| format!(" --operator {name}"));
+    match &chosen.key {
+        Some(key) => format!("{operator} --key {}", key.display()),
+        None => operator,
     }
 }
 
@@ -163,17 +194,39 @@ fn tell(plan: &Plan, laid: &Laid, output: &Output) -> anyhow::Result<()> {
     for (chain, why) in quarantined {
         say!("{chain} does not verify and stays set aside: {why}");
     }
+    Ok(())
+}
+
+/// What is left to do.
+fn say_restored(laid: &Laid, by: &str) {
+    let Laid { config, card_path, store: RestoredStore { name, made, number, .. } } = laid;
     say!(
         "\nThe vault {name} is restored to {made}, restore number {number}. Before it serves:\n\
          \x20 see that the vault it came from is stopped and stays so: it would issue on under the same keys\n\
          \x20 put your settings into {config}: it holds the defaults\n\
          Then:\n\
          \x20 vaultd --config {config}\n\
-         \x20 vaultctl --vault {card} status         answered once the window of accepted clocks has passed\n\
+         \x20 vaultctl --vault {card}{by} status         answered once the window of accepted clocks has passed\n\
          What was done after {made} is to be done again, revocations first: grants, keys and agents that were taken away\n\
          since are back. The chains as they were carried outside, _operators before all, tell which.",
         config = config.display(),
         card = card_path.display(),
     );
-    Ok(())
+}
+
+/// What can be tried, and with what it must not be.
+fn say_rehearsal(plan: &Plan, laid: &Laid, by: &str) {
+    let Laid { config, card_path, store: RestoredStore { name, made, .. } } = laid;
+    let Places { agents, http, .. } = &plan.places;
+    say!(
+        "\nThis is a rehearsal of the vault {name} as it was at {made}. The real one serves on meanwhile. The rehearsal touches\n\
+         no backend, and never becomes the real one. Agents reach it at {agents}, health is at {http}:\n\
+         \x20 vaultd --config {config}\n\
+         \x20 vaultctl --vault {card}{by} status         answered once the window of accepted clocks has passed\n\
+         Ask it for nothing from an agent's own account: what the agent saw here would keep it from the real vault. Take\n\
+         another HOME, and a copy of the agent's key. When it has shown what it should, stop it and remove {folder}.",
+        config = config.display(),
+        card = card_path.display(),
+        folder = plan.folder.display(),
+    );
 }

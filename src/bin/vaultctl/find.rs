@@ -104,12 +104,18 @@ pub(crate) fn key_place(chosen: &Chosen, card: &Card) -> Result<KeyPlace, Fault>
             "there is no operator key in {shown}; name it with --key FILE or NOCKVAULT_OPERATOR_KEY, or make one: vaultctl \
              keygen --operator NAME"
         ))),
-        (None, _) => Err(Fault::Local(format!(
-            "there is more than one operator key in {shown} ({}); say who commands with --operator NAME, or for good: vaultctl \
-             context use {} --operator NAME",
-            names(),
-            chosen.context.as_ref().map_or(card.name.as_str(), |name| name.as_str())
-        ))),
+        (None, _) => {
+            // What a context says counts only where the vault is named by it, and not by its card.
+            let for_good = match &chosen.context {
+                Some(name) => format!("vaultctl context use {name} --operator NAME"),
+                None => "NOCKVAULT_OPERATOR=NAME in the environment".to_owned(),
+            };
+            Err(Fault::Local(format!(
+                "there is more than one operator key in {shown} ({}); say who commands with --operator NAME, or for good: \
+                 {for_good}",
+                names()
+            )))
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) async fn run(common: &Common, output: &Output) -> anyhow::Result<Exit
     let card = find::card(common)?;
     let asked = async { anyhow::Ok(find::connect(common).await?.command(StatusRead {}).await?) };
     match asked.await {
-        Ok(executed) => {
+        Ok(mut executed) => {
+            executed.result.insert("sealed".to_owned(), false.into());
             output.one(&executed.result)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -41,6 +42,6 @@ async fn of_sealed(card: &Card) -> Map<String, Value> {
     let custodians: Vec<Value> = custody
         .await
         .map_or_else(|_| Vec::new(), |custody| custody.custodians.iter().map(crate::seal::shown).collect());
-    let told = json!({ "custodians": custodians, "sealed": true, "vault": card.name });
+    let told = json!({ "custodians": custodians, "sealed": true, "state": "sealed", "vault": card.name });
     told.as_object().cloned().unwrap_or_default()
 }
