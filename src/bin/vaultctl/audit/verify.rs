@@ -143,7 +143,10 @@ fn refused(why: &anyhow::Error) -> bool {
 
 fn row(chain: &ChainName, report: &Report) -> Map<String, Value> {
     let (verdict, size) = (report.verdict.to_string(), report.size);
-    object(json!({ "chain": chain, "head": report.head, "size": size, "verdict": verdict, "what": report.verdict }))
+    let note: Vec<String> = report.made_by_custody.iter().map(ToString::to_string).collect();
+    object(json!({
+        "chain": chain, "head": report.head, "note": note.join("; "), "size": size, "verdict": verdict, "what": report.verdict,
+    }))
 }
 
 impl Verify {
