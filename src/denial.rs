@@ -273,6 +273,18 @@ impl Denial {
         self
     }
 
+    /// The peer's words without the code: the advice, with the detail where there is one. Where the detail is a whole
+    /// sentence of its own, the advice, which is for the case without, would only contradict it.
+    #[must_use]
+    pub fn why(&self) -> String {
+        use Reason::{AlreadyExists, CannotApprove, NeedsApproval, NotFound};
+        match (self.reason, self.detail.as_str()) {
+            (reason, "") => reason.advice().to_owned(),
+            (AlreadyExists | CannotApprove | NeedsApproval | NotFound, detail) => detail.to_owned(),
+            (reason, detail) => format!("{} ({detail})", reason.advice()),
+        }
+    }
+
     /// Adds the vault's time.
     #[must_use]
     pub fn at(mut self, now: Timestamp) -> Denial {
@@ -288,12 +300,9 @@ impl From<Reason> for Denial {
 }
 
 impl fmt::Display for Denial {
-    /// The peer's text: the code, the advice, and the detail and limit where there are any.
+    /// The peer's text: the code, the words, and the limit where there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason.code(), self.reason.advice())?;
-        if !self.detail.is_empty() {
-            write!(f, " ({})", self.detail)?;
-        }
+        write!(f, "{}: {}", self.reason.code(), self.why())?;
         if let Some(limit) = self.limit {
             write!(f, " [limit {limit}]")?;
         }
@@ -316,6 +325,14 @@ mod tests {
             assert!(reason.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
         }
         assert_eq!(Reason::from_code("fine"), None);
+    }
+
+    #[test]
+    fn a_detail_that_says_it_all_stands_alone() {
+        let no = |reason: Reason| Denial::new(reason).detail("the agent is not frozen").to_string();
+        assert_eq!(no(Reason::NotFound), "not_found: the agent is not frozen");
+        assert!(no(Reason::BadTerms).ends_with("limits (the agent is not frozen)"));
+        assert!(Denial::new(Reason::NotFound).to_string().ends_with(Reason::NotFound.advice()));
     }
 
     #[test]

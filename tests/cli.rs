@@ -363,13 +363,26 @@ fn everything_a_role_or_a_session_stops_with_one_command() {
         (vec!["--agent", "kit"], vec!["kit"], "agent_frozen"),
     ] {
         ask().ok();
-        let frozen = vault.vaultctl(&[&["freeze"], freeze.as_slice()].concat()).ok();
-        assert!(frozen.contains("leases"), "{frozen}");
+        let frozen = vault.vaultctl(&[&["freeze"], freeze.as_slice()].concat());
+        assert!(
+            frozen.err.contains(&format!(" is frozen; back again: vaultctl thaw {}", thaw.join(" "))),
+            "{frozen:?}"
+        );
+        assert!(frozen.ok().contains("leases"));
         assert_eq!(vault.vaultctl(&["lease", "list"]).ok().lines().count(), 1, "only the head of the table");
         let refused = ask().fails(2);
         assert!(refused.contains(refusal), "{refused}");
-        vault.vaultctl(&[&["thaw"], thaw.as_slice()].concat()).ok();
+        let thawed = vault.vaultctl(&[&["thaw"], thaw.as_slice()].concat());
+        assert!(thawed.code == 0 && thawed.err.contains(" is thawed"), "{thawed:?}");
     }
+    // What would be refused ends as the refusal does, and tells of no request under it.
+    let told = vault.vaultctl(&["grant", "kit", "orders-read", "--ttl", "15m", "--dry-run"]).fails(2);
+    assert!(told.contains("already_exists") && !told.contains("would get"), "{told}");
+    let made = vault.vaultctl(&["role", "create", "later", "--engine", "kv", "--set", "secret=later"]);
+    assert!(
+        made.code == 0 && made.err.contains("no secret later is stored yet: vaultctl secret put later"),
+        "{made:?}"
+    );
     ask().ok();
     let sid = vault.vaultctl(&["lease", "list", "--field", "sid"]).ok();
     vault.vaultctl(&["freeze", "--session", &format!("kit/{}", sid.trim())]).ok();

@@ -185,7 +185,10 @@ fn tampered(kind: &Kind, vault: &mut Vault) {
 fn moved(kind: &Kind, vault: &mut Vault) {
     vault.vaultctl(&["custody", "add", "spare", "--custody", "file", "--root-key", "spare.key"]).ok();
     agent_gets_it(vault);
-    vault.vaultctl(&["custody", "remove", kind.name]).ok();
+    let removed = vault.vaultctl(&["custody", "remove", kind.name]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    let warned = removed.err.contains("WARNING") && removed.err.contains(&format!("{} opened this daemon", kind.name));
+    assert_eq!(warned, kind.opens_by_itself, "{}: {}", kind.name, removed.err);
     let config = vault.path().join("vault/vaultd.toml");
     let text = fs::read_to_string(&config).unwrap();
     let line = text.lines().find(|line| line.starts_with("custody = ")).unwrap();

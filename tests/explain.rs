@@ -124,7 +124,17 @@ async fn what_to_do_is_told_with_the_command_to_type() {
     vault.order(AgentThaw { agent: kit.name.clone() }).await;
     let told = explained(&vault, Supposed { ttl: Seconds(4000), ..supposed("kit", "orders") }).await;
     assert_eq!((&told["reason"], &told["limit"]), (&json!("ttl_exceeds_grant"), &json!(3600)));
-    assert!(told["do"].as_str().unwrap().starts_with("ask for at most 1h"), "{told:?}");
+    let what = "ask for at most 1h, or vaultctl revoke kit orders (its leases end), then vaultctl grant kit orders --ttl 15m \
+                --max-ttl 1h6m40s";
+    assert_eq!(told["do"], what);
+    vault.order(AgentKeyEnd { agent: kit.name.clone(), kid: None, suspect_from: None }).await;
+    let told = explained(&vault, supposed("kit", "orders")).await;
+    let what = format!(
+        "where the agent runs: vaultctl keygen --agent kit --follows {}/1 --dir next, then vaultctl agent rotate kit \
+         next/kit.register",
+        kit.key.kid()
+    );
+    assert_eq!((&told["reason"], &told["do"]), (&json!("key_retired"), &json!(what)));
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@
 //!
 //! | key | what a thief can do | what to do |
 //! |---|---|---|
-//! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key NAME`, which ends every key and every lease of it, then register a successor |
+//! | an agent's | sign as that agent, within its live grants | `vaultctl agent end-key NAME`, which ends every key and every lease of it, then a successor: `vaultctl keygen --agent NAME --follows KID/KVER --dir next` where it runs, and `vaultctl agent rotate NAME next/NAME.register` (`vaultctl agent rotate NAME` fills in KID and KVER) |
 //! | an operator's | command, visibly: each command stands in `_operators` under that key | `vaultctl operator end NAME`, by another admin, and go through its commands there |
 //! | every admin's, lost | nothing | "When no admin is left" |
 //! | audit key of an epoch | forge entries from now until the epoch's end, not backwards | restart: a new epoch has a new key |
@@ -143,7 +143,7 @@
 //! |---|---|
 //! | where the agent's key is | `vaultctl agent rotate kit --agent-key kit.ed25519`: the old and the new key sign, no operator is needed. The new key takes the old one's name, the old one stays as `kit.1.ed25519` until the overlap is over. Broken off at any step, the same command goes on with the same key |
 //! | in the agent's own program | `Session::rotate_key` of the client |
-//! | where the old key is lost, or a human decides | `vaultctl agent rotate kit` says what to type: `vaultctl keygen --follows KID/KVER` where the agent runs, and `vaultctl agent rotate kit kit.register` |
+//! | where the old key is lost, or a human decides | `vaultctl agent rotate kit` says what to type: `vaultctl keygen --agent kit --follows KID/KVER --dir next` where the agent runs, and `vaultctl agent rotate kit next/kit.register` |
 //! | to retire or revoke one | `vaultctl agent end-key kit --kid KID`: from now on it is refused, overlap or not |
 //! | to end a compromise | `vaultctl agent end-key kit --suspect-from 6h`: every key and every lease |
 //!

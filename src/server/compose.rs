@@ -8,6 +8,7 @@ use crate::audit::entry::Opened;
 use crate::config::{self, Config, Custody};
 use crate::engine;
 use crate::entropy::Entropy;
+use crate::id::CustodianName;
 use crate::seal::custody::given::{self, GivenFault};
 use crate::seal::custody::pkcs11::{Pin, Token, TokenFault};
 use crate::seal::custody::{self, Custodian, CustodyFault, CustodySecret, RootKey};
@@ -29,7 +30,10 @@ pub enum ComposeFault {
     #[error(transparent)]
     Token(#[from] TokenFault),
     /// A secret that opens nothing.
-    #[error("what {place} gives is no custodian's of this vault ({known}); name the right one")]
+    #[error(
+        "what {place} gives is no custodian's of this vault ({known}); set [vault] custody in the daemon's configuration to \
+         what opens one of these, or custody = {{ unseal = true }} to start sealed"
+    )]
     Stranger {
         /// Where it came from.
         place: String,
@@ -115,18 +119,19 @@ pub fn bring(config: &Config) -> Result<Brought, ComposeFault> {
     Ok(Brought(secrets(custody, data, &custodians)?))
 }
 
-/// The root key, by what was brought; none where nothing opens by itself. It is the store's where its ring opens.
+/// The root key by what was brought, and whose secret that was; none where nothing opens by itself. It is the store's where
+/// its ring opens.
 ///
 /// # Errors
 /// [`ComposeFault`], whose text says what to do.
-pub fn root_key(config: &Config, brought: Brought) -> Result<Option<RootKey>, ComposeFault> {
+pub fn root_key(config: &Config, brought: Brought) -> Result<Option<(CustodianName, RootKey)>, ComposeFault> {
     let Brought(Some((secrets, place))) = brought else { return Ok(None) };
     let (custodians, aud, _) = Sqlite::custodians(&config.vault.data_dir)?;
     let mut opened = secrets.iter().filter_map(|secret| custody::open_any(&custodians, &aud, secret).ok());
     match opened.next() {
         Some((name, root)) => {
             tracing::info!(custodian = %name, "the root key was opened");
-            Ok(Some(root))
+            Ok(Some((name, root)))
         }
         None => {
             let known = custodians.iter().map(|one| format!("{}: {}", one.who.name, one.who.kind.name()));
@@ -160,7 +165,7 @@ pub async fn begin(
         return Ok(None);
     }
     match root_key(config, brought)? {
-        Some(root) => open_with(config, &root, Opened::by_itself(), clock, entropy).await.map(Some),
+        Some((name, root)) => open_by(config, &root, (Opened::by_itself(), Some(name)), clock, entropy).await.map(Some),
         None => Ok(None),
     }
 }
@@ -174,8 +179,8 @@ pub async fn open(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
-    let root = root_key(config, bring(config)?)?.ok_or(ComposeFault::Sealed)?;
-    open_with(config, &root, Opened::by_itself(), clock, entropy).await
+    let (name, root) = root_key(config, bring(config)?)?.ok_or(ComposeFault::Sealed)?;
+    open_by(config, &root, (Opened::by_itself(), Some(name)), clock, entropy).await
 }
 
 /// Opens the vault with this root key, come by in this way. It begins to serve: `_vault` says so.
@@ -189,10 +194,21 @@ pub async fn open_with(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
+    open_by(config, root, (opened, None), clock, entropy).await
+}
+
+async fn open_by(
+    config: &Config,
+    root: &RootKey,
+    (opened, opener): (Opened, Option<CustodianName>),
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Arc<Vault>, ComposeFault> {
     let limits = config.vault_limits();
     let (store, mut keys) =
         Sqlite::open(&config.vault.data_dir, root, limits.rules, Arc::clone(&clock), Arc::clone(&entropy))?;
     keys.opened = Some(opened);
+    keys.opener = opener;
     let engines = engine::all(&entropy, &keys.aud);
     Ok(Vault::open(Arc::new(store), keys, limits, engines, clock, entropy).await?)
 }

@@ -4,7 +4,7 @@ use super::Origins;
 use crate::audit::entry::Opened;
 use crate::crypto::envelope::Embedded;
 use crate::crypto::signature::SigningKey;
-use crate::id::{Aud, VaultName};
+use crate::id::{Aud, CustodianName, VaultName};
 use crate::secret::Secret;
 use crate::statement::cert::KeyRole;
 use crate::time::Timestamp;
@@ -52,4 +52,6 @@ pub struct VaultKeys {
     pub restored: Origins,
     /// How the daemon came to the root key; none where that is not told.
     pub opened: Option<Opened>,
+    /// The custodian by whose secret the daemon opened the vault by itself; none where people did.
+    pub opener: Option<CustodianName>,
 }

@@ -50,7 +50,7 @@ use crate::crypto::signature::SigningKey;
 use crate::denial::{Denial, Reason};
 use crate::engine::{Engine, Engines, Stored, StoredValues};
 use crate::entropy::Entropy;
-use crate::id::{Aud, SecretName, VaultName};
+use crate::id::{Aud, CustodianName, SecretName, VaultName};
 use crate::statement::cert::KeyRole;
 use crate::statement::reply::Revocation;
 use crate::statement::secret::SecretUse;
@@ -139,6 +139,8 @@ pub struct Vault {
     aud: Aud,
     /// Where its store comes from.
     restored: Origins,
+    /// The custodian that opened it at the start without people.
+    opener: Option<CustodianName>,
     identity: SigningKey,
     intake: SealSecretKey,
     certs: Vec<Embedded>,
@@ -222,6 +224,7 @@ impl Vault {
             name: own.name,
             aud: own.aud,
             restored: own.restored,
+            opener: own.opener,
             identity: own.identity,
             store,
             nonces: Nonces::default(),

@@ -110,8 +110,8 @@ fn refused(reason: Reason, refusal: &Refusal, common: &Common) -> Option<String>
         Reason::KeyRetired => "this key was ended; take the operator's newer key with --key FILE",
         Reason::NotPermitted => "another operator has to do this, one whose duties allow it",
         Reason::NeedsApproval => {
-            "vaultctl approvals list shows what waits; --wait-approval waits for the others and gives the same command again, \
-             which custody add needs, and times such as 6h: what they say is another each time"
+            "vaultctl approvals list shows what waits; custody add, and times such as 6h, want --wait-approval, for typed again \
+             they say something else"
         }
         Reason::CannotApprove => "vaultctl approvals list shows whose it is, and who has approved it",
         Reason::ClockBehind => "set the machine's clock right and start vaultd anew; then: vaultctl clock reset",
@@ -143,10 +143,10 @@ fn unreachable(address: &str, why: &str) -> Option<&'static str> {
         }
         () if unix && says("permission denied") => {
             "operators' socket is open to the user that vaultd runs as: run vaultctl as that user (sudo -u USER vaultctl ..), or \
-             let operators in over TCP ([listen] operators in vaultd.toml)"
+             let operators in over TCP (listen under [operators] in vaultd.toml)"
         }
         () if unix && (says("no such file") || says("connection refused")) => {
-            "start the vault on this machine: vaultd --config FILE (systemctl start vaultd). On another machine a card with \
+            "start the vault on this machine: vaultd --config FILE (systemctl start nockvault). On another machine a card with \
              a unix socket does not serve: the vault has to listen for operators over TCP"
         }
         () if says("connection refused") => "nobody listens there: start vaultd, or see what its log says",

@@ -2,11 +2,13 @@
 
 use clap::Subcommand;
 use nockvault::client::fault::Fault;
+use nockvault::client::operator::Operator;
 use nockvault::denial::Reason;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::CustodianName;
 use nockvault::statement::approval::Withdraw;
 use nockvault::statement::custody::{CustodyAdd, CustodyList, CustodyRemove, CustodyRotate};
+use nockvault::statement::doctor::DoctorRead;
 use serde_json::{Map, Value};
 
 use crate::approval::Meanwhile;
@@ -101,6 +103,7 @@ impl Custody {
                 let result = operator.command(CustodyRemove { name: name.clone() }).await?.result;
                 say!("{name} is no custodian any more");
                 warn(&result);
+                next_start(&operator).await;
                 output.one(&result)
             }
             Custody::Rotate => {
@@ -109,6 +112,18 @@ impl Custody {
                 output.one(&result)
             }
         }
+    }
+}
+
+/// Says it loudly where the daemon's configuration still names whom was removed: it would not start again. Who may not ask
+/// the doctor is told nothing.
+async fn next_start(operator: &Operator) {
+    let Ok(told) = operator.command(DoctorRead { probe: false }).await else { return };
+    let rows = told.result.get("checks").and_then(Value::as_array).into_iter().flatten();
+    let text = |row: &Value, member: &str| row.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for row in rows.filter(|row| text(row, "check") == "custody" && text(row, "state") == "bad") {
+        say!("WARNING: the daemon will not start again as it is configured: {}", text(row, "found"));
+        say!("{}", text(row, "do"));
     }
 }
 

@@ -1,5 +1,7 @@
 //! `vaultctl freeze` and `thaw`: stops an agent, a session, a role or everything with one command, and lets it act again.
 
+use std::fmt;
+
 use anyhow::bail;
 use clap::Args;
 use nockvault::id::{AgentName, RoleName, Sid};
@@ -58,6 +60,27 @@ enum Named {
     Everything,
 }
 
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Named::Agent(agent) => write!(f, "agent {agent} is"),
+            Named::Role(role) => write!(f, "role {role} is"),
+            Named::Everything => f.write_str("every agent and every role is"),
+        }
+    }
+}
+
+impl Named {
+    /// What names it on the command line.
+    fn typed(&self) -> String {
+        match self {
+            Named::Agent(agent) => agent.to_string(),
+            Named::Role(role) => format!("--role {role}"),
+            Named::Everything => "--everything".to_owned(),
+        }
+    }
+}
+
 impl What {
     fn named(self) -> Option<Named> {
         match self {
@@ -83,7 +106,13 @@ impl Freeze {
         let reason = self.reason;
         let operator = find::connect(common).await?;
         let waiting = lease::waiting(&operator).await?;
-        let done = match (ends, self.what.named()) {
+        let named = self.what.named();
+        let said = named.as_ref().map(|named| format!("{named} frozen; back again: vaultctl thaw {}", named.typed()));
+        let said = match &self.session {
+            Some(session) => Some(format!("session {session} is ended, for good; its agent may open another")),
+            None => said,
+        };
+        let done = match (ends, named) {
             (Some(scope), _) => operator.command(LeaseRevoke { reason, scope }).await?,
             (None, Some(Named::Agent(agent))) => operator.command(AgentFreeze { agent, reason }).await?,
             (None, Some(Named::Role(role))) => {
@@ -94,6 +123,9 @@ impl Freeze {
             }
             (None, None) => bail!("name an agent, or --session, --role or --everything"),
         };
+        if let Some(said) = said {
+            say!("{said}");
+        }
         output.one(&done.result)?;
         lease::undone(&operator, &done.result, waiting).await
     }
@@ -103,11 +135,13 @@ impl Thaw {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let Some(named) = self.what.named() else { bail!("name an agent, or --role or --everything") };
         let operator = find::connect(common).await?;
+        let said = format!("{named} thawed");
         let done = match named {
             Named::Agent(agent) => operator.command(AgentThaw { agent }).await?,
             Named::Role(role) => operator.command(RoleThaw { role }).await?,
             Named::Everything => operator.command(VaultThaw {}).await?,
         };
+        say!("{said}");
         output.one(&done.result)
     }
 }

@@ -2,6 +2,7 @@
 //! agent asks beyond its terms is refused with the limit.
 
 use std::net::IpAddr;
+use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -50,7 +51,8 @@ pub(crate) struct Grant {
     /// At most so many in so much time: 10/m, 100/h, 3/10m.
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
-    /// Say what it would allow and change, and what a request under it would get. Nothing is given.
+    /// Say what it would allow and change, and what a request under it would get. Nothing is given. Ends with 2 if it would
+    /// be refused.
     #[arg(long)]
     dry_run: bool,
     /// With --dry-run, ask the backend of the role too if it could serve.
@@ -95,7 +97,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Grant {
-    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
         let Grant { agent, role, ttl, max_ttl, max_uses, until, session, from, rate, dry_run, probe } = self;
         let terms = Terms { ttl, max_ttl: max_ttl.unwrap_or(ttl), max_uses, until, session, from, rate };
         terms.consistent().map_err(|why| anyhow!("these terms contradict each other: {why}"))?;
@@ -107,7 +109,7 @@ impl Grant {
         let until = terms.until.map_or_else(|| "it is revoked".to_owned(), |until| until.to_string());
         let done = operator.command(GrantCreate { agent: agent.clone(), role: role.clone(), terms }).await?;
         say!("agent {agent} may have {role} until {until}");
-        output.one(&done.result)
+        output.one(&done.result).map(|()| ExitCode::SUCCESS)
     }
 }
 

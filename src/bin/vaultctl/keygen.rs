@@ -236,10 +236,16 @@ impl Making<'_> {
     }
 
     /// What an operator of the vault types next.
-    fn next(&self, register: &Path) -> String {
-        match self.holder {
-            Holder::Agent(_) => format!("agent register {}", register.display()),
-            Holder::Operator(_) => format!("operator add {} --duty .., typed by an admin", register.display()),
+    fn next(&self, register: &Path, kver: u64) -> String {
+        let register = register.display();
+        match &self.holder {
+            Holder::Agent(_) if kver == 1 => format!("agent register {register}"),
+            Holder::Agent(name) => format!("agent rotate {name} {register}"),
+            Holder::Operator(_) if kver == 1 => format!(
+                "operator add {register} --duty .., typed by an admin (or, where there is none any more: vaultctl recover \
+                 {register})"
+            ),
+            Holder::Operator(_) => format!("operator add {register}, typed by an admin"),
         }
     }
 
@@ -258,7 +264,7 @@ impl Making<'_> {
             "the key in {place} is to be {}'s at the vault {} too: it was not copied, and is found there; now: vaultctl {}",
             self.holder,
             self.card.name,
-            self.next(&path)
+            self.next(&path, register.kver)
         );
         let made = json!({
             (self.kind()): self.name(),
@@ -303,7 +309,7 @@ impl Making<'_> {
             "made a key for {} at the vault {}; now: vaultctl {}",
             self.holder,
             self.card.name,
-            self.next(&path(REGISTER))
+            self.next(&path(REGISTER), kver)
         );
         let made = json!({
             (self.kind()): self.name(),

@@ -204,12 +204,18 @@ async fn all_undone(operator: &Operator, before: u64) -> anyhow::Result<()> {
             still += 1;
         } else {
             let more = if left.0 > 0 { "; more are being revoked" } else { "" };
-            say!("{} still to be taken away at their backends{more}", left.1);
+            let at = if left.1 == 1 {
+                "lease still to be taken away at its backend"
+            } else {
+                "leases still to be taken away at their backends"
+            };
+            say!("{} {at}{more}", left.1);
             (last, still) = (left, 0);
         }
         tokio::time::sleep(LOOK).await;
     }
-    say!("{} wait for their backends; the vault goes on trying: vaultctl lease list --stuck", last.1);
+    let (wait, their) = if last.1 == 1 { ("lease waits", "its backend") } else { ("leases wait", "their backends") };
+    say!("{} {wait} for {their}; the vault goes on trying: vaultctl lease list --stuck", last.1);
     Ok(())
 }
 

@@ -296,7 +296,7 @@ async fn run(Cli { common, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Role(role) => role.run(&common, &output).await,
         Command::Secret(secret) => secret.run(&common, &output).await,
         Command::Ca(ca) => ca.run(&common, &output).await,
-        Command::Grant(grant) => grant.run(&common, &output).await,
+        Command::Grant(grant) => return grant.run(&common, &output).await,
         Command::Doctor(doctor) => return doctor.run(&common, &output).await,
         Command::Explain(explain) => explain.run(&common, &output).await,
         Command::Grants(grants) => grants.run(&common, &output).await,

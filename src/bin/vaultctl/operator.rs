@@ -33,7 +33,8 @@ pub(crate) enum Operator {
     /// Register an operator with a duty, by the statement that `vaultctl keygen --operator NAME` wrote; or a further key of
     /// an operator, without a duty.
     Add {
-        /// The register statement, NAME.register; - reads it from standard input.
+        /// The register statement, NAME.register; - reads it from standard input. A bare name that is not here is looked for
+        /// where keygen writes.
         file: PathBuf,
         #[command(flatten)]
         duty: OptionalDuty,
@@ -157,13 +158,23 @@ impl Operator {
     }
 }
 
+/// A bare name that is not here is looked for where `vaultctl keygen --operator` writes.
+fn where_it_is(file: &Path, card: &Card) -> anyhow::Result<PathBuf> {
+    let bare = file.file_name().is_some_and(|name| file.as_os_str() == name);
+    if !bare || file.symlink_metadata().is_ok() {
+        return Ok(file.to_owned());
+    }
+    let there = find::config_dir()?.join(card.name.as_str()).join(file);
+    Ok(if there.symlink_metadata().is_ok() { there } else { file.to_owned() })
+}
+
 /// An operator's statement in a file, or on standard input, for the vault of this card.
 pub(crate) fn newcomer(file: &Path, card: &Card) -> anyhow::Result<(Embedded, Register, OperatorName)> {
     let (statement, read) = if file == Path::new("-") {
         let text = std::io::read_to_string(std::io::stdin())?;
         keyfile::parse_register(&text).map_err(|why| anyhow::anyhow!("standard input {why}"))?
     } else {
-        keyfile::read_register(file)?
+        keyfile::read_register(&where_it_is(file, card)?)?
     };
     let shown = file.display();
     let Holder::Operator(name) = read.holder.clone() else {

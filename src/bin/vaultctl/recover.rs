@@ -21,7 +21,8 @@ use crate::{Common, find};
 /// `_operators` for good, and everybody who verifies that chain is told.
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
-    /// The register statement of the new operator, NAME.register; - reads it from standard input.
+    /// The register statement of the new operator, NAME.register; - reads it from standard input. A bare name that is not
+    /// here is looked for where keygen writes.
     register: PathBuf,
     #[command(flatten)]
     given: Given,

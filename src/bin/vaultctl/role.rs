@@ -77,9 +77,13 @@ impl Role {
                     say!("role {role} would work; nothing was created");
                     return output.one(&found);
                 }
-                let body = RoleCreate { role: role.clone(), engine, config };
-                let done = find::connect(common).await?.command(body).await?;
+                let body = RoleCreate { role: role.clone(), engine: engine.clone(), config: config.clone() };
+                let operator = find::connect(common).await?;
+                let done = operator.command(body).await?;
                 say!("created role {role}");
+                if engine == "kv" {
+                    unstored(&operator, config).await;
+                }
                 output.one(&done.result)
             }
             Role::Check { role } => {
@@ -106,6 +110,15 @@ impl Role {
             }
             Role::Show { role } => output.one(&find::connect(common).await?.command(RoleShow { role }).await?.result),
         }
+    }
+}
+
+/// Says it where the secret that a role hands out is not stored yet. The role is made all the same, in any order.
+async fn unstored(operator: &Operator, config: Map<String, Value>) {
+    let Some(name) = config.get("secret").and_then(Value::as_str).map(str::to_owned) else { return };
+    let found = operator.command(RoleCheck { engine: "kv".to_owned(), config }).await;
+    if found.is_err_and(|fault| fault.reason() == Some(Reason::SecretMissing)) {
+        say!("no secret {name} is stored yet: vaultctl secret put {name}");
     }
 }
 

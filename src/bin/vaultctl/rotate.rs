@@ -54,12 +54,18 @@ impl Rotate {
             (Some(file), _) => agent::register(file, Some(&self.agent), common, output).await,
             (None, Some(file)) => at_the_agent(&self.agent, file, common, output).await,
             (None, None) => {
-                let (kid, kver) = newest(&find::connect(common).await?, &self.agent).await?;
+                let Newest { kid, kver, ended } = newest(&find::connect(common).await?, &self.agent).await?;
                 let name = &self.agent;
+                let here = match ended {
+                    // It signs nothing any more, its successor neither.
+                    Some(at) => format!(" and was ended at {at}. Where the agent runs:"),
+                    None => format!(
+                        ". Where that key is:\n  vaultctl agent rotate {name} --agent-key {name}.{SECRET}\n\
+                         or, to bring one from elsewhere, where the agent runs:"
+                    ),
+                };
                 bail!(
-                    "the newest key of agent {name} is {kid}, number {kver}. Where that key is:\n  \
-                     vaultctl agent rotate {name} --agent-key {name}.{SECRET}\n\
-                     or, to bring one from elsewhere, where the agent runs:\n  \
+                    "the newest key of agent {name} is {kid}, number {kver}{here}\n  \
                      vaultctl keygen --agent {name} --follows {kid}/{kver} --dir next\nand here:\n  \
                      vaultctl agent rotate {name} next/{name}.{REGISTER}"
                 )
@@ -76,16 +82,23 @@ async fn shown(operator: &Operator, agent: &AgentName) -> anyhow::Result<Vec<Map
     Ok(keys.iter().cloned().map(object).collect())
 }
 
-async fn newest(operator: &Operator, agent: &AgentName) -> anyhow::Result<(Kid, u64)> {
+struct Newest {
+    kid: Kid,
+    kver: u64,
+    ended: Option<Timestamp>,
+}
+
+async fn newest(operator: &Operator, agent: &AgentName) -> anyhow::Result<Newest> {
     let keys = shown(operator, agent).await?;
     let newest = keys.last().context("the agent has no key")?;
     let kid = newest.get("kid").and_then(Value::as_str).context("the vault's answer has no kid")?.parse()?;
-    Ok((kid, newest.get("kver").and_then(Value::as_u64).unwrap_or_default()))
+    let number = |member: &str| newest.get(member).and_then(Value::as_u64);
+    Ok(Newest { kid, kver: number("kver").unwrap_or_default(), ended: number("ended").map(Timestamp) })
 }
 
 /// Says where a statement does not follow the agent's newest key, before anything is commanded.
 pub(crate) async fn follows(operator: &Operator, agent: &AgentName, new: &Register) -> anyhow::Result<()> {
-    let (kid, kver) = newest(operator, agent).await?;
+    let Newest { kid, kver, .. } = newest(operator, agent).await?;
     if new.prev.as_ref() == Some(&kid) && new.kver == kver + 1 {
         return Ok(());
     }

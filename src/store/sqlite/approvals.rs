@@ -202,7 +202,8 @@ pub(super) fn wait(
     let (persons, missing) = (standing.persons, standing.missing());
     let more = if missing == 1 { "1 more has".to_owned() } else { format!("{missing} more have") };
     let detail = format!(
-        "it takes {persons} operators: {more} to say `vaultctl approve {command}` before {expires}; then give the same command again"
+        "it waits and takes {persons} operators: {more} to say `vaultctl approve {command}` before {expires}; then give the same \
+         command again, or give it with --wait-approval, which waits and goes on by itself"
     );
     Ok((entry, Denial::new(Reason::NeedsApproval).limit(persons).detail(detail)))
 }

@@ -269,5 +269,6 @@ pub(super) fn keys(conn: &Connection, ring: &Ring, facts: &VaultFacts) -> Result
         ended: true,
         restored,
         opened: None,
+        opener: None,
     })
 }

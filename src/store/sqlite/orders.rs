@@ -427,9 +427,21 @@ fn agent(tx: &mut Tx<'_>, name: &AgentName) -> Result<Held, Stop> {
     tx.agent(name)?.ok_or_else(|| not_found("no such agent"))
 }
 
+/// How a key is made that follows this one.
+pub(super) fn follow_with(old: &HeldKey) -> String {
+    let Holder::Agent(agent) = &old.holder else { return String::new() };
+    format!(
+        "for its next key: vaultctl keygen --agent {agent} --follows {}/{} --dir next, then vaultctl agent rotate {agent} \
+         next/{agent}.register",
+        old.kid, old.kver
+    )
+}
+
 fn first_key(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName, register: &Register, embedded: &Embedded) -> Effected {
-    if tx.agent(name)?.is_some() {
-        return Err(Reason::AlreadyExists.into());
+    if let Some(held) = tx.agent(name)? {
+        let old = held.agent()?.agent.newest().map_or_else(String::new, follow_with);
+        let detail = format!("there is an agent {name}, and names are never used again; {old}");
+        return Err(Denial::new(Reason::AlreadyExists).detail(detail).into());
     }
     let sql = "SELECT 1 FROM agents WHERE collision = ?1";
     let collides = tx.conn.prepare_cached(sql)?.exists([name.collision_form()])?;

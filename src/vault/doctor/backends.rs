@@ -12,7 +12,7 @@ use super::super::Vault;
 use super::super::deadline::{openly, within};
 use super::rows::{Rows, State};
 use super::{ends, names};
-use crate::denial::Denial;
+use crate::denial::{Denial, Reason};
 use crate::grant::Role;
 use crate::statement::command::Page;
 use crate::statement::reply::Revocation;
@@ -52,7 +52,13 @@ impl Vault {
         let state = if failed.is_empty() { State::Ok } else { State::Bad };
         let found =
             if failed.is_empty() { format!("{} roles can be served", told.len()) } else { names::some(&failed) };
-        rows.add("backends", state, found, "look at the backend; vaultctl role check says what it answers");
+        let missing: Vec<String> = told.iter().filter_map(|(role, found)| unstored(role, found)).collect();
+        let what = match missing.as_slice() {
+            [] => "look at the backend; vaultctl role check says what it answers".to_owned(),
+            names if names.len() == failed.len() => names.join("; "),
+            names => format!("{}; of the others, vaultctl role check says what the backend answers", names.join("; ")),
+        };
+        rows.add("backends", state, found, &what);
         let ending = told.iter().filter_map(|(role, found)| {
             let end = found.as_ref().ok()?.get("not_after").or(found.as_ref().ok()?.get("expires"))?.as_u64();
             end.map(|end| (role, Timestamp(end)))
@@ -91,6 +97,13 @@ async fn all(calls: Vec<Call<'_>>) -> Vec<Found> {
     })
     .await;
     calls.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+/// The command that stores the secret of a role of engine kv, where none is stored yet.
+fn unstored(role: &Role, found: &Found) -> Option<String> {
+    let missing = found.as_ref().is_err_and(|denial| denial.reason == Reason::SecretMissing) && role.engine == "kv";
+    let name = role.config.get("secret").and_then(Value::as_str).filter(|_| missing)?;
+    Some(format!("vaultctl secret put {name}"))
 }
 
 /// Whether a role's server is reached over a network without TLS.

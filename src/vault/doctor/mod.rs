@@ -19,6 +19,7 @@ use super::Vault;
 use super::answer::Outcome;
 use crate::crypto::envelope::Envelope;
 use crate::denial::Denial;
+use crate::id::CustodianName;
 use crate::statement::cert::Cert;
 use crate::statement::command::Page;
 use crate::statement::doctor::DoctorRead;
@@ -102,20 +103,34 @@ impl Vault {
         let state = if open.is_empty() { State::Ok } else { State::Bad };
         let found = if open.is_empty() { "closed to others".to_owned() } else { open.join(", ") };
         rows.add("files", state, found, "chmod go-rwx each of them");
-        let custodians: Vec<String> = health.custodians.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
-        let (state, found) = match custodians.len() {
-            0 => (State::Warn, "the root key alone".to_owned()),
-            1 => (State::Warn, format!("only {}", custodians[0])),
-            _ => (State::Ok, custodians.join(", ")),
-        };
-        rows.add("custody", state, found, "vaultctl custody add: losing the only one loses the vault");
         let (state, found) = match health.backup {
             Some(at) if at.plus(BACKUP_WARN) >= now => (State::Ok, format!("{at}")),
             Some(at) => (State::Warn, format!("{at}, {} ago", days(now.since(at)))),
             None => (State::Warn, "none among the newest commands".to_owned()),
         };
         rows.add("backup", state, found, "vaultctl backup --file FILE, each day by a timer; then rehearse a restore");
+        self.examine_custodians(health, rows);
         Vault::examine_custody(health, now, rows);
+    }
+
+    /// A daemon whose configuration names a custodian that was removed serves, and does not start again.
+    fn examine_custodians(&self, health: &Health, rows: &mut Rows) {
+        let known: Vec<String> = health.custodians.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+        let gone = |opener: &&CustodianName| !health.custodians.iter().any(|(name, _)| name == *opener);
+        if let Some(opener) = self.opener.as_ref().filter(gone) {
+            let found =
+                format!("{opener} opened this daemon and is no custodian any more; there are: {}", known.join(", "));
+            let what = "before the next start set [vault] custody in the daemon's configuration to what opens one of these, or \
+                        custody = { unseal = true } to start sealed; a start makes this row well";
+            rows.add("custody", State::Bad, found, what);
+            return;
+        }
+        let (state, found) = match known.len() {
+            0 => (State::Warn, "the root key alone".to_owned()),
+            1 => (State::Warn, format!("only {}", known[0])),
+            _ => (State::Ok, known.join(", ")),
+        };
+        rows.add("custody", state, found, "vaultctl custody add: losing the only one loses the vault");
     }
 
     /// Custody makes an operator where none is left. Where others are, somebody had better know of it.

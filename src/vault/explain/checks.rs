@@ -6,7 +6,7 @@ use super::remedy::{Subject, remedy};
 use crate::authz::Peer;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Reason};
-use crate::id::Sid;
+use crate::id::{Kid, Sid};
 use crate::statement::explain::Supposed;
 use crate::time::Timestamp;
 
@@ -106,6 +106,11 @@ impl Checks {
         self.probe = found.cloned();
     }
 
+    /// The key that would sign, which is the newest where none is accepted.
+    pub(super) fn key(&mut self, kid: &Kid, kver: u64) {
+        self.subject.key = Some((kid.clone(), kver));
+    }
+
     pub(super) fn role_known(&mut self, known: bool) {
         self.subject.role_known = known;
     }
@@ -115,10 +120,7 @@ impl Checks {
         let Checks { mut about, subject, rows, verdict, expires, probe } = self;
         let rows: Vec<Value> = rows.into_iter().map(Row::told).collect();
         let refused = verdict.as_ref();
-        let why = refused.map(|denial| match denial.detail.as_str() {
-            "" => denial.reason.advice().to_owned(),
-            detail => format!("{} ({detail})", denial.reason.advice()),
-        });
+        let why = refused.map(Denial::why);
         let told = json!({
             "verdict": if refused.is_none() { "issued" } else { "denied" },
             "reason": refused.map(|denial| denial.reason.code()),

@@ -156,6 +156,7 @@ impl Vault {
     async fn judge_speaker(&self, case: &Case<'_>, checks: &mut Checks) -> Result<(), Denial> {
         let Case { key, at, .. } = case;
         let ends = [key.ended, key.grace].into_iter().flatten().min();
+        checks.key(&key.kid, key.kver);
         checks.judge("key", json!(key.kid), json!(ends), key.accepted(*at));
         let floor = self.store.candidate(&key.kid).await.map_err(Failure::denial)?.floor;
         let within = authn::window(*at, *at, self.limits.rules.skew, floor).map(drop);

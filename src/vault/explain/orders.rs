@@ -84,10 +84,7 @@ fn outcome(order: Told, wanting: Option<(u64, u64)>) -> Map<String, Value> {
         }
         (Err(denial), _) => ("refused", Map::new(), Some(denial)),
     };
-    let why = refused.as_ref().map(|denial| match denial.detail.as_str() {
-        "" => denial.reason.advice().to_owned(),
-        detail => format!("{} ({detail})", denial.reason.advice()),
-    });
+    let why = refused.as_ref().map(Denial::why);
     let mut told = result;
     told.insert("verdict".to_owned(), json!(verdict));
     told.insert("reason".to_owned(), json!(refused.map(|denial| denial.reason.code())));

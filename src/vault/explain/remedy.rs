@@ -1,7 +1,9 @@
 //! What an operator does about a refusal: the command to type, or whom to turn to.
 
+use std::net::IpAddr;
+
 use crate::denial::{Denial, Fault, Reason};
-use crate::id::{AgentName, RoleName};
+use crate::id::{AgentName, Kid, RoleName, Sid};
 use crate::statement::explain::Supposed;
 use crate::time::{Seconds, Timestamp};
 
@@ -11,16 +13,23 @@ pub(super) struct Subject {
     pub(super) role: RoleName,
     /// Whether there is such a role.
     pub(super) role_known: bool,
+    /// Its newest key, where it is known, and that key's number.
+    pub(super) key: Option<(Kid, u64)>,
+    /// The life, the session and the address of the question, as far as it said them.
+    ttl: Seconds,
+    sid: Option<Sid>,
+    from: Option<IpAddr>,
 }
 
 impl Subject {
     pub(super) fn of(supposed: &Supposed) -> Subject {
-        Subject { agent: supposed.agent.clone(), role: supposed.role.clone(), role_known: true }
+        let Supposed { agent, role, ttl, sid, from, .. } = supposed.clone();
+        Subject { agent, role, role_known: true, key: None, ttl, sid, from }
     }
 }
 
 pub(super) fn remedy(denial: &Denial, subject: &Subject) -> String {
-    let Subject { agent, role, role_known } = subject;
+    let Subject { agent, role, role_known, key, .. } = subject;
     let anew = |terms: &str| {
         format!("vaultctl revoke {agent} {role} (its leases end), then vaultctl grant {agent} {role} {terms}")
     };
@@ -28,9 +37,13 @@ pub(super) fn remedy(denial: &Denial, subject: &Subject) -> String {
         Reason::Unauthenticated => {
             format!("vaultctl keygen --agent {agent}, then vaultctl agent register {agent}.register")
         }
-        Reason::KeyRetired => format!(
-            "where the agent has its key: vaultctl keygen --agent {agent} again, then vaultctl agent register {agent}.register"
-        ),
+        Reason::KeyRetired => {
+            let old = key.as_ref().map_or_else(|| "KID/KVER".to_owned(), |(kid, kver)| format!("{kid}/{kver}"));
+            format!(
+                "where the agent runs: vaultctl keygen --agent {agent} --follows {old} --dir next, then vaultctl agent rotate \
+                 {agent} next/{agent}.register"
+            )
+        }
         Reason::Stale => "sign again; after a reset of the clock wait until one window has passed".to_owned(),
         Reason::VaultFrozen => "vaultctl thaw --everything".to_owned(),
         Reason::AgentFrozen => format!("vaultctl thaw {agent}"),
@@ -43,11 +56,18 @@ pub(super) fn remedy(denial: &Denial, subject: &Subject) -> String {
             format!("{}{until}", anew("--ttl 15m --until TIME"))
         }
         Reason::GrantExhausted => anew("--ttl 15m --max-uses N"),
-        Reason::SessionNotGranted => format!("ask in a session that the grant names, or {}", anew("--session PATTERN")),
-        Reason::AddressNotGranted => format!("ask from a network that the grant names, or {}", anew("--from CIDR")),
+        Reason::SessionNotGranted => format!("ask in a session that the grant names, or {}", {
+            let sid = subject.sid.as_ref().map_or("PATTERN", Sid::as_str);
+            anew(&format!("--ttl 15m --session {sid}"))
+        }),
+        Reason::AddressNotGranted => format!("ask from a network that the grant names, or {}", {
+            let from = subject.from.map_or_else(|| "CIDR".to_owned(), |from| from.to_string());
+            anew(&format!("--ttl 15m --from {from}"))
+        }),
         Reason::TtlExceedsGrant => {
             let most = Seconds(denial.limit.unwrap_or_default());
-            format!("ask for at most {most}, or {}", anew("--max-ttl SPAN"))
+            let (usual, wished) = (most.min(Seconds(900)), subject.ttl.max(most));
+            format!("ask for at most {most}, or {}", anew(&format!("--ttl {usual} --max-ttl {wished}")))
         }
         Reason::TtlExceedsSession => {
             format!("ask for at most {}, or in a new session", Seconds(denial.limit.unwrap_or_default()))

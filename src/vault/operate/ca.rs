@@ -112,8 +112,10 @@ impl Vault {
     async fn authority(&self, kind: &str, name: &SecretName) -> Result<(&dyn CertificateAuthority, Stored), Denial> {
         let of = self.authorities(kind)?;
         let stored = self.store.secret_value(SecretUse::Ca, name, None).await.map_err(Failure::denial)?;
-        let missing =
-            || Denial::new(Reason::NotFound).detail("`vaultctl secret list` shows those there are, of use ca");
+        let missing = || {
+            Denial::new(Reason::NotFound)
+                .detail("no such authority; `vaultctl secret list` shows those there are, of use ca")
+        };
         Ok((of, stored.ok_or_else(missing)?))
     }
 }

@@ -104,8 +104,12 @@ async fn commands(operator: &Operator, card: &Card) -> anyhow::Result<(Report, O
     Ok((report, commands.map(Arc::new)))
 }
 
-const CHAINS: &[Column] =
-    &[("CHAIN", "chain", As::Plain), ("ENTRIES", "size", As::Plain), ("VERDICT", "verdict", As::Plain)];
+const CHAINS: &[Column] = &[
+    ("CHAIN", "chain", As::Plain),
+    ("ENTRIES", "size", As::Plain),
+    ("VERDICT", "verdict", As::Plain),
+    ("NOTE", "note", As::Plain),
+];
 
 /// Every chain there is when it begins, `_operators` first. Where that is not intact nothing can rest on it, and the others
 /// are verified without. A chain that the vault does not give leaves the others to be told of.
@@ -139,7 +143,10 @@ fn refused(why: &anyhow::Error) -> bool {
 
 fn row(chain: &ChainName, report: &Report) -> Map<String, Value> {
     let (verdict, size) = (report.verdict.to_string(), report.size);
-    object(json!({ "chain": chain, "head": report.head, "size": size, "verdict": verdict, "what": report.verdict }))
+    let note: Vec<String> = report.made_by_custody.iter().map(ToString::to_string).collect();
+    object(json!({
+        "chain": chain, "head": report.head, "note": note.join("; "), "size": size, "verdict": verdict, "what": report.verdict,
+    }))
 }
 
 impl Verify {

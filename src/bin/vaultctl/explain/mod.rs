@@ -2,6 +2,7 @@
 //! `revoke --dry-run` ask the same question about an order.
 
 use std::net::IpAddr;
+use std::process::ExitCode;
 
 use clap::Args;
 use nockvault::client::operator::Operator;
@@ -70,11 +71,13 @@ impl Explain {
 }
 
 /// What a grant would allow and change.
-pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -> anyhow::Result<()> {
+pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -> anyhow::Result<ExitCode> {
     let told = operator.command(statement::Explain::Grant(new)).await?.result;
+    let refused = told.get("verdict").and_then(Value::as_str) == Some("refused");
+    let ends = if refused { ExitCode::from(2) } else { ExitCode::SUCCESS };
     let people = output.shape == Shape::Table && output.field.is_none();
     if !people {
-        return output.one(&told);
+        return output.one(&told).map(|()| ends);
     }
     let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
     match text("verdict") {
@@ -84,10 +87,11 @@ pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -
     }
     let rest = told.iter().filter(|(name, _)| !matches!(name.as_str(), "request" | "why"));
     output.one(&rest.map(|(name, value)| (name.clone(), value.clone())).collect())?;
-    match told.get("request").and_then(Value::as_object) {
-        Some(told) => request(told, output),
-        None => Ok(()),
+    // What a request under it would get is nothing to tell of a grant that there will not be.
+    if let (Some(told), false) = (told.get("request").and_then(Value::as_object), refused) {
+        request(told, output)?;
     }
+    Ok(ends)
 }
 
 /// Which leases would end with a grant.
