@@ -63,7 +63,7 @@ impl Approve {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let operator = find::connect(common).await?;
         let waiting = named(&operator, &self.command).await?;
-        say!("{} wants {}: {}", waiting.operator, word(&waiting.typ), waiting.body);
+        say!("{} wants {}: {}", waiting.operator, word(&waiting.typ), crate::output::in_a_line(&waiting.body));
         let done = operator.command(Approval { command: waiting.command }).await?.result;
         match waiting.missing {
             0 | 1 => say!("approved; {} gives the same command again now, and it is carried out", waiting.operator),
