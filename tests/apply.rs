@@ -287,6 +287,7 @@ fn the_example_is_applied_and_what_is_exported_changes_nothing() {
     assert_eq!((same.code, same.out.as_str()), (0, ""), "{same:?}\n{text}");
     let file = stage.vaultctl(&["export", "-o", "json"]).ok();
     let file: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(file["secrets"], serde_json::json!(["partner-key"]));
     assert_eq!(
         (&file["grants"][1]["until"], &file["agents"]["mara"]),
         (&"2127-01-01T00:00:00.000Z".into(), &serde_json::json!({}))

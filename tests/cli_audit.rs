@@ -85,6 +85,32 @@ fn entries_are_shown_by_what_they_are_about() {
     vault.vaultctl(&["audit", "show", "kit", "nova", "--from", "1"]).fails(1);
 }
 
+/// A command is told with what it is aimed at, who gave it, why, and that it was refused where it was.
+#[test]
+fn a_refused_command_does_not_look_like_one_that_was_carried_out() {
+    let vault = busy();
+    vault.vaultctl(&["freeze", "kit", "--reason", "keys seen on a forum"]).ok();
+    vault.vaultctl(&["agent", "show", "nobody"]).fails(2);
+    vault.vaultctl(&["grant", "kit", "nothing", "--ttl", "15m"]).fails(2);
+    let shown = vault.vaultctl(&["audit", "show", "_operators"]);
+    let lines: Vec<&str> = shown.out.lines().collect();
+    let by = |what: &str| lines.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {lines:?}"));
+    assert!(by("agent_freeze kit").contains(": keys seen on a forum"), "{lines:?}");
+    assert!(by("grant_create kit mail").contains(" by ") && !by("grant_create kit mail").contains("REFUSED"));
+    assert!(by("grant_create kit nothing").contains("  REFUSED "), "{lines:?}");
+    assert!(by("agent_register nova").contains(" by "), "{lines:?}");
+    assert_eq!(shown.err, "", "there are no more than are shown");
+
+    // What is not shown is told, but to who asked for so many.
+    let few = vault.vaultctl(&["audit", "show", "_operators", "--last", "2"]);
+    assert_eq!((few.out.lines().count(), few.err.as_str()), (3, ""));
+    for _ in 0..20 {
+        vault.vaultctl(&["grant", "kit", "nothing", "--ttl", "15m"]).fails(2);
+    }
+    let shown = vault.vaultctl(&["audit", "show", "_operators"]);
+    assert!(shown.out.lines().count() == 21 && shown.err.contains("earlier: --from 0 shows all"), "{shown:?}");
+}
+
 /// Where the clock was reset, times do not rise through a chain, and what is asked by time is found all the same.
 #[test]
 fn what_a_wrong_clock_stamped_hides_nothing_from_who_asks_by_time() {

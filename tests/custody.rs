@@ -413,6 +413,12 @@ fn a_token_opens_a_vault_and_its_key_never_leaves_it() {
     assert_eq!(names(&vault), ["hsm"]);
     // Sealed by command, not even its own token opens it unasked: an operator has it asked.
     vault.vaultctl(&["seal"]).ok();
+    // The doctor shows what it has, and that the vault is sealed.
+    let doctor = vault.vaultctl(&["doctor"]);
+    assert_eq!(doctor.code, 2, "{doctor:?}");
+    for wanted in ["operator_key", "unsealed", "vaultctl unseal"] {
+        assert!(doctor.out.contains(wanted), "no {wanted} in {doctor:?}");
+    }
     let mut unseal = program(env!("CARGO_BIN_EXE_vaultctl"), vault.path());
     unseal.env("SOFTHSM2_CONF", &config).args(["unseal", "--pkcs11-module", softhsm(), "--pkcs11-token", "prod"]);
     said(unseal.args(["--pin-file", "pin"])).ok();

@@ -182,7 +182,8 @@ func readSafely(path string) (string, error) {
 	return string(text), err
 }
 
-// FindKey finds an agent's key: in NOCKVAULT_AGENT_<NAME>_ED25519_KEY, then NockGuard's variable, then the files.
+// FindKey finds an agent's key: in NOCKVAULT_AGENT_<NAME>_ED25519_KEY, then NockGuard's variable, then the files: of the
+// current folder first.
 func FindKey(agent, file string) (*Key, error) {
 	part := strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(agent))
 	for _, house := range []string{"NOCKVAULT", "NOCKGUARD"} {
@@ -206,7 +207,7 @@ func FindKey(agent, file string) (*Key, error) {
 	if file != "" {
 		return ReadKey(file)
 	}
-	var places []string
+	places := []string{agent + ".ed25519"}
 	if dir := configDir(); dir != "" {
 		places = append(places, filepath.Join(dir, "agents", agent+".ed25519"))
 	}

@@ -287,6 +287,7 @@ Paste into another terminal:
   printf 'a password' | vaultctl secret put orders-db -
   vaultctl role create orders-read --engine kv --set secret=orders-db
   vaultctl grant kit orders-read --ttl 15m
+  vault-agent get orders-read --agent kit
   vaultctl audit show kit
 ",
         card = laid.card_path.display(),

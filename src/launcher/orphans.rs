@@ -3,7 +3,7 @@
 //! session at the vault, and every lease in it, before it begins its own.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,11 +29,25 @@ pub struct Orphans {
     dir: PathBuf,
 }
 
+/// A session that was ended for the launcher that began it.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// Which.
+    pub sid: Sid,
+    /// How many leases ended with it.
+    pub leases: u64,
+    /// Whether its launcher ended in order and could not end it; else it was killed.
+    pub left: bool,
+}
+
+/// What a note says whose launcher could not end its session.
+const LEFT: &[u8] = b"left\n";
+
 /// A note of a session of ours. It is taken away when this is dropped, for then the session was ended or never begun.
 #[derive(Debug)]
 pub struct Noted {
     path: PathBuf,
-    _lock: File,
+    lock: File,
     leave: AtomicBool,
 }
 
@@ -41,6 +55,8 @@ impl Noted {
     /// Leaves the note where it is: the session could not be ended, and the next launcher shall try.
     pub fn leave(&self) {
         self.leave.store(true, Ordering::Release);
+        // Without this word, the next launcher takes this one for killed.
+        let _ = (&self.lock).write_all(LEFT);
     }
 }
 
@@ -84,7 +100,7 @@ impl Orphans {
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|why| at(&made, std::io::Error::from(why)))?;
         // Under its name it is locked from the first moment on: no other launcher finds it without a lock.
         fs::rename(&made, &path).map_err(|why| at(&path, why))?;
-        Ok(Noted { path, _lock: file, leave: AtomicBool::new(false) })
+        Ok(Noted { path, lock: file, leave: AtomicBool::new(false) })
     }
 
     /// The sessions whose launcher is gone, each with the lock on its note, so that no other launcher ends it too.
@@ -99,16 +115,19 @@ impl Orphans {
         orphaned.take(AT_ONCE).collect()
     }
 
-    /// Ends the sessions of launchers that were killed. Gives which, and how many leases ended with each. One that the
+    /// Ends the sessions of launchers that were killed, or could not end them. One that the
     /// vault cannot end now stays noted. `now` is this machine's.
     ///
     /// # Errors
     /// The first [`Fault`] that was met.
-    pub async fn end(&self, agent: &Agent, now: Timestamp) -> Result<Vec<(Sid, u64)>, Fault> {
+    pub async fn end(&self, agent: &Agent, now: Timestamp) -> Result<Vec<Orphan>, Fault> {
         let mut ended = Vec::new();
         for (sid, path, lock) in self.orphaned() {
             match agent.close(&sid).await {
-                Ok(leases) => ended.push((sid, leases)),
+                Ok(leases) => {
+                    let left = lock.metadata().is_ok_and(|stat| stat.len() > 0);
+                    ended.push(Orphan { sid, leases, left });
+                }
                 Err(fault) => match fault.reason() {
                     // It may begin yet: the next launcher looks again.
                     Some(Reason::SessionUnknown) if is_young(&lock, now) => continue,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{RwLock, watch};
 use tokio::time::timeout;
 
-use super::orphans::{Noted, Orphans};
+use super::orphans::{Noted, Orphan, Orphans};
 use super::want::{Roles, Want};
 use crate::client::Surroundings;
 use crate::client::agent::{Agent, Session};
@@ -24,7 +24,7 @@ use crate::client::fault::{Fault, Refusal};
 use crate::client::material::Material;
 use crate::client::signer::Identity;
 use crate::denial::Reason;
-use crate::id::{AgentName, LeaseId, RoleName, Sid};
+use crate::id::{AgentName, LeaseId, RoleName};
 use crate::statement::card::Card;
 use crate::statement::reply::Hdr;
 use crate::time::{Seconds, Timestamp};
@@ -364,11 +364,11 @@ impl Wallet {
         Ok(Some(leases))
     }
 
-    /// Ends the sessions of launchers of this agent that were killed. Gives which, and how many leases ended with each.
+    /// Ends the sessions of launchers of this agent that were killed, or could not end them. Gives which.
     ///
     /// # Errors
     /// Any [`Fault`]; what is left is for the next launcher.
-    pub async fn end_orphans(&self) -> Result<Vec<(Sid, u64)>, Fault> {
+    pub async fn end_orphans(&self) -> Result<Vec<Orphan>, Fault> {
         let Some(orphans) = self.0.owner.orphans.as_ref().filter(|orphans| orphans.any()) else {
             return Ok(Vec::new());
         };

@@ -58,6 +58,7 @@
 //! | the agent's clock is wrong | sets itself by the vault's signed time. Nothing unsigned moves it |
 //! | another vault answers, or one whose history was rolled back | believes nothing, sends nothing more, says both thumbprints |
 //! | the vault is away at the end | waits 5 s, says that the session could not be ended, and leaves its note for the next start |
+//! | the agent is frozen at the end | says that its leases were taken back by that; the next start after a thaw ends the session |
 //! | an answer was lost | gives the lease back by the hash of its request before it asks again |
 //! | what was seen of the trail cannot be kept (a full disk) | the same: what cannot be remembered is not used |
 //! | NockGuard's trail cannot be written (`--nockguard-trail`) | gives the credential back and does not use it |

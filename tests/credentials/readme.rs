@@ -37,6 +37,7 @@ async fn the_walk_to_a_database_login_goes_as_the_readme_says() {
         " lamp\n",
         "orders-login  live",
         "revoked 1 lease",
+        "agent_frozen",
     ] {
         assert!(words.contains(wanted), "no {wanted:?} in:\n{words}");
     }

@@ -63,7 +63,7 @@ fn an_end_that_the_vault_does_not_hear_of_is_left_to_the_next_start() {
     vault.go_on();
     assert_eq!(leases(&vault), 1);
     let next = run(&vault, &["--role", "orders-read"], "true");
-    assert!(next.err.contains("and 1 leases in it"), "{next:?}");
+    assert!(next.err.contains("of a launcher that could not end it, and 1 leases in it"), "{next:?}");
     assert_eq!(leases(&vault), 0);
 }
 
@@ -78,8 +78,15 @@ fn a_frozen_agent_gets_nothing_and_its_child_is_told_of() {
     assert!(frozen.code == 125 && frozen.out.is_empty() && frozen.err.contains("agent_frozen"), "{frozen:?}");
     vault.vaultctl(&["thaw", "kit"]).ok();
     wait_until("all is well", || launched.words().contains("is well again"));
+    vault.vaultctl(&["freeze", "kit"]).ok();
     launched.signal(Signal::TERM);
     launched.end();
+    let words = launched.words();
+    assert!(words.contains("the agent is frozen; its leases were taken back by that"), "{words}");
+    assert!(!words.contains("could not be ended"), "{words}");
+    vault.vaultctl(&["thaw", "kit"]).ok();
+    let next = run(&vault, &["--role", "orders-read"], "true");
+    assert!(next.code == 0 && next.err.contains("of a launcher that could not end it, and 0 leases"), "{next:?}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** An agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable, then the files. */
+/** An agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable, then the files: of the current folder first. */
 export function findKey(agent: string, file?: string): Key {
   const part = agent.replaceAll(/[.-]/g, "_").toUpperCase();
   for (const house of ["NOCKVAULT", "NOCKGUARD"]) {
@@ -163,7 +163,8 @@ export function findKey(agent: string, file?: string): Key {
   }
   if (file !== undefined) return Key.read(file);
   const [config, home] = [configDir(), process.env["HOME"] ?? ""];
-  const dirs = [...(config ? [join(config, "agents")] : []), ...(isAbsolute(home) ? [join(home, ".nockguard/keys")] : [])];
+  const usual = [...(config ? [join(config, "agents")] : []), ...(isAbsolute(home) ? [join(home, ".nockguard/keys")] : [])];
+  const dirs = [".", ...usual];
   const places = dirs.map((dir) => join(dir, `${agent}.ed25519`));
   // A file that is there and not safe is an error, and never passed over for another.
   const there = places.find(isThere);

@@ -19,7 +19,7 @@ use nockvault::launcher::want::Roles;
 use nockvault::launcher::{key, socket};
 
 use crate::calm;
-use crate::exec::{end_orphans, trail};
+use crate::exec::{end_orphans, say_unended, trail};
 use crate::proxy::exports;
 use crate::who::Who;
 
@@ -88,10 +88,7 @@ impl Mcp {
         let wallets = std::iter::once(wallet).chain(proxy.map(|beside| beside.told.wallet));
         for wallet in wallets {
             if let Err(fault) = wallet.close().await {
-                say!(
-                    "the session could not be ended: {fault}; its leases end with their time, or at this agent's next \
-                     start"
-                );
+                say_unended(&fault);
             }
         }
         served?;

@@ -65,6 +65,7 @@ impl Approve {
         let waiting = named(&operator, &self.command).await?;
         let body = crate::output::calm(&waiting.body.to_string());
         say!("{} wants {}: {body}", waiting.operator, word(&waiting.typ));
+        say!("{} wants {}: {}", waiting.operator, word(&waiting.typ), crate::output::in_a_line(&waiting.body));
         let done = operator.command(Approval { command: waiting.command }).await?.result;
         match waiting.missing {
             0 | 1 => say!("approved; {} gives the same command again now, and it is carried out", waiting.operator),

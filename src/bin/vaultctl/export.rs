@@ -1,7 +1,7 @@
 //! `vaultctl export`: what stands in a vault, as the file that `vaultctl apply` takes, so that a vault that was set up by
 //! hand moves into git. What such a file does not hold is not in it: keys, secrets, operators, rules, custody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use nockvault::client::operator::Operator;
@@ -18,13 +18,17 @@ use crate::{Common, find};
 /// Print the agents, roles and grants of the vault as the file that `vaultctl apply` takes.
 ///
 /// For example: vaultctl export > vault.toml. Applied to the same vault it changes nothing. For another vault each agent
-/// needs its statement besides (register = "NAME.register"), and secrets and authorities are made by hand.
+/// needs its statement besides (register = "NAME.register"), and secrets and authorities are made by hand: `secrets` names
+/// those that kv roles hand out.
 #[derive(Debug, Args)]
 pub(crate) struct Export {}
 
 /// The file.
 #[derive(Debug, Serialize)]
 struct File {
+    /// What has to be stored before the roles are made.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    secrets: BTreeSet<String>,
     agents: BTreeMap<String, Nothing>,
     roles: BTreeMap<String, Made>,
     grants: Vec<Granted>,
@@ -85,7 +89,11 @@ impl File {
             let engine = whole.then(|| role.engine.clone());
             (name.to_string(), Made { engine, config: whole.then(|| role.config.clone()) })
         });
+        // The configuration of a kv role names the stored secret that it hands out.
+        let kv = standing.roles.values().filter(|role| role.engine == "kv");
+        let secrets = kv.filter_map(|role| role.config.get("secret")?.as_str().map(str::to_owned)).collect();
         File {
+            secrets,
             agents: standing.agents.keys().map(|name| (name.to_string(), Nothing {})).collect(),
             roles: roles.collect(),
             grants: standing.grants.iter().map(|((agent, role), terms)| Granted::of(agent, role, terms)).collect(),
@@ -159,6 +167,7 @@ mod tests {
             secrets: Default::default(),
         };
         let text = text(&File::of(&standing), "prod").unwrap();
+        assert!(text.contains("secrets = [\"s\"]"), "{text}");
         for line in
             ["[agents.\"a.b\"]", "[roles.\"x/y\"]", "engine = \"kv\"", "[roles.z]", "[[grants]]", "ttl = \"15m\""]
         {

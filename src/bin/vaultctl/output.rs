@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use clap::{ColorChoice, ValueEnum};
-use comfy_table::{Cell, Color as Ink, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color as Ink, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
@@ -105,6 +105,8 @@ const TIMES: &[&str] = &[
     "now",
     "ts",
     "opened",
+    "made",
+    "iat",
     "ends",
     "signs",
     "former_until",
@@ -112,7 +114,7 @@ const TIMES: &[&str] = &[
     "not_after",
     "retry",
 ];
-const SPANS: &[&str] = &["ttl", "max_ttl", "per"];
+const SPANS: &[&str] = &["ttl", "max_ttl", "per", "wait"];
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -190,7 +192,7 @@ pub(crate) fn print_raw(item: &Map<String, Value>, field: &str) -> anyhow::Resul
     }
 }
 
-/// A table without lines. On a terminal its cells are broken where it would be wider than that.
+/// A table without lines. On a terminal its cells are broken where it would be wider than that, between words.
 fn bare(color: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -228,8 +230,33 @@ fn painted(text: String, ink: Option<Ink>, color: bool) -> Cell {
     }
 }
 
+/// The longest word that is kept whole: a lease, a key, a digest, an instant.
+const WHOLE: usize = 64;
+
+/// Lets no column be narrower than its longest word, for what is broken cannot be copied: the line may then be longer than
+/// the terminal. One that does not know its width has none.
+fn fit(table: &mut Table) {
+    if table.width() == Some(0) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    let longest = |cell: &Cell| cell.content().split_whitespace().map(|word| word.chars().count()).max();
+    let mut widest = vec![0; table.column_count()];
+    for row in table.header().into_iter().chain(table.row_iter()) {
+        for (widest, cell) in widest.iter_mut().zip(row.cell_iter()) {
+            let word = longest(cell).unwrap_or_default();
+            *widest = usize::max(*widest, if word > WHOLE { 0 } else { word });
+        }
+    }
+    for (column, word) in table.column_iter_mut().zip(widest) {
+        let word = u16::try_from(word).unwrap_or(u16::MAX);
+        let least = Width::Fixed(word.saturating_add(column.padding_width()));
+        column.set_constraint(ColumnConstraint::LowerBoundary(least));
+    }
+}
+
 /// The text of a table, without the blanks at the ends of its lines.
-fn drawn(table: &Table) -> String {
+fn drawn(mut table: Table) -> String {
+    fit(&mut table);
     table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
 }
 
@@ -242,7 +269,7 @@ fn table(items: &[Map<String, Value>], columns: &[Column], color: bool) -> Strin
             painted(cell(value, *how), ink(member, value), color)
         }));
     }
-    drawn(&table)
+    drawn(table)
 }
 
 fn lines(item: &Map<String, Value>, color: bool) -> String {
@@ -251,7 +278,7 @@ fn lines(item: &Map<String, Value>, color: bool) -> String {
         let ink = ink(&name, Some(value));
         table.add_row([Cell::new(name), painted(cell(Some(value), how), ink, color)]);
     });
-    drawn(&table)
+    drawn(table)
 }
 
 /// Each member by the path that `--field` takes; the items of a list of objects one by one, each in one line.
@@ -276,10 +303,20 @@ fn flat(before: String, item: &Map<String, Value>, row: &mut dyn FnMut(String, &
     }
 }
 
-fn in_a_line(item: &Value) -> String {
-    let members = item.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let words: Vec<String> = members.map(|(name, value)| format!("{name}={}", cell(Some(value), how(name)))).collect();
+/// The members of an object that are something, in one line, as a table writes them. Nothing of them is left out.
+pub(crate) fn in_a_line(item: &Value) -> String {
+    let mut words = Vec::new();
+    gather(String::new(), item, &mut words);
     words.join(" ")
+}
+
+fn gather(before: String, item: &Value, words: &mut Vec<String>) {
+    for (name, value) in item.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        match value {
+            Value::Object(inner) if !inner.is_empty() => gather(format!("{before}{name}."), value, words),
+            _ => words.push(format!("{before}{name}={}", cell(Some(value), how(name)))),
+        }
+    }
 }
 
 fn how(name: &str) -> As {
@@ -376,6 +413,26 @@ mod tests {
                       keys.1      kid=l since=2026-06-03T18:30:00.123Z\n\
                       ttl         15m\n";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn what_somebody_may_copy_is_not_broken() {
+        let (lease, at) = ("Q2lQ0wWbS5eKzJ0aXkq1pA", "2026-06-03T18:30:00.123Z");
+        let mut table = bare(false);
+        table.set_header(["LEASE", "SINCE", "WHY"]).set_width(50);
+        table.add_row([lease, at, "keys were seen on a forum by somebody who said so"]);
+        let text = drawn(table);
+        assert!(text.contains(lease) && text.contains(at) && text.contains("somebody"), "{text}");
+        assert!(text.lines().count() > 3, "{text}");
+        let mut table = bare(false);
+        table.set_width(0).add_row([lease, "keys were seen"]);
+        assert_eq!(drawn(table), format!("{lease}  keys were seen\n"));
+    }
+
+    #[test]
+    fn an_object_in_a_line_has_times_and_spans() {
+        let body = json!({"agent": "kit", "iat": 1_780_511_400_123_u64, "terms": {"ttl": 900, "until": null}});
+        assert_eq!(in_a_line(&body), "agent=kit iat=2026-06-03T18:30:00.123Z terms.ttl=15m");
     }
 
     #[test]

@@ -134,7 +134,8 @@ def _read_safely(path: str | Path) -> str:
 
 
 def find_key(agent: str, file: str | Path | None = None) -> Key:
-    """An agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable, then the files."""
+    """An agent's key: `NOCKVAULT_AGENT_<NAME>_ED25519_KEY`, then NockGuard's variable, then the files: of the
+    current folder first, as `vault-agent` has it."""
     part = agent.replace(".", "_").replace("-", "_").upper()
     for house in ("NOCKVAULT", "NOCKGUARD"):
         name = f"{house}_AGENT_{part}_ED25519_KEY"
@@ -152,7 +153,7 @@ def find_key(agent: str, file: str | Path | None = None) -> Key:
     if file is not None:
         return Key.read(file)
     config, home = config_dir(), os.environ.get("HOME", "")
-    folders = [config / "agents"] if config else []
+    folders = [Path(".")] + ([config / "agents"] if config else [])
     folders += [Path(home) / ".nockguard/keys"] if Path(home).is_absolute() else []
     places = [folder / f"{agent}.ed25519" for folder in folders]
     for path in places:

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nockvault::client::fault::Fault;
+use nockvault::denial::Reason;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::RoleName;
 use nockvault::launcher::child::{Program, code, code_of};
@@ -18,6 +19,7 @@ use nockvault::launcher::folder::{self, Account, Folder};
 use nockvault::launcher::key;
 use nockvault::launcher::mask::Mask;
 use nockvault::launcher::nockguard::{Trail, usual_place};
+use nockvault::launcher::orphans::Orphan;
 use nockvault::launcher::proxy::Rules;
 use nockvault::launcher::run::{Run, Stopped, Words};
 use nockvault::launcher::token::TOKEN_FD;
@@ -101,9 +103,7 @@ impl Exec {
         drop(run);
         drop(beside);
         if let Err(fault) = wallet.close().await {
-            say!(
-                "the session could not be ended: {fault}; its leases end with their time, or at this agent's next start"
-            );
+            say_unended(&fault);
         }
         match ended {
             Ok(status) => Ok(code(status)),
@@ -194,15 +194,27 @@ fn environment(
     environment
 }
 
-/// Ends what launchers that were killed have left. A vault that is away says so soon enough.
+/// Says that the session still stands, and what becomes of its leases.
+pub(crate) fn say_unended(fault: &Fault) {
+    match fault.reason() {
+        Some(Reason::AgentFrozen) => say!("the agent is frozen; its leases were taken back by that"),
+        Some(Reason::VaultFrozen) => say!("the vault is frozen; all leases were taken back by that"),
+        _ => say!(
+            "the session could not be ended: {fault}; its leases end with their time, or at this agent's next start"
+        ),
+    }
+}
+
+/// Ends what launchers that were killed, or could not, have left. A vault that is away says so soon enough.
 pub(crate) async fn end_orphans(wallet: &Wallet) {
     match wallet.end_orphans().await {
         Ok(ended) => {
-            for (sid, leases) in ended {
-                say!("ended session {sid} of a launcher that was killed, and {leases} leases in it");
+            for Orphan { sid, leases, left } in ended {
+                let why = if left { "could not end it" } else { "was killed" };
+                say!("ended session {sid} of a launcher that {why}, and {leases} leases in it");
             }
         }
         Err(Fault::Unreachable { .. }) => {}
-        Err(fault) => say!("sessions of launchers that were killed could not be ended: {fault}"),
+        Err(fault) => say!("sessions of launchers that are gone could not be ended: {fault}"),
     }
 }

@@ -109,9 +109,15 @@ impl Show {
             return shown.end();
         }
         let last = self.last.unwrap_or(20);
-        let newest = newest(operator, &chains, last, &mut sieve, self.filter.takes_all()).await?;
+        let (newest, earlier) = newest(operator, &chains, last, &mut sieve, self.filter.takes_all()).await?;
         newest.iter().try_for_each(|entry| shown.show(entry))?;
-        shown.end()
+        shown.end()?;
+        // Who said how many knows that there are more.
+        if self.last.is_none() && earlier > 0 {
+            let all = if chains.len() == 1 { "--from 0 shows all" } else { "--last N shows more" };
+            say!("{earlier} earlier: {all}");
+        }
+        Ok(())
     }
 }
 
@@ -148,15 +154,17 @@ async fn stretch<'a>(
     Ok(Merged::of(lines))
 }
 
-/// The newest entries that the sieve takes, by time. Where it takes everything, only the ends of the chains are read.
+/// The newest entries that the sieve takes, by time, and how many it takes before them. Where it takes everything, only the ends of the chains are read.
 async fn newest(
     operator: &Operator,
     chains: &[Chain],
     last: u64,
     sieve: &mut Sieve,
     takes_all: bool,
-) -> anyhow::Result<VecDeque<Entry>> {
+) -> anyhow::Result<(VecDeque<Entry>, u64)> {
+    let mut earlier = 0;
     let mut entries = if takes_all && sieve.until.is_none() && sieve.since.is_none() {
+        earlier = chains.iter().map(|chain| chain.head.size.saturating_sub(last)).sum();
         let end = |chain: &Chain| {
             let size = chain.head.size;
             Lines::of(operator, &chain.name, size.saturating_sub(last), size)
@@ -172,7 +180,8 @@ async fn newest(
         }
         if newest.len() as u64 > last {
             newest.pop_front();
+            earlier += 1;
         }
     }
-    Ok(newest)
+    Ok((newest, earlier))
 }

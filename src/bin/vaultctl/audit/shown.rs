@@ -20,8 +20,23 @@ const TELLING: &[&str] = &[
     "/request/payload/sid",
     "sid",
     "/request/payload/purpose",
-    "/command/payload/typ",
-    "/command/payload/operator",
+];
+
+/// The members of a command's own body that say in a word what it is aimed at.
+const AIMED: &[&str] = &[
+    "agent",
+    "/register/payload/agent",
+    "operator",
+    "/register/payload/operator",
+    "role",
+    "name",
+    "kid",
+    "lease",
+    "/scope/agent",
+    "/scope/sid",
+    "/scope/role",
+    "/scope/lease",
+    "command",
 ];
 
 /// Shows entries.
@@ -82,11 +97,43 @@ impl<'a> Shown<'a> {
 }
 
 fn told(body: &Value) -> String {
+    if let Some(payload) = body.pointer("/command/payload") {
+        return commanded(body, payload);
+    }
+    let by = body.get("by").map(|by| match (by.get("chain").and_then(Value::as_str), by.get("seq")) {
+        (Some(chain), Some(seq)) => format!("by {chain} {seq}"),
+        _ => String::new(),
+    });
+    words(body, TELLING).into_iter().chain(by).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// What was commanded, at what, by whom and why; and in capitals that it was refused, where it was.
+fn commanded(body: &Value, payload: &Value) -> String {
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let typ = text(payload, "typ");
+    let mut told = vec![typ.strip_prefix("nockvault/").unwrap_or(&typ).to_owned()];
+    let own = payload.get("body").unwrap_or(&Value::Null);
+    told.extend(words(own, AIMED));
+    told.push(format!("by {}", text(payload, "operator")));
+    if let Some(Set { id, of, part }) = payload.get("set").and_then(|set| serde_json::from_value(set.clone()).ok()) {
+        told.push(format!("part {part} of {of} of set {id}"));
+    }
+    let why = Some(text(own, "reason")).filter(|why| !why.is_empty());
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let result = body.get("result").unwrap_or(&Value::Null);
+    let end = match (result.get("waits").is_some(), result.get("denied")) {
+        (true, _) => "  waits for approval".to_owned(),
+        (false, Some(denied)) => format!("  REFUSED {}", denied.as_str().unwrap_or("without a reason")),
+        (false, None) => String::new(),
+    };
+    format!("{}{why}{end}", told.join(" "))
+}
+
+/// The texts that stand under these names.
+fn words(body: &Value, names: &[&str]) -> Vec<String> {
     let find = |name: &&str| if name.starts_with('/') { body.pointer(name) } else { body.get(name) };
-    let texts = TELLING.iter().filter_map(find).filter_map(Value::as_str).filter(|text| !text.is_empty());
-    let set = body.pointer("/command/payload/set").and_then(|set| serde_json::from_value::<Set>(set.clone()).ok());
-    let set = set.map(|Set { id, of, part }| format!("part {part} of {of} of set {id}"));
-    texts.map(str::to_owned).chain(set).collect::<Vec<_>>().join(" ")
+    let texts = names.iter().filter_map(find).filter_map(Value::as_str).filter(|text| !text.is_empty());
+    texts.map(str::to_owned).collect()
 }
 
 /// The members of an object, for what shows one thing.
@@ -107,9 +154,34 @@ mod tests {
             json!({"hdr": {"lease": "L"}, "request": {"payload": {"role": "orders-read", "sid": "s", "purpose": ""}}});
         assert_eq!(told(&body), "orders-read L s");
         assert_eq!(told(&json!({"reason": "no_grant"})), "no_grant");
-        let set = json!({"id": "AAAAAAAAAAAAAAAAAAAAAA", "of": 3, "part": 2});
-        let body = json!({"command": {"payload": {"typ": "nockvault/grant_create", "operator": "ada", "set": set}}});
-        assert_eq!(told(&body), "nockvault/grant_create ada part 2 of 3 of set AAAAAAAAAAAAAAAAAAAAAA");
+        let freeze = json!({"by": {"chain": "_operators", "leaf": "x", "seq": 12}});
+        assert_eq!(told(&freeze), "by _operators 12");
         assert_eq!(told(&json!({})), "");
+    }
+
+    #[test]
+    fn a_command_is_told_with_its_end() {
+        let command = |typ: &str, own: Value, result: Value| {
+            let payload = json!({"typ": typ, "operator": "mara", "body": own});
+            told(&json!({"approvals": [], "command": {"payload": payload}, "result": result}))
+        };
+        let thaw = |result: Value| command("nockvault/agent_thaw", json!({"agent": "kit"}), result);
+        assert_eq!(thaw(json!({})), "agent_thaw kit by mara");
+        assert_eq!(thaw(json!({"denied": "not_permitted"})), "agent_thaw kit by mara  REFUSED not_permitted");
+        let waits = json!({"denied": "approval_required", "waits": {}});
+        assert_eq!(thaw(waits), "agent_thaw kit by mara  waits for approval");
+        let freeze = json!({"agent": "kit", "reason": "keys seen on a forum"});
+        assert_eq!(
+            command("nockvault/agent_freeze", freeze, json!({})),
+            "agent_freeze kit by mara: keys seen on a forum"
+        );
+        let of = json!({"scope": {"agent": "kit", "sid": "s"}});
+        assert_eq!(command("nockvault/lease_revoke", of, json!({})), "lease_revoke kit s by mara");
+
+        let set = json!({"id": "AAAAAAAAAAAAAAAAAAAAAA", "of": 3, "part": 2});
+        let own = json!({"agent": "kit", "role": "orders-read", "terms": {"ttl": 900}});
+        let payload = json!({"typ": "nockvault/grant_create", "operator": "ada", "body": own, "set": set});
+        let wanted = "grant_create kit orders-read by ada part 2 of 3 of set AAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(told(&json!({"command": {"payload": payload}})), wanted);
     }
 }

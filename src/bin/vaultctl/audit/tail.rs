@@ -59,7 +59,7 @@ impl Tail {
         let output = Output { shape, ..output.clone() };
         let several = chains.len() > 1 || self.which.open();
         let mut shown = Shown::of(&output, chains.iter().map(|chain| chain.name.as_str()), several);
-        let newest = super::newest(&operator, &chains, self.last, &mut sieve, self.filter.takes_all()).await?;
+        let (newest, _) = super::newest(&operator, &chains, self.last, &mut sieve, self.filter.takes_all()).await?;
         newest.iter().try_for_each(|entry| shown.show(entry))?;
         if !self.follow {
             return shown.end();

@@ -45,6 +45,12 @@ fn row(check: &str, state: &str, found: impl Into<String>, what: &str) -> Row {
     row.as_object().cloned().unwrap_or_default()
 }
 
+/// All that is known of a sealed vault: it answers, and gives no more.
+fn sealed() -> Row {
+    let what = "on its machine, `vaultctl unseal` opens it; what else is to be looked at is looked at then";
+    row("unsealed", "bad", "the vault is sealed and carries nothing out", what)
+}
+
 impl Doctor {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
         let (mut rows, found) = here::files(common);
@@ -54,13 +60,21 @@ impl Doctor {
         };
         let asked = match reached {
             Ok(operator) => {
-                let told = operator.command(DoctorRead { probe: !self.no_probe }).await?;
-                rows.extend(here::beside(&operator, &told));
-                let checks = told.result.get("checks").and_then(Value::as_array).into_iter().flatten();
-                rows.extend(checks.filter_map(Value::as_object).cloned());
+                match operator.command(DoctorRead { probe: !self.no_probe }).await.map_err(anyhow::Error::from) {
+                    Ok(told) => {
+                        rows.extend(here::beside(&operator, &told));
+                        let checks = told.result.get("checks").and_then(Value::as_array).into_iter().flatten();
+                        rows.extend(checks.filter_map(Value::as_object).cloned());
+                    }
+                    Err(why) if status::sealed(&why) => rows.push(sealed()),
+                    Err(why) => return Err(why),
+                }
                 true
             }
-            Err(why) if status::sealed(&why) => return Err(why),
+            Err(why) if status::sealed(&why) => {
+                rows.push(sealed());
+                true
+            }
             Err(why) => {
                 let what = "start vaultd, or mend what the line says; vaultctl card shows where it is looked for";
                 rows.push(row("connection", "bad", format!("{why:#}"), what));

@@ -20,7 +20,7 @@ use crate::{Common, find, grant, members};
 ///
 /// Nothing is issued and no use is spent. What is not said is taken so that it fits the grant: the session is a new one, and
 /// the address one that the grant covers. Exit code 0 also where the request would be denied; --field verdict says `issued`
-/// or `denied`.
+/// or `denied`. A check is `ok`, `no`, or `open`: not looked at, because one before it decided.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The agent.
@@ -49,7 +49,7 @@ pub(crate) struct Explain {
 
 const COLUMNS: &[Column] = &[
     ("CHECK", "check", As::Plain),
-    ("", "outcome", As::Plain),
+    ("STATE", "outcome", As::Plain),
     ("FOUND", "found", As::Brief),
     ("AGAINST", "limit", As::Brief),
     ("REASON", "reason", As::Plain),
@@ -129,6 +129,8 @@ fn request(told: &Map<String, Value>, output: &Output) -> anyhow::Result<()> {
 fn for_people(row: &Map<String, Value>) -> Map<String, Value> {
     let check = row.get("check").and_then(Value::as_str).unwrap_or_default();
     let written = |value: &Value| match value.as_u64() {
+        // Nothing was signed yet that a request could lie before.
+        Some(0) if check == "window" => Value::String("none".to_owned()),
         Some(at) if INSTANTS.contains(&check) => Value::String(Timestamp(at).to_string()),
         Some(span) if SPANS.contains(&check) => Value::String(Seconds(span).to_string()),
         _ => value.clone(),
