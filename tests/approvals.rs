@@ -11,7 +11,7 @@ use nockvault::audit::verify::{Pins, verify};
 use nockvault::crypto::envelope::{Embedded, PayloadType};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::hpke::SealSecretKey;
-use nockvault::denial::Reason::{self, *};
+use nockvault::denial::Reason::*;
 use nockvault::entropy::OsEntropy;
 use nockvault::id::ChainName;
 use nockvault::statement::Body;

@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::{Listed, Waiting};
+use super::chains;
 use super::orders::{self, Effected, Wish, not_found};
 use super::reader::Instant;
 use super::rows::{self, ChainId, Covered, Packed, parsed};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::views::{Facts, Held, OperatorFacts, Views};
-use super::chains;
 use crate::audit::entry::{self, Approval, Body, Entry, Waits};
 use crate::authz::operator::permits;
 use crate::authz::policy::{persons, strictest, unruled};
