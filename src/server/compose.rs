@@ -194,7 +194,24 @@ pub async fn open_with(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Vault>, ComposeFault> {
-    open_by(config, root, (opened, None), clock, entropy).await
+    let opener = configured(config, &opened)?;
+    open_by(config, root, (opened, opener), clock, entropy).await
+}
+
+/// The custodian that people unsealed with, where it is of the kind that the configuration names: it is most likely the one
+/// by which the next start is to open.
+fn configured(config: &Config, opened: &Opened) -> Result<Option<CustodianName>, ComposeFault> {
+    let Some(name) = &opened.custodian else { return Ok(None) };
+    let kind = match &config.vault.custody {
+        Custody::Unseal => return Ok(None),
+        Custody::File(_) => "file",
+        Custody::Credential(_) => "credential",
+        Custody::Command(_) => "command",
+        Custody::Pkcs11(_) => "pkcs11",
+    };
+    let (custodians, ..) = Sqlite::custodians(&config.vault.data_dir)?;
+    let same = custodians.iter().any(|one| one.who.name == *name && one.who.kind.name() == kind);
+    Ok(Some(name.clone()).filter(|_| same))
 }
 
 async fn open_by(

@@ -122,7 +122,7 @@ async fn next_start(operator: &Operator) {
     let rows = told.result.get("checks").and_then(Value::as_array).into_iter().flatten();
     let text = |row: &Value, member: &str| row.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
     for row in rows.filter(|row| text(row, "check") == "custody" && text(row, "state") == "bad") {
-        say!("WARNING: the daemon will not start again as it is configured: {}", text(row, "found"));
+        say!("WARNING: the daemon may not start again as it is configured: {}", text(row, "found"));
         say!("{}", text(row, "do"));
     }
 }
