@@ -125,7 +125,7 @@ async fn what_to_do_is_told_with_the_command_to_type() {
     let told = explained(&vault, Supposed { ttl: Seconds(4000), ..supposed("kit", "orders") }).await;
     assert_eq!((&told["reason"], &told["limit"]), (&json!("ttl_exceeds_grant"), &json!(3600)));
     let what = "ask for at most 1h, or vaultctl revoke kit orders (its leases end), then vaultctl grant kit orders --ttl 15m \
-                --max-ttl 1h6m40s";
+                --max-ttl 4000s";
     assert_eq!(told["do"], what);
     vault.order(AgentKeyEnd { agent: kit.name.clone(), kid: None, suspect_from: None }).await;
     let told = explained(&vault, supposed("kit", "orders")).await;
