@@ -344,7 +344,7 @@ pub(super) fn successor(tx: &Tx<'_>, held: &Held, new: &Register) -> Result<(i64
         return Err(no("it names another holder"));
     }
     if new.prev.as_ref() != Some(&newest.kid) || new.kver != newest.kver + 1 {
-        return Err(no(&format!("it does not follow the newest key; {}", super::orders::follow_with(&newest))));
+        return Err(no(&format!("it does not follow the newest key; {}", super::orders::follow_with(newest))));
     }
     if super::tx::chain_of_key(tx.conn, &new.pk.kid())?.is_some() {
         return Err(Reason::KeyKnown.into());
