@@ -73,7 +73,8 @@
 //! With `--wait-approval` ada's command waits and goes on by itself; Ctrl-C stops that, and leaves what waits at the vault.
 //! `custody add` needs it, since it draws another secret each time, and so do times like `--suspect-from 6h`. `vaultctl withdraw
 //! ID` takes back what waits: one's own, or as an admin anybody's. It waits a day, or as `--wait` says. An approval counts once,
-//! for this giver and this very wish, as long as whoever gave it is in force, by a key that was not ended.
+//! for this giver and this very wish, as long as whoever gave it is in force, by a key that was not ended. One operator has fifty
+//! waiting at most, and none once he is out.
 //!
 //! Whoever could lift a rule alone would be bound by none. So while there is any, the rules, operators (`operator add`, `duty`) and
 //! custodians (`custody add`, `remove`) take as many as the strictest rule, and a further key of an agent as many as a grant. What

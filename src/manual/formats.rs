@@ -247,12 +247,14 @@
 //! gives a command carries it out. It is done inside its transaction as far as it goes, and where others are missing it is
 //! undone again: so what would be refused anyway is refused for that. It is chained as refused, with the result
 //! `{"denied":"needs_approval","waits":{"command":H(PAE of it),"expires","persons"}}`, its nonce is spent, and it begins to
-//! wait, `wait` long; a hundred wait at most (`busy`). Others approve it by that digest (`approve`), each once, whose duty
+//! wait, `wait` long; a hundred wait at most, fifty of one giver (`busy`). Others approve it by that digest (`approve`), each once, whose duty
 //! allows them the same command. Then its giver gives it again: with a new nonce and the same wish, which is
 //! `H(JCS({"body","typ"}))`. If enough approvals stand, of operators who are in force, by keys that were not ended and with
 //! duties that allow it then, it is carried out, and `approvals` of its entry names them: `{"entry":{"leaf","seq"},
 //! "operator"}` of each `approve`. It waits no longer then, and its approvals are spent. Given again too early, it is chained
-//! as refused and names what waits already. What waited too long has no entry; `withdraw` has one.
+//! as refused and names what waits already. What waited too long, or whose
+//! giver is out (the newest key is ended), has no entry: it is forgotten with the next `approve`, `withdraw`, `policy_set` or
+//! beginning of a wait, and no reset of the clock brings it back. `withdraw` has an entry.
 //!
 //! As soon as there is any rule, `policy_set`, `operator_register`, `operator_duty`, `custody_add` and `custody_remove` take as
 //! many as the strictest; a further key of an agent (`agent_register`) takes as many as a `grant_create`. Which kinds can have
