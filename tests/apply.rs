@@ -53,7 +53,7 @@ fn a_vault_becomes_what_the_file_says_and_a_second_run_sends_nothing() {
     let id = sets[0].0;
     assert_eq!(sets, [(id, 3, 1), (id, 3, 2), (id, 3, 3)]);
     let table = stage.vaultctl(&["audit", "show", "_operators"]).ok();
-    assert!(table.contains(&format!("nockvault/grant_create ada part 3 of 3 of set {id}")), "{table}");
+    assert!(table.contains(&format!("grant_create kit orders by ada part 3 of 3 of set {id}")), "{table}");
 
     let again = stage.apply(&[]);
     assert!(again.err.contains("nothing to do") && again.out.is_empty(), "{again:?}");
