@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::crypto::envelope::{Envelope, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::hpke;
-use crate::crypto::json::{Admission, NotAdmitted, admit};
+use crate::crypto::json::{Admission, NotAdmitted, admit, wanted_by};
 use crate::crypto::signature::decoy_verify;
 use crate::denial::{Denial, Reason};
 use crate::id::{Aud, Kid, Nonce};
@@ -65,7 +65,7 @@ pub fn shape(envelope: &Envelope, wanted: PayloadType, rules: &Admission) -> Res
 /// [`Reason::Unauthenticated`].
 pub fn signature(envelope: &Envelope, candidate: Option<&HeldKey>, _: &Shaped) -> Result<SignatureValid, Denial> {
     let Some(key) = candidate else {
-        decoy_verify(&envelope.payload);
+        decoy_verify(&envelope.payload_type, &envelope.payload, &envelope.signature);
         return Err(Denial::new(Reason::Unauthenticated).internal("no key of that kid"));
     };
     key.public.verify(key.form, &envelope.payload_type, &envelope.payload, &envelope.signature).map_err(|_| {
@@ -171,8 +171,9 @@ pub fn read<S: Signed>(envelope: &Envelope, _: &SignatureValid) -> Result<S, Den
         Some(_) => return Err(Denial::new(Reason::UnsupportedVersion).limit(VERSION)),
         None => return Err(Denial::new(Reason::Schema).detail("member v is missing or no number")),
     }
+    // serde's own words would quote what did not fit, and that may be a secret in the wrong place.
     S::parse(value)
-        .map_err(|why| Denial::new(Reason::Schema).detail(why.to_string().chars().take(200).collect::<String>()))
+        .map_err(|why| Denial::new(Reason::Schema).detail(wanted_by(&why).chars().take(200).collect::<String>()))
 }
 
 /// Step 6: what the statement says of vault, holder and key equals the row whose key verified.

@@ -91,8 +91,8 @@ impl std::str::FromStr for Seconds {
     /// Reads `90`, `90s`, `15m`, `1h`, `7d`, `1h30m`: whole seconds, units from large to small.
     fn from_str(text: &str) -> Result<Seconds, String> {
         let bad = || format!("{text:?} is not a duration; write for example 90s, 15m, 1h30m or 7d");
-        if let Ok(seconds) = text.parse::<u64>() {
-            return Ok(Seconds(seconds));
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Seconds).map_err(|_| bad());
         }
         let (mut total, mut rest, mut last_unit) = (0u64, text, u64::MAX);
         while !rest.is_empty() {
@@ -171,7 +171,7 @@ mod tests {
         for (text, seconds) in [("90", 90), ("90s", 90), ("15m", 900), ("1h30m", 5400), ("7d", 604_800), ("0s", 0)] {
             assert_eq!(text.parse::<Seconds>().unwrap(), Seconds(seconds), "{text}");
         }
-        for text in ["", "m", "15x", "1m1h", "1m1m", "-5s", "1.5h", "99999999999999999999d", "15 m"] {
+        for text in ["", "m", "15x", "1m1h", "1m1m", "-5s", "+5", "+5s", "1.5h", "99999999999999999999d", "15 m"] {
             assert!(text.parse::<Seconds>().is_err(), "{text:?} was taken");
         }
         assert_eq!(Seconds(5400).to_string(), "90m");

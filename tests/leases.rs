@@ -10,6 +10,8 @@ mod support;
 mod frozen;
 #[path = "leases/hostile.rs"]
 mod hostile;
+#[path = "leases/keys.rs"]
+mod keys;
 #[path = "leases/revoked.rs"]
 mod revoked;
 #[path = "leases/swept.rs"]

@@ -81,6 +81,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What it means where it keeps a vault from beginning, and what to do.
+    #[must_use]
+    pub fn at_start(&self) -> String {
+        let restore =
+            "see that its disk is writable and sound; if it is, the store is damaged: restore it from a backup";
+        match self {
+            Failure::Denied(denial) if denial.reason == Reason::Quarantined => {
+                format!("a chain that it cannot do without is quarantined, which the log names; {restore}")
+            }
+            failure => format!("{failure}; {restore}"),
+        }
+    }
+
     /// The refusal that a peer gets for it.
     #[must_use]
     pub fn denial(self) -> Denial {
@@ -178,20 +191,22 @@ pub struct Situation {
 
 /// What a [`Situation`] is asked for.
 #[derive(Clone, Debug)]
-pub struct Question<'a> {
+pub struct Question {
     /// Which agent.
-    pub agent: &'a AgentName,
+    pub agent: AgentName,
     /// Which session.
-    pub sid: &'a Sid,
+    pub sid: Sid,
     /// Which role, for an issue.
-    pub role: Option<&'a RoleName>,
-    /// The key that signed.
-    pub kid: &'a Kid,
+    pub role: Option<RoleName>,
     /// The request's nonce.
-    pub nonce: &'a Nonce,
+    pub nonce: Nonce,
     /// What the agent holds of its chain.
     pub seen: Seen,
 }
+
+/// Says what is asked, once it is known whose key it is; nothing where there is nothing to ask. It runs where the store
+/// reads, and is no longer than a signature takes.
+pub type Asks = Box<dyn FnOnce(Candidate) -> Option<Question> + Send>;
 
 /// A credential that is minted and sealed, and not yet recorded.
 #[derive(Debug)]
@@ -460,8 +475,9 @@ pub trait Store: Rings + Recoveries + Send + Sync + std::fmt::Debug {
 
     /// The key of this identifier and the floor.
     async fn candidate(&self, kid: &Kid) -> Result<Candidate, Failure>;
-    /// All that decides about a request. [`Failure::Denied`] with [`Reason::Quarantined`] for a chain set aside.
-    async fn situation(&self, question: &Question<'_>) -> Result<Situation, Failure>;
+    /// All that decides about the request that `asks` makes of this key and the floor, at one instant; none where it asks
+    /// nothing. [`Failure::Denied`] with [`Reason::Quarantined`] for a chain set aside.
+    async fn situation(&self, kid: &Kid, asks: Asks) -> Result<Option<Situation>, Failure>;
     /// Whether a nonce of this key was used before.
     async fn nonce_known(&self, kid: &Kid, nonce: &Nonce) -> Result<bool, Failure>;
     /// The newest version of a secret stored for this use, or the one asked for.

@@ -4,22 +4,26 @@
 //! Refused before step 8, a request is counted and nothing else; refused after it, it becomes a `deny` entry together
 //! with its nonce, so that it does not come alive under a later grant.
 
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
 use super::answer::{Outcome, Receipt, turn_away};
-use super::nonces::Reservation;
-use super::pace::InHand;
+use super::nonces::{Nonces, Reservation};
+use super::pace::{InHand, Paces};
 use super::{State, Vault};
 use crate::authn::{self, Authenticated, Place, SessionBound, Signed};
 use crate::authz::operator::permits;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::hash::Digest;
 use crate::denial::{Denial, Fault, Reason};
-use crate::id::{Kid, RoleName};
+use crate::id::{Aud, Kid, RoleName};
 use crate::statement::Body;
 use crate::statement::command::Command;
 use crate::statement::request::Request;
 use crate::statement::session::Seal;
-use crate::store::{Failure, Question, Refusal, Situation};
-use crate::time::Timestamp;
+use crate::store::{Candidate, Failure, Question, Refusal, Situation};
+use crate::time::{Clock, Seconds, Timestamp};
 
 /// A statement that came in: authenticated, its nonce held until this is dropped.
 #[derive(Debug)]
@@ -74,34 +78,99 @@ impl<B: Body> Asking<B> {
     }
 }
 
+/// What decides about coming in beside the store.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) aud: Aud,
+    pub(super) skew: Seconds,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) nonces: Nonces,
+    pub(super) paces: Paces,
+}
+
+/// One who did not come in; with the digest of the request where a registered key had signed it.
+#[derive(Debug)]
+struct TurnedAway {
+    denial: Box<Denial>,
+    req: Option<Digest>,
+}
+
+impl Door {
+    /// Steps 1 to 8, but for the looks into the store.
+    fn let_in<S: Signed>(&self, envelope: Envelope, candidate: &Candidate) -> Result<Admitted<S>, TurnedAway> {
+        let (now, req) = (self.clock.now(), envelope.digest());
+        let place = Place { aud: &self.aud, now, skew: self.skew, floor: candidate.floor };
+        let authenticated: Authenticated<S> = Authenticated::check(envelope, candidate.key.as_ref(), &place)
+            .map_err(|refused| TurnedAway { denial: Box::new(refused.denial), req: refused.signed.then_some(req) })?;
+        let claims = authenticated.statement().claims();
+        let reserved = self.nonces.reserve(claims.kid, claims.nonce);
+        let nonce = reserved.map_err(|denial| TurnedAway { denial: Box::new(denial), req: Some(req) })?;
+        Ok(Admitted { authenticated, _nonce: nonce })
+    }
+
+    /// The same for an agent's request, which is taken in hand. Its nonce is not spent and its chain not written: who asks
+    /// too often fills nothing.
+    fn enter<B: Body>(
+        &self,
+        envelope: Envelope,
+        candidate: &Candidate,
+    ) -> Result<(Admitted<Request<B>>, InHand), TurnedAway> {
+        let admitted = self.let_in::<Request<B>>(envelope, candidate)?;
+        let authenticated = &admitted.authenticated;
+        let in_hand = self.paces.enter(&authenticated.statement().common.agent, authenticated.at());
+        let in_hand =
+            in_hand.map_err(|denial| TurnedAway { denial: Box::new(denial), req: Some(authenticated.req()) })?;
+        Ok((admitted, in_hand))
+    }
+}
+
+/// What an admitted request asks the store.
+fn question<B: Body>(admitted: &Admitted<Request<B>>, role: impl FnOnce(&B) -> Option<&RoleName>) -> Question {
+    let Request { common, body } = admitted.authenticated.statement();
+    Question {
+        agent: common.agent.clone(),
+        sid: common.sid.clone(),
+        role: role(body).cloned(),
+        nonce: common.nonce.clone(),
+        seen: common.seen,
+    }
+}
+
 /// Step 9, as to the agent: agents may act at all, and so may this one.
 pub(super) fn alive(situation: &Situation) -> Result<(), Denial> {
     if situation.frozen { Err(Reason::VaultFrozen.into()) } else { situation.agent.alive() }
 }
 
 impl Vault {
-    /// Steps 1 to 8 for an agent's request, and the reading of all that decides about it.
+    /// Steps 1 to 8 for an agent's request, and the reading of all that decides about it: one look into the store, on whose
+    /// thread the signature is verified too.
     pub(super) async fn admit<B: Body>(
         &self,
         envelope: Envelope,
-        role: impl FnOnce(&B) -> Option<&RoleName>,
+        role: impl FnOnce(&B) -> Option<&RoleName> + Send + 'static,
     ) -> Result<Asking<B>, Outcome> {
-        let Admitted { authenticated, _nonce } = self.authenticate::<Request<B>>(envelope, None).await?;
-        let Request { common, body } = authenticated.statement();
-        // Its nonce is not spent and its chain not written: who asks too often fills nothing.
-        let in_hand = self.paces.enter(&common.agent, authenticated.at());
-        let _in_hand = in_hand.map_err(|denial| self.count_out(denial, authenticated.req()))?;
-        let question = Question {
-            agent: &common.agent,
-            sid: &common.sid,
-            role: role(body),
-            kid: &common.kid,
-            nonce: &common.nonce,
-            seen: common.seen,
+        let kid = self.knock(&envelope).await?;
+        let (door, (tell, mut told)) = (Arc::clone(&self.door), oneshot::channel());
+        let asks = move |candidate: Candidate| {
+            let entered = door.enter::<B>(envelope, &candidate);
+            let question = entered.as_ref().ok().map(|(admitted, _)| question(admitted, role));
+            // Where nobody waits any more, what was held goes with it.
+            let _ = tell.send(entered);
+            question
         };
-        match self.store.situation(&question).await {
-            Ok(situation) if situation.replayed => Err(self.count_out(Reason::Replay.into(), authenticated.req())),
-            Ok(situation) => Ok(Asking { authenticated, situation, _nonce, _in_hand }),
+        let situation = self.store.situation(&kid, Box::new(asks)).await;
+        let (Admitted { authenticated, _nonce }, _in_hand) = match (told.try_recv(), &situation) {
+            (Ok(entered), _) => entered.map_err(|turned| self.count(turned))?,
+            (Err(_), Err(Failure::Denied(denial))) => return Err(self.count_away(denial.clone())),
+            (Err(_), _) => return Err(self.count_away(Reason::AuditUnavailable.into())),
+        };
+        self.measure(|telemetry| telemetry.skewed(authenticated.statement().common.iat, authenticated.at()));
+        match situation {
+            Ok(Some(situation)) if situation.replayed => {
+                Err(self.count_out(Reason::Replay.into(), authenticated.req()))
+            }
+            Ok(Some(situation)) => Ok(Asking { authenticated, situation, _nonce, _in_hand }),
+            Ok(None) => Err(self.count_out(Reason::Internal.into(), authenticated.req())),
             Err(failure) => Err(self.count_out(failure.denial(), authenticated.req())),
         }
     }
@@ -154,26 +223,31 @@ impl Vault {
         envelope: Envelope,
         floor: Option<Timestamp>,
     ) -> Result<Admitted<S>, Outcome> {
+        let kid = self.knock(&envelope).await?;
+        let mut candidate = self.store.candidate(&kid).await.map_err(|failure| self.count_away(failure.denial()))?;
+        candidate.floor = floor.unwrap_or(candidate.floor);
+        let admitted: Admitted<S> = self.door.let_in(envelope, &candidate).map_err(|turned| self.count(turned))?;
+        let authenticated = &admitted.authenticated;
+        self.measure(|telemetry| telemetry.skewed(authenticated.statement().claims().iat, authenticated.at()));
+        Ok(admitted)
+    }
+
+    /// Whether anything is taken in now, and the key that an envelope names.
+    async fn knock(&self, envelope: &Envelope) -> Result<Kid, Outcome> {
         if self.state() == State::Stopping {
             // `stop` stands in `_vault`: what still arrives on an open connection comes too late.
             return Err(self.count_away(Denial::new(Reason::AuditUnavailable).internal("the daemon stops")));
         }
         self.turn_epoch_if_due().await.map_err(|denial| self.count_away(denial))?;
         // A kid that is none cannot be registered; it is looked up all the same, so that both take alike time.
-        let kid: Kid = envelope.kid.parse().unwrap_or_else(|_| Kid::from_thumbprint(&[0; 32]));
-        let candidate = self.store.candidate(&kid).await.map_err(|failure| self.count_away(failure.denial()))?;
-        let now = self.clock.now();
-        let place =
-            Place { aud: &self.aud, now, skew: self.limits.rules.skew, floor: floor.unwrap_or(candidate.floor) };
-        let req = envelope.digest();
-        let authenticated: Authenticated<S> =
-            Authenticated::check(envelope, candidate.key.as_ref(), &place).map_err(|refused| {
-                if refused.signed { self.count_out(refused.denial, req) } else { self.count_away(refused.denial) }
-            })?;
-        let claims = authenticated.statement().claims();
-        self.measure(|telemetry| telemetry.skewed(claims.iat, now));
-        let nonce = self.nonces.reserve(claims.kid, claims.nonce).map_err(|denial| self.count_out(denial, req))?;
-        Ok(Admitted { authenticated, _nonce: nonce })
+        Ok(envelope.kid.parse().unwrap_or_else(|_| Kid::from_thumbprint(&[0; 32])))
+    }
+
+    fn count(&self, turned: TurnedAway) -> Outcome {
+        match turned.req {
+            Some(req) => self.count_out(*turned.denial, req),
+            None => self.count_away(*turned.denial),
+        }
     }
 
     /// Counts a refusal to one who proved nothing.

@@ -58,6 +58,7 @@ use crate::store::{Event, Failure, KeptKey, Origins, Rules, Store, VaultKeys};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Seconds, Timestamp};
 
+use admit::Door;
 use answer::Pen;
 use backends::Backends;
 use checkpoint::Checkpoints;
@@ -102,7 +103,7 @@ impl Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum OpeningFault {
     /// The store cannot be written.
-    #[error("the vault cannot begin: {0}")]
+    #[error("the vault cannot begin: {}", .0.at_start())]
     Start(#[from] Failure),
     /// A key that every vault has is not there.
     #[error("the store holds no {0:?} key; it is damaged, restore it from a backup")]
@@ -150,8 +151,7 @@ pub struct Vault {
     epochs: Epochs,
     engines: Engines,
     store: Arc<dyn Store>,
-    nonces: Nonces,
-    paces: Paces,
+    door: Arc<Door>,
     refusals: Refusals,
     rotating: tokio::sync::Mutex<()>,
     /// Held while a backup is made.
@@ -213,6 +213,13 @@ impl Vault {
         let checkpoints = Checkpoints::of(taken(&mut own.kept, KeyRole::Checkpoint)?, &own.identity.public())
             .map_err(|_| OpeningFault::KeyMissing(KeyRole::Checkpoint))?;
         let mut secret = |role: KeyRole| taken(&mut own.kept, role).map(|key| key.secret);
+        let door = Door {
+            aud: own.aud.clone(),
+            skew: limits.rules.skew,
+            clock: Arc::clone(&clock),
+            nonces: Nonces::default(),
+            paces: Paces::new(&limits.agents),
+        };
         let vault = Vault {
             intake: SealSecretKey::from_bytes(&secret(KeyRole::Intake)?),
             pen: Pen::new(SigningKey::from_seed(&secret(KeyRole::Response)?)),
@@ -227,8 +234,7 @@ impl Vault {
             opener: own.opener,
             identity: own.identity,
             store,
-            nonces: Nonces::default(),
-            paces: Paces::new(&limits.agents),
+            door: Arc::new(door),
             refusals: Refusals::default(),
             rotating: tokio::sync::Mutex::default(),
             copying: Arc::new(tokio::sync::Semaphore::new(1)),

@@ -9,6 +9,7 @@ use nockvault::denial::Reason::{self, *};
 use nockvault::id::{ChainName, LeaseId, Nonce};
 use nockvault::statement::Body;
 use nockvault::statement::agent::{AgentKeyEnd, AgentShow};
+use nockvault::statement::audit_read::AuditRead;
 use nockvault::statement::ca::{CaCertify, CaCreate, CaImport, CaShow};
 use nockvault::statement::grant::{GrantCreate, GrantRevoke, Rate, Terms};
 use nockvault::statement::lease::{LeaseRevoke, Scope};
@@ -334,4 +335,42 @@ async fn questions_about_nothing_are_answered_so_and_stand_in_no_chain() {
     assert_eq!(stage.vault.order_refused(SecretVersions { name: "nothing".parse().unwrap() }).await.reason, NotFound);
     let changed = before.changed(&stage.vault.picture()).join(" ");
     assert_eq!(changed, "nonces nonces_live");
+}
+
+/// A zero bounds nothing away: a list of at most none is refused or gives none, and never all.
+#[tokio::test]
+async fn a_list_of_at_most_none_is_no_way_to_all() {
+    let stage = Stage::set().await;
+    let s = &stage.vault;
+    for typ in ["agent_list", "approval_list", "audit_list", "grant_list", "lease_list", "role_list", "secret_list"] {
+        for (limit, why) in [
+            (json!(0), "1 to 1000"),
+            (json!(1001), "1 to 1000"),
+            (json!(-1), "a whole number"),
+            (Value::Null, "a whole number"),
+        ] {
+            let typ = format!("nockvault/{typ}");
+            let mut command = serde_json::to_value(s.operator.command(StatusRead {})).unwrap();
+            (command["typ"], command["body"]) = (json!(typ), json!({"page": {"after": "", "limit": limit}}));
+            for (of, more) in [("grant_list", "agent"), ("lease_list", "agent")] {
+                if typ.ends_with(of) {
+                    command["body"][more] = Value::Null;
+                }
+            }
+            if typ.ends_with("lease_list") {
+                command["body"]["which"] = json!("all");
+            }
+            let envelope = s.operator.sign(&command);
+            let req = envelope.digest();
+            let refusal = s.refused(s.operate(call(&typ), envelope, None).await, req);
+            // It is the limit that is refused, and not the form of the question.
+            let text = format!("{} {}", refusal.denial, refusal.denial.detail);
+            assert!(refusal.reason == Schema && text.contains(why), "{typ} {limit}: {text}");
+        }
+    }
+    let none = s.operator.sign(&s.operator.command(AuditRead { chain: ChainName::operators(), from: 0, limit: 0 }));
+    let req = none.digest();
+    let (outcome, lines) = s.vault().read_audit(none).await;
+    let _: nockvault::statement::reply::Executed = s.released(outcome, req);
+    assert!(lines.is_empty(), "{} lines where none were asked for", lines.len());
 }

@@ -10,7 +10,7 @@ use nockvault::statement::lease::{Release, Renew};
 use nockvault::statement::request::Seen;
 use nockvault::statement::rotate_key::RotateKey;
 use nockvault::statement::session::Close;
-use nockvault::store::{Order, Question, Refusal, Rules, Store};
+use nockvault::store::{Candidate, Order, Question, Refusal, Rules, Store};
 use nockvault::time::{Clock, Seconds};
 
 use super::world::{HERE, Kit, RULES, World, denied, role, seal, sid, terms};
@@ -336,24 +336,25 @@ async fn a_situation_is_all_that_decides_at_one_instant() {
     let kit = world.granted("kit").await;
     let (_, entry) = world.issue(&kit, "s1").await.unwrap();
     let request = world.wants(&kit, "s1").await;
-    let (s1, s2, orders, none) = (sid("s1"), sid("s2"), role("orders"), role("none"));
-    let question = |sid, role, seen| Question {
-        agent: &kit.name,
-        sid,
-        role: Some(role),
-        kid: &request.statement().common.kid,
-        nonce: &request.statement().common.nonce,
-        seen,
+    let common = &request.statement().common;
+    let there = async |session, wanted, seen| {
+        let (agent, nonce) = (kit.name.clone(), common.nonce.clone());
+        let question = Question { agent, sid: sid(session), role: Some(role(wanted)), nonce, seen };
+        let asks = Box::new(|candidate: Candidate| candidate.key.map(|_| question));
+        world.store().situation(&common.kid, asks).await.unwrap().unwrap()
     };
-    let there = world.store().situation(&question(&s1, &orders, entry.seen())).await.unwrap();
-    assert!(there.session.is_some() && there.role.is_some() && there.history && !there.replayed);
-    assert_eq!((there.uses.count, there.agent.grants.len()), (1, 1));
+    let nothing = world.store().situation(&common.kid, Box::new(|_| None)).await.unwrap();
+    assert!(nothing.is_none(), "who asks nothing learns nothing");
+    let there_first = there("s1", "orders", entry.seen()).await;
+    assert!(there_first.session.is_some() && there_first.role.is_some());
+    assert!(there_first.history && !there_first.replayed);
+    assert_eq!((there_first.uses.count, there_first.agent.grants.len()), (1, 1));
     world.record(&request).await.unwrap();
     let fork = Seen { head: nockvault::crypto::hash::Digest::of(b"fork"), ..entry.seen() };
-    let there = world.store().situation(&question(&s2, &none, fork)).await.unwrap();
-    assert!(there.session.is_none() && there.role.is_none() && !there.history && there.replayed);
+    let forked = there("s2", "none", fork).await;
+    assert!(forked.session.is_none() && forked.role.is_none() && !forked.history && forked.replayed);
     let ahead = Seen { size: 900, ..entry.seen() };
-    assert!(!world.store().situation(&question(&s1, &orders, ahead)).await.unwrap().history);
-    let older = world.store().situation(&question(&s1, &orders, entry.seen())).await.unwrap();
+    assert!(!there("s1", "orders", ahead).await.history);
+    let older = there("s1", "orders", entry.seen()).await;
     assert!(older.history && older.uses.count == 2);
 }

@@ -181,10 +181,7 @@ pub(super) fn wait(
     let (command, expires) = standing.waiting.unwrap_or_else(|| (wish.digest(), new));
     let waits = Waits { command, expires, persons: standing.persons };
     let refused = entry::Command::waiting(wish.embedded().clone(), Reason::NeedsApproval.code(), &waits);
-    let entry = match wish.is_latest() {
-        true => tx.append_latest(&mut operators, refused)?,
-        false => tx.append(&mut operators, refused)?,
-    };
+    let entry = orders::append(tx, wish, &mut operators, refused)?;
     if standing.waiting.is_none() {
         let giver = giver(operators.operators()?, wish)?.name.clone();
         let since = operators.chain.head.ts;
@@ -310,7 +307,11 @@ fn giver<'a>(facts: &'a OperatorFacts, wish: &Wish) -> Result<&'a Operator, Stop
 
 fn standing_row<'a>(facts: &'a OperatorFacts, command: &Digest, now: Timestamp) -> Result<&'a WaitingFacts, Stop> {
     let found = facts.waiting.get(command).ok_or_else(|| not_found("no such command waits for approval"))?;
-    if found.stands(now) { Ok(found) } else { Err(not_found(&format!("it waited until {}", found.expires))) }
+    match (found.stands(now), found.counts(facts, now)) {
+        (false, _) => Err(not_found(&format!("it waited until {}", found.expires))),
+        (true, false) => Err(not_found(&format!("{}, who gave it, is out", found.giver))),
+        (true, true) => Ok(found),
+    }
 }
 
 /// The command as it was signed, out of the entry that the row names.
@@ -457,7 +458,7 @@ pub(super) fn waiting(at: Instant<'_>, page: &Page) -> Result<Listed<Waiting>, S
     let held = at.hold(&ChainName::operators())?;
     let (facts, now) = (held.operators()?, stamp(at, &held)?);
     let after: Option<u64> = page.after.parse().ok();
-    let mut standing: Vec<_> = facts.waiting.iter().filter(|(_, one)| one.stands(now)).collect();
+    let mut standing: Vec<_> = facts.waiting.iter().filter(|(_, one)| one.counts(facts, now)).collect();
     standing.sort_by_key(|(_, one)| one.entry.seq);
     standing.retain(|(_, one)| after.is_none_or(|after| one.entry.seq > after));
     let (mut listed, mut bytes) = (Listed { items: Vec::new(), next: None }, 0);

@@ -89,7 +89,7 @@ fn begin(
         Ok((found_vault(tx, &shared)?, found_operators(tx, &shared, (&operator, &proof), (root, custodians))?))
     });
     let genesis = genesis.map_err(|stop| match stop {
-        Stop::Sql(error) => OpenFault::Sql(error),
+        Stop::Sql(error) => error.into(),
         Stop::Denied(denial) => OpenFault::Broken(denial.to_string()),
         Stop::Broken(what) => OpenFault::Broken(what),
     })?;

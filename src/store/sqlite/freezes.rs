@@ -26,7 +26,7 @@ pub(super) fn freeze_all(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     let leases = takebacks::count(tx, &reach, before)?;
     let mut vault = tx.hold(&ChainName::vault())?;
     let result = json!({ "leases": leases, "seq": tx.next_seq(&vault)? });
-    let (entry, result, by) = orders::command_latest(tx, wish, &result)?;
+    let (entry, result, by) = orders::command(tx, wish, &result)?;
     let freeze = tx.append_deciding(&mut vault, entry::VaultFreeze { by: by.clone() })?;
     tx.put_freeze(&mut vault, None, freeze.seq)?;
     tx.keep(vault);
@@ -40,7 +40,7 @@ pub(super) fn thaw_all(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
         return Err(not_found("the vault is not frozen"));
     }
     let result = json!({ "seq": tx.next_seq(&vault)? });
-    let (entry, result, by) = orders::command_latest(tx, wish, &result)?;
+    let (entry, result, by) = orders::command(tx, wish, &result)?;
     tx.append_deciding(&mut vault, entry::VaultThaw { by })?;
     tx.remove_freeze(&mut vault, None)?;
     tx.keep(vault);
@@ -54,7 +54,7 @@ pub(super) fn freeze_role(tx: &mut Tx<'_>, wish: &Wish, role: &RoleName) -> Effe
     }
     let (reach, before) = (Reach::from(Scope::Role(role.clone())), tx.now.max(tx.newest));
     let leases = takebacks::count(tx, &reach, before)?;
-    let (entry, result, by) = orders::command_latest(tx, wish, &json!({ "leases": leases, "role": role }))?;
+    let (entry, result, by) = orders::command(tx, wish, &json!({ "leases": leases, "role": role }))?;
     let mut operators = tx.hold(&ChainName::operators())?;
     operators.chain.deciding = Some(entry.seq);
     tx.put_freeze(&mut operators, Some(role), entry.seq)?;
@@ -67,7 +67,7 @@ pub(super) fn thaw_role(tx: &mut Tx<'_>, wish: &Wish, role: &RoleName) -> Effect
     if !tx.role(role)?.is_some_and(|role| role.frozen) {
         return Err(not_found("no such role, or it is not frozen"));
     }
-    let (entry, result, _) = orders::command_latest(tx, wish, &json!({ "role": role }))?;
+    let (entry, result, _) = orders::command(tx, wish, &json!({ "role": role }))?;
     let mut operators = tx.hold(&ChainName::operators())?;
     operators.chain.deciding = Some(entry.seq);
     tx.remove_freeze(&mut operators, Some(role))?;

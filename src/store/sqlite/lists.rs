@@ -1,5 +1,6 @@
 //! Reads for operators: lists by keyset, so that the hundredth page costs what the first does.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -48,7 +49,7 @@ fn cut<T>(mut items: Vec<T>, page: &Page, name: impl Fn(&T) -> String) -> Listed
 }
 
 /// A chain that is set aside is left out of a list and named by the census.
-fn unless_aside(held: Result<Option<Held>, Stop>) -> Result<Option<Held>, Stop> {
+fn unless_aside(held: Result<Option<Rc<Held>>, Stop>) -> Result<Option<Rc<Held>>, Stop> {
     match held {
         Err(Stop::Denied(denial)) if denial.reason == Reason::Quarantined => Ok(None),
         held => held,
@@ -238,7 +239,7 @@ pub(super) fn stored_lines(
         Err(stop) => return Err(stop),
     };
     let lines = chains::stored(at.conn, &held.chain, from, limit, bytes)?;
-    Ok(Some(StoredLines { lines, head: held.chain.head }))
+    Ok(Some(StoredLines { lines, head: held.chain.head.clone() }))
 }
 
 fn undoing_since(at: Instant<'_>) -> Result<Option<Timestamp>, Stop> {

@@ -2,7 +2,8 @@
 //!
 //! - `files`, `schema`, `founding`: the directory and its lock, the tables, how a store is made and opened
 //! - `ticket`, `writer`, `tx`: jobs, their group commit, and a transaction as a job sees it
-//! - `reader`: connections that only read
+//! - `fold`: the log, copied into the database beside the writer
+//! - `reader`: threads that only read
 //! - `rows`, `chains`, `views`: rows that decide, the one row of each chain that they are held against, and what of
 //!   them is kept in memory
 //! - `trees`, `checkpoints`: chains as Merkle trees, and what the vault signs of them
@@ -27,6 +28,7 @@ mod checkpoints;
 mod custodians;
 mod due;
 mod files;
+mod fold;
 mod foresight;
 mod founding;
 mod freezes;
@@ -69,6 +71,7 @@ pub use backup::{RestoreFault, RestoredStore, Restoring};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::files::Files;
+use self::fold::Fold;
 use self::reader::{Instant, READERS, Readers};
 use self::schema::{Access, Keys};
 use self::stop::Stop;
@@ -128,7 +131,9 @@ pub enum OpenFault {
         known: i64,
     },
     /// The ring does not open.
-    #[error("the root key is not the one of this store; name the right key file")]
+    #[error(
+        "the root key is not the one of this store; name the right key file, or restore the store if it is damaged"
+    )]
     WrongRoot,
     /// Ours, and damaged.
     #[error("the store is damaged: {0}; restore it from a backup")]
@@ -142,8 +147,21 @@ pub enum OpenFault {
         cause: std::io::Error,
     },
     /// The database refused.
-    #[error("the database failed: {0}")]
-    Sql(#[from] rusqlite::Error),
+    #[error("the database failed: {0}; see that its disk is mounted, writable and sound, and start again")]
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OpenFault {
+    /// What the system refused may go well another time. Everything else says that the file does not hold what it must.
+    fn from(error: rusqlite::Error) -> OpenFault {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+        match error.sqlite_error_code() {
+            None | Some(DatabaseCorrupt | NotADatabase | Unknown) => {
+                OpenFault::Broken(format!("{error}, or its disk cannot be read"))
+            }
+            Some(_) => OpenFault::Sql(error),
+        }
+    }
 }
 
 /// What writer and readers share.
@@ -210,7 +228,7 @@ const NO_REQUESTS: Rules = Rules {
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
-    readers: Arc<Readers>,
+    readers: Readers,
     database: PathBuf,
     queue: Option<Queue>,
     room: Arc<Semaphore>,
@@ -307,7 +325,8 @@ impl Sqlite {
         (keys.newest, keys.ended) = (newest, ended_in_order(&conn, &shared)?);
         shared.condition.wrote(newest);
         let (queue, jobs) = mpsc::unbounded_channel();
-        let writer = Writer { conn, shared: Arc::clone(&shared), files, jobs, newest, key: None };
+        let fold = Fold::start(database.clone(), Arc::clone(&shared))?;
+        let writer = Writer { conn, fold, files, shared: Arc::clone(&shared), jobs, newest, key: None };
         let (end, done) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             writer.run();
@@ -315,7 +334,8 @@ impl Sqlite {
             let _ = end.send(());
         });
         thread.map_err(|cause| OpenFault::Io { path: database.clone(), cause })?;
-        let readers = Arc::new(Readers::new(readers));
+        let readers =
+            Readers::start(readers, &shared).map_err(|cause| OpenFault::Io { path: database.clone(), cause })?;
         Ok((
             Sqlite {
                 shared,

@@ -314,7 +314,7 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
             }
             let mut operators = tx.hold(&ChainName::operators())?;
             let refused = entry::Command::refused(wish.embedded.clone(), denial.reason.code());
-            let entry = tx.append(&mut operators, refused)?;
+            let entry = append(tx, wish, &mut operators, refused)?;
             tx.keep(operators);
             Ok(Carried { entry, result: Err(denial) })
         }
@@ -395,22 +395,19 @@ pub(super) fn command(
 ) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
     let (carried, result) = carried(wish, result);
     let mut operators = tx.hold(&ChainName::operators())?;
-    let entry = tx.append(&mut operators, carried)?;
+    let entry = append(tx, wish, &mut operators, carried)?;
     tx.keep(operators);
     Ok((entry, result, tx::by(entry)))
 }
 
-/// The same, no earlier than the newest entry of any chain.
-pub(super) fn command_latest(
+/// Appends an entry about a command, at the instant at which the command was judged.
+pub(super) fn append(
     tx: &mut Tx<'_>,
     wish: &Wish,
-    result: &Value,
-) -> Result<(EntryRef, Map<String, Value>, By), Stop> {
-    let (carried, result) = carried(wish, result);
-    let mut operators = tx.hold(&ChainName::operators())?;
-    let entry = tx.append_latest(&mut operators, carried)?;
-    tx.keep(operators);
-    Ok((entry, result, tx::by(entry)))
+    operators: &mut Held,
+    entry: entry::Command,
+) -> Result<EntryRef, Stop> {
+    if wish.is_latest() { tx.append_latest(operators, entry) } else { tx.append(operators, entry) }
 }
 
 fn carried(wish: &Wish, result: &Value) -> (entry::Command, Map<String, Value>) {

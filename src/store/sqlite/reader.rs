@@ -1,11 +1,16 @@
-//! Connections that only read, each used by one reader at a time on a thread where waiting for the disk holds up
-//! nobody. A read sees one instant: it runs in a transaction that ends with it.
+//! Threads that only read, each with a connection of its own, where waiting for the disk holds up nobody. A read sees one
+//! instant: it runs in a transaction that begins after it was asked for and ends after it. Reads that wait together are
+//! taken together, up to [`ROUND`] at one instant, so that a thread that is busy is not woken for each of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::super::Failure;
 use super::stop::Stop;
@@ -14,17 +19,14 @@ use super::writer::execute;
 use super::{FAILED, Shared};
 use crate::id::ChainName;
 
-/// How many reads run at once.
+/// How many threads read.
 pub(super) const READERS: usize = 4;
 
-/// The connections that are free.
-#[derive(Debug)]
-pub(super) struct Readers {
-    free: Mutex<Vec<Connection>>,
-    room: Arc<Semaphore>,
-    /// Held by each read under way.
-    under_way: Mutex<Arc<()>>,
-}
+/// The most reads of one round.
+const ROUND: usize = 8;
+
+/// The most reads that wait. Who finds no room waits for it, no longer than the deadline.
+const QUEUE: usize = 4096;
 
 /// How often one looks whether reads are over.
 const LOOK: Duration = Duration::from_millis(5);
@@ -34,36 +36,150 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(super) struct Instant<'a> {
     pub(super) conn: &'a Connection,
     pub(super) shared: &'a Shared,
+    /// The chains that were looked at: at one instant, a second look finds the same.
+    seen: &'a Seen,
 }
+
+type Seen = RefCell<BTreeMap<ChainName, Rc<Held>>>;
 
 impl Instant<'_> {
     /// The chain of this name with its facts, if there is one.
-    pub(super) fn look(&self, name: &ChainName) -> Result<Option<Held>, Stop> {
-        self.shared.views.hold(self.conn, self.shared, name)
+    pub(super) fn look(&self, name: &ChainName) -> Result<Option<Rc<Held>>, Stop> {
+        if let Some(held) = self.seen.borrow().get(name).filter(|_| !self.shared.views.is_aside(name)) {
+            return Ok(Some(Rc::clone(held)));
+        }
+        let held = self.shared.views.hold(self.conn, self.shared, name)?.map(Rc::new);
+        if let Some(held) = &held {
+            self.seen.borrow_mut().insert(name.clone(), Rc::clone(held));
+        }
+        Ok(held)
     }
 
     /// The chain of this name, which must be there.
-    pub(super) fn hold(&self, name: &ChainName) -> Result<Held, Stop> {
+    pub(super) fn hold(&self, name: &ChainName) -> Result<Rc<Held>, Stop> {
         self.look(name)?.ok_or_else(|| Stop::Broken(format!("there is no chain {name}")))
     }
 }
 
+/// A read that waits. It answers by itself, with the instant or with what kept it from one.
+type Read = Box<dyn FnOnce(Result<Instant<'_>, Failure>) + Send>;
+
+/// The reads that wait, the threads that sleep, whether one of them was woken and has not looked yet, and whether no more
+/// reads come.
+#[derive(Default)]
+struct Waiting {
+    reads: VecDeque<Read>,
+    idle: usize,
+    woken: bool,
+    over: bool,
+}
+
+impl Waiting {
+    /// Whether one is to be woken: for as long as one is on its way, what comes meanwhile is its work too.
+    fn wakes(&mut self) -> bool {
+        let wakes = !self.reads.is_empty() && self.idle > 0 && !self.woken;
+        self.woken |= wakes;
+        wakes
+    }
+}
+
+/// Where reads wait for a thread.
+#[derive(Default)]
+struct Desk {
+    waiting: Mutex<Waiting>,
+    come: Condvar,
+    /// Held by each round under way.
+    under_way: Mutex<Arc<()>>,
+}
+
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, read: Read) {
+        let mut waiting = self.waiting();
+        waiting.reads.push_back(read);
+        self.wake(waiting);
+    }
+
+    /// The next round; none where nobody can ask any more. What it leaves is for another.
+    fn next(&self) -> Option<VecDeque<Read>> {
+        let mut waiting = self.waiting();
+        while waiting.reads.is_empty() && !waiting.over {
+            waiting.idle += 1;
+            waiting = self.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.idle -= 1;
+            waiting.woken = false;
+        }
+        let part = waiting.reads.len().min(ROUND);
+        let round: VecDeque<Read> = waiting.reads.drain(..part).collect();
+        self.wake(waiting);
+        (!round.is_empty()).then_some(round)
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let wakes = waiting.wakes();
+        drop(waiting);
+        if wakes {
+            self.come.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.waiting().over = true;
+        self.come.notify_all();
+    }
+
+    fn enter(&self) -> Arc<()> {
+        Arc::clone(&self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The threads, as those who ask see them. They end with it.
+pub(super) struct Readers {
+    desk: Arc<Desk>,
+    room: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readers").field("room", &self.room.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
+}
+
 impl Readers {
-    pub(super) fn new(connections: Vec<Connection>) -> Readers {
-        let room = Arc::new(Semaphore::new(connections.len()));
-        Readers { free: Mutex::new(connections), room, under_way: Mutex::default() }
+    /// Starts a thread for each connection.
+    pub(super) fn start(connections: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Readers> {
+        let readers = Readers { desk: Arc::default(), room: Arc::new(Semaphore::new(QUEUE)) };
+        for conn in connections {
+            let (desk, shared) = (Arc::clone(&readers.desk), Arc::clone(shared));
+            std::thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
+                while let Some(round) = desk.next() {
+                    let _under_way = desk.enter();
+                    at_one_instant(&conn, &shared, round);
+                }
+            })?;
+        }
+        Ok(readers)
     }
 
     /// Waits until every read is over that is under way now. Others begin meanwhile.
     pub(super) async fn over(&self) {
-        let earlier = std::mem::take(&mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner));
+        let earlier = std::mem::take(&mut *self.desk.under_way.lock().unwrap_or_else(PoisonError::into_inner));
         while Arc::strong_count(&earlier) > 1 {
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Reads at one instant. Past the deadline nobody waits any more, and the connection comes back when it is done.
-    pub(super) async fn read<T, F>(self: &Arc<Readers>, shared: &Arc<Shared>, read: F) -> Result<T, Failure>
+    /// Reads at one instant. Past the deadline nobody waits any more, and a read that did not begin by then never does.
+    pub(super) async fn read<T, F>(&self, shared: &Shared, read: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(Instant<'_>) -> Result<T, Stop> + Send + 'static,
@@ -71,53 +187,37 @@ impl Readers {
         if shared.condition.failed() {
             return Err(Failure::Unavailable(FAILED.to_owned()));
         }
-        let deadline: Duration = shared.rules.deadline;
-        let (readers, shared) = (Arc::clone(self), Arc::clone(shared));
-        let work = async move {
+        let work = async {
             let gone = || Failure::Unavailable("the store is closed".to_owned());
-            let room = Arc::clone(&readers.room).acquire_owned().await.map_err(|_| gone())?;
-            let task = tokio::task::spawn_blocking(move || {
+            let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| gone())?;
+            let (reply, answer) = oneshot::channel();
+            self.desk.put(Box::new(move |at| {
                 let _room = room;
-                let conn = Borrowed::of(&readers).ok_or_else(gone)?;
-                let _under_way = Arc::clone(&readers.under_way.lock().unwrap_or_else(PoisonError::into_inner));
-                conn.at_one_instant(&shared, read).map_err(Failure::from)
-            });
-            task.await
-                .unwrap_or_else(|_| Err(Failure::Unavailable("a fault of our own; the log says where".to_owned())))
+                if reply.is_closed() {
+                    return;
+                }
+                let run = || at.and_then(|at| read(at).map_err(Failure::from));
+                let fault = |_| Err(Failure::Unavailable("a fault of our own; the log says where".to_owned()));
+                let _ = reply.send(catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(fault));
+            }));
+            answer.await.unwrap_or_else(|_| Err(gone()))
         };
         let late = |_| Err(Failure::Unavailable("the deadline passed before it was read".to_owned()));
-        tokio::time::timeout(deadline, work).await.unwrap_or_else(late)
+        tokio::time::timeout(shared.rules.deadline, work).await.unwrap_or_else(late)
     }
 }
 
-/// A connection that goes back where it came from, whatever becomes of its reader.
-struct Borrowed<'a> {
-    conn: Option<Connection>,
-    from: &'a Readers,
-}
-
-impl<'a> Borrowed<'a> {
-    fn of(from: &'a Readers) -> Option<Borrowed<'a>> {
-        let conn = from.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Borrowed { conn: Some(conn), from })
+/// Runs the reads of a round in one transaction.
+fn at_one_instant(conn: &Connection, shared: &Shared, round: VecDeque<Read>) {
+    if let Err(error) = execute(conn, "BEGIN") {
+        let why = error.to_string();
+        return round.into_iter().for_each(|read| read(Err(Failure::Unavailable(why.clone()))));
     }
-
-    fn at_one_instant<T>(&self, shared: &Shared, read: impl FnOnce(Instant<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
-        let conn = self.conn.as_ref().expect("it is there until it goes back");
-        execute(conn, "BEGIN")?;
-        let result = read(Instant { conn, shared });
-        execute(conn, "COMMIT")?;
-        result
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        let Some(conn) = self.conn.take() else { return };
-        if !conn.is_autocommit() {
-            // A reader that panicked leaves its transaction open, which would pin the log.
-            let _ = execute(&conn, "ROLLBACK");
-        }
-        self.from.free.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+    let seen = Seen::default();
+    round.into_iter().for_each(|read| read(Ok(Instant { conn, shared, seen: &seen })));
+    if let Err(error) = execute(conn, "COMMIT") {
+        tracing::warn!(%error, "a round of reads did not end well");
+        // An open transaction would pin the log.
+        let _ = execute(conn, "ROLLBACK");
     }
 }

@@ -364,6 +364,12 @@ CREATE TABLE waiting (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// How much of the database the writer keeps in memory, in KiB.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+
+/// After how many pages of the log the writer copies it into the database by itself: 64 MiB.
+const LOG_PAGES: i64 = 1 << 14;
+
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -373,13 +379,15 @@ pub(super) enum Access {
     Read,
     /// One that cannot write either, but into a new file.
     Copy,
+    /// One that copies the log and writes nothing of its own.
+    Fold,
 }
 
 /// A connection with everything switched off that a database file could use against its reader: triggers, views,
 /// functions in the schema, writes to the schema itself.
 pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connection> {
     let mode = match access {
-        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::Write | Access::Fold => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Access::Read | Access::Copy => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -406,8 +414,13 @@ pub(super) fn connect(file: &Path, access: Access) -> rusqlite::Result<Connectio
         // What was wrapped by a root key that was replaced is overwritten in its page, not left beside the new.
         conn.pragma_update(None, "secure_delete", "FAST")?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        // A commit touches few pages of each of many trees: what is kept here is not read again from the log.
+        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     } else if access == Access::Read {
         conn.pragma_update(None, "query_only", true)?;
+    } else if access == Access::Fold {
+        conn.pragma_update(None, "synchronous", "FULL")?;
     }
     Ok(conn)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{
-    Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health, Intent,
-    Issuance, KeptCustodian, Lines, Listed, Noted, Order, Question, Refusal, SecretVersion, Situation, Store,
+    Asks, Backlog, Candidate, Carried, Census, Changes, Due, Event, Failure, Foresight, Foretold, GrantInUse, Health,
+    Intent, Issuance, KeptCustodian, Lines, Listed, Noted, Order, Refusal, SecretVersion, Situation, Store,
     StoredLines, Sweep, TokenKey, Waiting, WantedBackup,
 };
 use super::orders::{self, Wish};
@@ -84,16 +84,13 @@ impl Store for Sqlite {
         self.read(move |at| reads::candidate(at, &kid)).await
     }
 
-    async fn situation(&self, question: &Question<'_>) -> Result<Situation, Failure> {
-        let asked = reads::Asked {
-            agent: question.agent.clone(),
-            sid: question.sid.clone(),
-            role: question.role.cloned(),
-            kid: question.kid.clone(),
-            nonce: question.nonce.clone(),
-            seen: question.seen,
-        };
-        self.read(move |at| reads::situation(at, &asked)).await
+    async fn situation(&self, kid: &Kid, asks: Asks) -> Result<Option<Situation>, Failure> {
+        let kid = kid.clone();
+        self.read(move |at| {
+            let question = asks(reads::candidate(at, &kid)?);
+            question.map(|question| reads::situation(at, &kid, &question)).transpose()
+        })
+        .await
     }
 
     async fn nonce_known(&self, kid: &Kid, nonce: &Nonce) -> Result<bool, Failure> {

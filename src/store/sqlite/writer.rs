@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::super::Failure;
 use super::Shared;
 use super::files::Files;
+use super::fold::Fold;
 use super::requests;
 use super::stop::{Meaning, Stop, is_constraint};
 use super::ticket::{Left, Ticket};
@@ -169,9 +170,11 @@ impl Drop for Waiting {
 
 /// The writer's own things.
 pub(super) struct Writer {
+    // In this order they end: what copies the log, and its connection, before the lock is another's.
     pub(super) conn: Connection,
-    pub(super) shared: Arc<Shared>,
+    pub(super) fold: Fold,
     pub(super) files: Files,
+    pub(super) shared: Arc<Shared>,
     pub(super) jobs: UnboundedReceiver<Box<dyn Job>>,
     pub(super) newest: Timestamp,
     pub(super) key: Option<Arc<AuditKey>>,
@@ -188,6 +191,13 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Nothing is read or written any more.
+    pub(super) fn fail(&self, why: &str) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            tracing::error!(why, "the store cannot be trusted any more and stops");
+        }
     }
 
     /// The instant of the newest entry.
@@ -281,8 +291,7 @@ impl Writer {
                     group.extend(after);
                 }
                 End::Fatal(why, landed) => {
-                    tracing::error!(why, "the store cannot be trusted any more and stops");
-                    self.shared.condition.failed.store(true, Ordering::Release);
+                    self.shared.condition.fail(&why);
                     let unknown = || if landed { Failure::Unknown } else { Failure::Unavailable(why.clone()) };
                     let mut after = answer_all(ran.into_iter().map(|(job, _)| job), unknown);
                     // A job that never began lands nothing, whatever became of the others.
@@ -293,11 +302,12 @@ impl Writer {
         }
     }
 
-    fn full(&self) {
+    fn full(&mut self) {
         if !self.shared.condition.full.swap(true, Ordering::AcqRel) {
             tracing::error!("the disk is full: nothing is issued until there is room");
         }
         self.files.spend_reserve();
+        self.fold.now();
     }
 
     /// One transaction. Jobs that were begun stand in `ran` afterwards, the others still in `group`.
@@ -307,6 +317,9 @@ impl Writer {
         if !matches!(end, End::Committed) {
             // A key that was made in it is nowhere written.
             self.shared.ring.put_back(ring);
+        }
+        if matches!(end, End::Committed) {
+            self.fold.wrote(ran.len());
         }
         if let (End::Committed, Some(telemetry)) = (&end, self.shared.telemetry.get()) {
             telemetry.committed(ran.len(), began.elapsed());

@@ -132,16 +132,15 @@ impl Vault {
 
     /// All that decides about it, with the grant that is supposed.
     async fn situation(&self, case: &Case<'_>) -> Result<Situation, Denial> {
-        let nonce = Nonce::from_bytes(&self.entropy.bytes());
         let question = Question {
-            agent: &case.supposed.agent,
-            sid: &case.sid,
-            role: Some(&case.supposed.role),
-            kid: &case.key.kid,
-            nonce: &nonce,
+            agent: case.supposed.agent.clone(),
+            sid: case.sid.clone(),
+            role: Some(case.supposed.role.clone()),
+            nonce: Nonce::from_bytes(&self.entropy.bytes()),
             seen: case.seen,
         };
-        let mut situation = self.store.situation(&question).await.map_err(Failure::denial)?;
+        let situation = self.store.situation(&case.key.kid, Box::new(|_| Some(question))).await;
+        let mut situation = situation.map_err(Failure::denial)?.ok_or(Reason::Internal)?;
         if let Some(new) = &case.new {
             let mut agent = Agent::clone(&situation.agent);
             agent.grants.retain(|grant| grant.role != new.role);
