@@ -530,6 +530,12 @@ def least(one, other):
     return other if one is None else min(one, other)
 
 
+def accepted_once(found, iat):
+    # An intent is older than the entry that it ends with, which may stand behind the end of the key.
+    if found["until"] is not None and found["until"] <= iat - LONGEST_SKEW:
+        raise Tampered("request_key", f"it rests on the key {found['kid']}, which was not accepted any more at that time")
+
+
 def accepted(found, ts):
     # A key that was ended stays so when the clock is set back.
     if found["until"] is not None and (found["until"] <= ts or found["over"]):
@@ -925,7 +931,7 @@ class Agent:
         self.keys = Keys(("agent", self.agent), aud, body["register"], ts, pins.agent_keys)
         self.known, self.claims, self.spent = set(), [], set()
         self.grants, self.sessions, self.sids = {}, {}, set()
-        self.since, self.restored = body["by"]["seq"], set()
+        self.since, self.restored, self.reset = body["by"]["seq"], set(), False
         self.leases, self.named, self.at_backend, self.frozen = {}, set(), set(), False
         self.caused(body["by"], "genesis", "registered", body["register"])
 
@@ -934,7 +940,7 @@ class Agent:
 
     # what agents ask for
 
-    def asked(self, request, typ, entry, leaves):
+    def asked(self, request, typ, entry, leaves, intended=False):
         """A request: signed by a key of the agent's, for this vault, once; and whether its `seen` is this chain's."""
         found, data, hashed = self.keys.signer(request, "request")
         said = request["payload"]
@@ -948,7 +954,10 @@ class Agent:
             raise Tampered("request_members", f"the request in it is not a {typ} of version 1")
         if (said["aud"], said["agent"], said["kver"]) != (self.aud, self.agent, found["kver"]):
             raise Tampered("request_members", "the request in it is of another agent, key number or vault")
-        accepted(found, entry["ts"])
+        if not intended:
+            accepted(found, entry["ts"])
+        elif not self.reset:
+            accepted_once(found, said["iat"])
         if hashed in self.known:
             raise Tampered("request_twice", "the request in it stands in an earlier entry already: a replay")
         self.known.add(hashed)
@@ -1011,7 +1020,7 @@ class Agent:
 
     def on_deny(self, body, entry, leaves):
         typ = body["request"]["payload"].get("typ")
-        _, _, held = self.asked(body["request"], typ if text(typ) else None, entry, leaves)
+        _, _, held = self.asked(body["request"], typ if text(typ) else None, entry, leaves, "lease" in body)
         if ("lease" in body) != ("handle" in body):
             raise Tampered("lease", "it names a lease without its public name, or a name without its lease")
         if "lease" in body:
@@ -1574,7 +1583,7 @@ class Chain:
             raise Tampered("by", "it rests on no entry of _operators, or on one that had reset this chain's clock before")
         self.reset = cause["seq"]
         if isinstance(self.trail, Agent):
-            self.trail.since = cause["seq"]
+            self.trail.since, self.trail.reset = cause["seq"], True
         if isinstance(self.trail, Operators):
             if cause["seq"] >= seq:
                 raise Tampered("by", "it rests on an entry that does not stand before it")

@@ -17,6 +17,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::shown::printable;
 use crate::crypto::hash::Digest;
 use crate::crypto::signature::{KeyFault, PublicKey, Signature, SigningKey};
 
@@ -240,7 +241,7 @@ pub(super) fn read_vkey(text: &str, kind: KeyType) -> Result<(String, PublicKey)
     let material = unbase64(material).filter(|_| is_key_name(name)).ok_or(BadVkey::Form)?;
     let wanted = hex(id_of(name, &material));
     if id != wanted {
-        return Err(BadVkey::Id { found: id.chars().take(16).collect(), wanted });
+        return Err(BadVkey::Id { found: printable(&id.chars().take(16).collect::<String>()), wanted });
     }
     let (found, key) = material.split_first().ok_or(BadVkey::Form)?;
     if *found != kind as u8 {

@@ -10,6 +10,7 @@
 //! ```
 
 use super::note::{BadVkey, Note, NoteKey};
+use super::shown::printable;
 use super::witness::{BadCosignature, WitnessKey};
 
 /// How long a policy may be, in bytes.
@@ -243,7 +244,7 @@ impl Draft {
         for member in members {
             let at = self.find(member)?;
             if self.grouped.contains(&at) {
-                return Err(Fault::Twice((*member).to_owned()));
+                return Err(Fault::Twice(printable(member)));
             }
             self.grouped.push(at);
             rules.push(at);
@@ -261,14 +262,14 @@ impl Draft {
 
     fn define(&mut self, name: &str, rule: Rule) -> Result<(), Fault> {
         if name == "none" || self.find(name).is_ok() {
-            return Err(Fault::Taken(name.to_owned()));
+            return Err(Fault::Taken(printable(name)));
         }
         self.rules.push((name.to_owned(), rule));
         Ok(())
     }
 
     fn find(&self, name: &str) -> Result<usize, Fault> {
-        self.rules.iter().position(|(known, _)| known == name).ok_or_else(|| Fault::Unknown(name.to_owned()))
+        self.rules.iter().position(|(known, _)| known == name).ok_or_else(|| Fault::Unknown(printable(name)))
     }
 }
 

@@ -267,9 +267,18 @@ fn is_member_name(name: &str) -> bool {
 
 /// Where the schema broke, and what it wanted, out of an error whose own text would quote the value.
 fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
+    match member_at(bytes, error.column()) {
+        path if path.is_empty() => wanted_by(error),
+        path => format!("{path}: {}", wanted_by(error)),
+    }
+}
+
+/// What a schema wanted, out of an error whose own text would quote the value that did not fit. The value was admitted.
+#[must_use]
+pub fn wanted_by(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let wanted = if let Some((name, wanted)) = text.strip_prefix(UNKNOWN).and_then(|rest| rest.split_once('`')) {
+    if let Some((name, wanted)) = text.strip_prefix(UNKNOWN).and_then(|rest| rest.split_once('`')) {
         // Only names stand in these, and they have passed the rule for names, which says nothing of their length.
         format!("{UNKNOWN}{}`{wanted}", cut(name))
     } else if text.starts_with("missing field `") {
@@ -289,10 +298,6 @@ fn schema_fault(bytes: &[u8], error: &serde_json::Error) -> String {
                 None => "does not fit the schema".to_owned(),
             },
         }
-    };
-    match member_at(bytes, error.column()) {
-        path if path.is_empty() => wanted,
-        path => format!("{path}: {wanted}"),
     }
 }
 

@@ -124,7 +124,8 @@ fn page_limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, 
     if (1..=Page::MAX).contains(&limit) {
         Ok(limit)
     } else {
-        Err(serde::de::Error::custom("a page's limit is 1 to 1000"))
+        let found = serde::de::Unexpected::Unsigned(limit);
+        Err(serde::de::Error::invalid_value(found, &"a page's limit of 1 to 1000"))
     }
 }
 

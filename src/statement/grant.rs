@@ -130,6 +130,9 @@ impl std::str::FromStr for Rate {
     fn from_str(text: &str) -> Result<Rate, String> {
         let bad = || format!("{text:?} is not a rate; write for example 10/m, 100/h or 3/10m");
         let (count, per) = text.split_once('/').filter(|(_, per)| !per.is_empty()).ok_or_else(bad)?;
+        if !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(bad());
+        }
         let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
         Ok(Rate { count: count.parse().map_err(|_| bad())?, per: per.parse().map_err(|_| bad())? })
     }
@@ -212,7 +215,7 @@ mod tests {
     fn rates_read() {
         assert_eq!("10/m".parse::<Rate>().unwrap(), Rate { count: 10, per: Seconds(60) });
         assert_eq!("3/10m".parse::<Rate>().unwrap(), Rate { count: 3, per: Seconds(600) });
-        for bad in ["", "10", "/m", "x/m", "10/", "10/y"] {
+        for bad in ["", "10", "/m", "x/m", "+1/m", "10/", "10/y"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
     }

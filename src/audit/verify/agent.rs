@@ -240,7 +240,7 @@ impl AgentTrail {
     }
 
     fn deny(&mut self, deny: &entry::Deny, place: Place<'_>) -> Result<(), Finding> {
-        let refused = self.requests.refused(&deny.request, &mut self.keys, place)?;
+        let refused = self.requests.refused(&deny.request, &mut self.keys, place, deny.lease.is_some())?;
         self.refused = self.refused.saturating_add(1);
         if deny.lease.is_some() != deny.handle.is_some() {
             return Err(Fault::Lease.found("it names a lease without its public name, or a name without its lease"));

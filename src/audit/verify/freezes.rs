@@ -16,7 +16,7 @@ use crate::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
 use crate::time::{Seconds, Timestamp};
 
 /// The longest skew that a vault can be set to.
-const LONGEST_SKEW: Seconds = Seconds(3600);
+pub(super) const LONGEST_SKEW: Seconds = Seconds(3600);
 
 /// A moment: how often the clock had been reset, and the time since.
 type When = (usize, Timestamp);

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ahead::{Guess, Opened, Read};
+use super::freezes::LONGEST_SKEW;
 use super::report::{Fault, Finding, KeySeen};
 use crate::audit::certificate::{self, Life, open_signer};
 use crate::audit::line::Frame;
@@ -202,12 +203,25 @@ impl Key {
     /// Whether it was accepted at `ts`.
     pub(super) fn accepted(&self, ts: Timestamp) -> Result<(), Finding> {
         match self.until {
-            Some(until) if until <= ts || self.over => Err(Fault::RequestKey.found(format!(
-                "it rests on a signature of the key {}, which was not accepted any more from {until} on",
-                self.kid
-            ))),
+            Some(until) if until <= ts || self.over => Err(self.was_over(until)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether it was still accepted when a request of this `iat` may have come. An intent is older than the entry that it
+    /// ends with, which may stand behind the end of the key.
+    pub(super) fn accepted_once(&self, iat: Timestamp) -> Result<(), Finding> {
+        match self.until {
+            Some(until) if until <= iat.minus(LONGEST_SKEW) => Err(self.was_over(until)),
+            _ => Ok(()),
+        }
+    }
+
+    fn was_over(&self, until: Timestamp) -> Finding {
+        Fault::RequestKey.found(format!(
+            "it rests on a signature of the key {}, which was not accepted any more from {until} on",
+            self.kid
+        ))
     }
 }
 

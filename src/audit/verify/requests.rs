@@ -90,7 +90,7 @@ impl Requests {
         keys: &mut KeyHistory,
         place: Place<'_>,
     ) -> Result<Asked<B>, Finding> {
-        let asked = self.open::<B>(embedded, keys, place)?;
+        let asked = self.open::<B>(embedded, keys, place, false)?;
         match place.held(asked.common.seen)? {
             Held::Yes => {}
             Held::Untold => self.untold += 1,
@@ -105,20 +105,22 @@ impl Requests {
         Ok(asked)
     }
 
-    /// A request, of any `typ`, that was refused: what it says of the history is the agent's claim and nothing more.
+    /// A request, of any `typ`, that was refused: what it says of the history is the agent's claim and nothing more. One
+    /// that was `intended` had been accepted before something else ended it.
     pub(super) fn refused(
         &mut self,
         embedded: &Embedded,
         keys: &mut KeyHistory,
         place: Place<'_>,
+        intended: bool,
     ) -> Result<Refused, Finding> {
         let common = match embedded.payload.get("typ").and_then(serde_json::Value::as_str) {
-            Some(Hello::TYP) => self.open::<Hello>(embedded, keys, place)?.common,
-            Some(Issue::TYP) => self.open::<Issue>(embedded, keys, place)?.common,
-            Some(Renew::TYP) => self.open::<Renew>(embedded, keys, place)?.common,
-            Some(Release::TYP) => self.open::<Release>(embedded, keys, place)?.common,
-            Some(Close::TYP) => self.open::<Close>(embedded, keys, place)?.common,
-            Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place)?.common,
+            Some(Hello::TYP) => self.open::<Hello>(embedded, keys, place, intended)?.common,
+            Some(Issue::TYP) => self.open::<Issue>(embedded, keys, place, intended)?.common,
+            Some(Renew::TYP) => self.open::<Renew>(embedded, keys, place, intended)?.common,
+            Some(Release::TYP) => self.open::<Release>(embedded, keys, place, intended)?.common,
+            Some(Close::TYP) => self.open::<Close>(embedded, keys, place, intended)?.common,
+            Some(RotateKey::TYP) => self.open::<RotateKey>(embedded, keys, place, intended)?.common,
             _ => return Err(Fault::RequestMembers.found("what was refused is no request of an agent")),
         };
         Ok(Refused { false_history: place.held(common.seen)? == Held::No })
@@ -129,7 +131,9 @@ impl Requests {
         embedded: &Embedded,
         keys: &mut KeyHistory,
         place: Place<'_>,
+        intended: bool,
     ) -> Result<Asked<B>, Finding> {
+        let reset = keys.is_reset();
         let fresh;
         let opened = match place.opened {
             Some(opened) => opened,
@@ -155,7 +159,13 @@ impl Requests {
                 common.agent, common.kver, common.aud, self.agent, self.aud
             )));
         }
-        key.map_or(Ok(()), |key| key.accepted(place.ts))?;
+        match key {
+            // Where the clock was put back, its end may be of an earlier time than what it signed.
+            Some(_) if intended && reset => {}
+            Some(key) if intended => key.accepted_once(common.iat)?,
+            Some(key) => key.accepted(place.ts)?,
+            None => {}
+        }
         let req = opened.digest;
         if self.known.insert(*req.as_bytes(), place.seq)? {
             Ok(Asked { common, body, req, kver })

@@ -89,7 +89,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
     let mut bytes = Zeroizing::new([0; N]);
-    if text.len() != 2 * N || !text.is_ascii() {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (at, byte) in bytes.iter_mut().enumerate() {
@@ -144,7 +144,8 @@ impl FromStr for Share {
         }
         let parts: Vec<&str> = rest.split('-').collect();
         let [set, threshold, index, bytes, _] = parts[..] else { return Err(ShareFault::NotAShare) };
-        let number = |text: &str| text.parse().ok().filter(|number| (1..=SHARES).contains(number));
+        // In the one way in which they are written: without a sign or leading zeroes.
+        let number = |text: &str| (1..=SHARES).find(|number| number.to_string() == text);
         let (Some(set), Some(threshold), Some(index), Some(bytes)) =
             (unhex::<SET>(set), number(threshold), number(index), unhex::<32>(bytes))
         else {
@@ -310,5 +311,22 @@ mod tests {
         assert_eq!(gathered.add(again(&shares[1])), Err(ShareFault::Twice(2, 3)));
         assert_eq!(gathered.progress(), (1, 3));
         assert!(!format!("{:?}", shares[0]).contains(&hex(shares[0].bytes.expose())));
+    }
+
+    #[test]
+    fn a_share_is_written_in_one_way() {
+        let share = made().2.swap_remove(0);
+        let text = share.text().to_string();
+        let parts: Vec<&str> = text.split('-').collect();
+        let signed = format!("+{}", &parts[5][1..]);
+        let others =
+            [(3, format!("+{}", parts[3])), (3, format!("0{}", parts[3])), (4, format!("+{}", parts[4])), (5, signed)];
+        for (at, other) in others {
+            let mut parts = parts.clone();
+            parts[at] = &other;
+            let before = parts[..parts.len() - 1].join("-");
+            let read = format!("{before}-{}", check(&before)).parse::<Share>();
+            assert_eq!(read.unwrap_err(), ShareFault::NotAShare, "{before}");
+        }
     }
 }
