@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -544,7 +544,7 @@ fn set(gauge: &Gauge, count: u64) {
 /// # Errors
 /// A level that is none, or a log that goes somewhere else already.
 pub fn log_to_stderr(json: bool, level: &str) -> Result<(), String> {
-    let filter: Targets = level.parse().map_err(|error| format!("{level:?} is not a log level: {error}"))?;
+    let filter = filter(level)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if json {
         lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
@@ -554,9 +554,34 @@ pub fn log_to_stderr(json: bool, level: &str) -> Result<(), String> {
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|error| error.to_string())
 }
 
+/// Libraries that speak with peers before anything is known of them, and have a line for each thing that these do.
+const SPOKEN_TO: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
+
+/// What is logged at this level. A stranger shall not fill the log, so that of those libraries only errors are, unless
+/// they are named, or all is wanted (`debug`, `trace`).
+fn filter(level: &str) -> Result<Targets, String> {
+    let filter: Targets = level.parse().map_err(|error| format!("{level:?} is not a log level: {error}"))?;
+    if filter.default_level().is_none_or(|all| all > LevelFilter::INFO) {
+        return Ok(filter);
+    }
+    let unnamed = SPOKEN_TO.iter().filter(|library| !level.contains(*library));
+    Ok(unnamed.fold(filter, |filter, library| filter.with_target(*library, LevelFilter::ERROR)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_libraries_say_of_strangers_is_logged_where_it_is_asked_for() {
+        use tracing::Level;
+        let said = |level: &str, target: &str| filter(level).unwrap().would_enable(target, &Level::WARN);
+        for level in ["info", "warn"] {
+            assert!(said(level, "nockvault::store") && !said(level, "h2::proto::streams::recv"), "{level}");
+            assert!(filter(level).unwrap().would_enable("rustls", &Level::ERROR), "{level}");
+        }
+        assert!(said("debug", "h2::proto") && said("info,h2=debug", "h2::proto") && !said("info,h2=debug", "rustls"));
+    }
 
     #[test]
     fn what_was_counted_is_told() {

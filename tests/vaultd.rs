@@ -194,6 +194,33 @@ fn a_killed_daemon_leaves_nothing_in_the_way() {
 }
 
 #[test]
+fn two_daemons_have_no_store_in_common() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let laid = laid(folder.path());
+    let file = laid.config.to_str().expect("a UTF-8 path");
+    // The same store, with sockets and ports of its own.
+    let other = laid.config.with_file_name("other.toml");
+    let written = fs::read_to_string(&laid.config).expect("it is there");
+    assert!(written.contains("\"run/"), "{written}");
+    fs::write(&other, written.replace("\"run/", "\"other/")).expect("it is ours");
+    let other = other.to_str().expect("a UTF-8 path");
+
+    let daemon = Running::start(&["--config", file]);
+    for _ in 0..3 {
+        let second = run(&["--config", other]);
+        let told = text(&second.stderr);
+        assert_eq!(second.status.code(), Some(2), "{told}");
+        assert!(told.contains("another vaultd uses") && told.contains("stop it first"), "{told}");
+    }
+    // The lock goes with the process, however that ended.
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.end().0.code(), None);
+    let second = Running::start(&["--config", other]);
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().0.code(), Some(0));
+}
+
+#[test]
 fn what_it_makes_is_closed_to_others() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let laid = laid(folder.path());

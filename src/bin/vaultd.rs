@@ -173,6 +173,10 @@ async fn serve(
     let stop = CancellationToken::new();
     drain::on_signals(stop.clone(), RUNTIME.into()).context("signals cannot be listened for")?;
     sinks::check(config)?;
+    // It is read again where it serves; what is wrong with it is said before the vault begins.
+    if let Some(files) = &config.tls {
+        tls::load(files, Seconds(config.limits.handshake_timeout_s))?;
+    }
     // Bound first: a port that is taken leaves no trace in the vault.
     let listeners = Listeners::bind(config).await.with_context(|| file.display().to_string())?;
     let vault = compose::begin(config, brought, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;

@@ -1,8 +1,9 @@
 //! What both services do with every message: take the envelope out of it, and put the vault's answer in. The vault is
 //! handed envelopes that have a shape; what has none is refused here and counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::backup::Belongings;
@@ -12,6 +13,7 @@ use super::status;
 use crate::authz::Peer;
 use crate::crypto::envelope::Envelope;
 use crate::denial::{Denial, Fault, Reason};
+use crate::rate::{Rate, Table};
 use crate::telemetry::Telemetry;
 use crate::vault::Vault;
 use crate::vault::answer::Outcome;
@@ -26,6 +28,28 @@ pub(super) struct Desk {
     pub(super) telemetry: Telemetry,
     /// What goes with a backup.
     pub(super) belongings: Belongings,
+    pub(super) told: Told,
+}
+
+/// Whether a refusal is worth a line in the log: so many of each reason. Whoever has a key and floods with it shall not
+/// fill a disk; the metrics count every refusal.
+#[derive(Clone, Debug)]
+pub(super) struct Told(Arc<(Mutex<Table<Reason>>, Instant)>);
+
+impl Told {
+    /// How many lines a second, and how many at once.
+    const LINES: (u64, u64) = (5, 100);
+
+    pub(super) fn new() -> Told {
+        let rate = Rate::new(Told::LINES.0, Told::LINES.1);
+        Told(Arc::new((Mutex::new(Table::new(rate, Reason::ALL.len())), Instant::now())))
+    }
+
+    fn may(&self, reason: Reason) -> bool {
+        let (lines, began) = &*self.0;
+        let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        lines.lock().unwrap_or_else(PoisonError::into_inner).take(&reason, 1, now).is_ok()
+    }
 }
 
 impl Desk {
@@ -110,12 +134,13 @@ impl Desk {
         let reason = denial.reason;
         self.telemetry.refused(reason);
         let internal = denial.internal.as_str();
-        if reason.fault() == Fault::Vault {
+        let loud = (reason.fault() == Fault::Vault || signed.is_some()) && self.told.may(reason);
+        if loud && reason.fault() == Fault::Vault {
             tracing::error!(%reason, internal, "refused");
-        } else if signed.is_some() {
+        } else if loud {
             tracing::info!(%reason, internal, "refused");
         } else {
-            // Strangers do not fill the log either.
+            // Strangers fill the log with nothing.
             tracing::debug!(%reason, internal, "refused");
         }
         status::refusal(denial, signed)
@@ -126,4 +151,19 @@ impl Desk {
 pub(super) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
     let origin = request.extensions().get::<Origin>();
     origin.map(|origin| origin.0).ok_or_else(|| status::refusal(&Denial::new(Reason::Internal), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_told_of_in_few_lines() {
+        let told = Told::new();
+        for reason in [Reason::NoGrant, Reason::Replay] {
+            let lines = (0..10_000).filter(|_| told.may(reason)).count();
+            // Each reason has its own, and some more for the time that this takes.
+            assert!((100..200).contains(&lines), "{reason}: {lines}");
+        }
+    }
 }

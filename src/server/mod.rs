@@ -56,7 +56,7 @@ use crate::wire::v1::operator_service_server::OperatorServiceServer;
 use admission::Admission;
 use agents::Agents;
 use backup::Belongings;
-use desk::Desk;
+use desk::{Desk, Told};
 use house::House;
 use listen::{Door, Listener, Listeners, Patience};
 use operators::Operators;
@@ -125,7 +125,8 @@ pub async fn run(
         phases.unseal(Arc::clone(vault));
     }
     let (custody, contributed) = Custody::new(config, phases.clone(), telemetry.clone());
-    let serving = Serving { limits: *limits, tls, belongings, phases: phases.clone(), custody, telemetry };
+    let told = Told::new();
+    let serving = Serving { limits: *limits, tls, belongings, phases: phases.clone(), custody, telemetry, told };
     let closing = CancellationToken::new();
     let peers = |free| Peers::new(limits, free);
     let at_agents = peers(Free::Nobody);
@@ -200,6 +201,8 @@ struct Serving {
     phases: Phases,
     custody: Custody,
     telemetry: Telemetry,
+    /// Which refusals the log tells of.
+    told: Told,
 }
 
 impl Serving {
@@ -223,7 +226,8 @@ impl Serving {
 
     fn desk(&self) -> Desk {
         let belongings = Arc::clone(&self.belongings);
-        Desk { phases: self.phases.clone(), telemetry: self.telemetry.clone(), belongings }
+        let told = self.told.clone();
+        Desk { phases: self.phases.clone(), telemetry: self.telemetry.clone(), belongings, told }
     }
 
     async fn agents(&self, health: &HealthReporter) -> Routes {

@@ -132,8 +132,8 @@ type Pots = BTreeMap<(Purpose, CustodianName), Pot>;
 /// The shares of one custodian for one thing.
 #[derive(Debug)]
 struct Pot {
-    /// What the custodian was when they were given.
-    of: custody::Custodian,
+    /// What the custodian was when they were given: of another set, they serve for nothing.
+    kind: Kind,
     gathered: Gathered,
     indexes: BTreeSet<u8>,
     /// When one came last.
@@ -175,8 +175,7 @@ impl State {
         let share: Share = text.parse().map_err(no)?;
         let index = share.index();
         let place = (purpose, to.who.name.clone());
-        // Shares of a custodian that was replaced meanwhile serve for nothing.
-        let kept = self.pots.remove(&place).filter(|pot| pot.of.who.kind == to.who.kind);
+        let kept = self.pots.remove(&place).filter(|pot| pot.kind == to.who.kind);
         let mut pot = match kept {
             Some(pot) => pot,
             None if self.pots.len() >= POTS => {
@@ -184,7 +183,7 @@ impl State {
                 return Err(Refused::new(Reason::Busy, text));
             }
             None => Pot {
-                of: to.clone(),
+                kind: to.who.kind.clone(),
                 gathered: Gathered::of(&to.who.kind).map_err(no)?,
                 indexes: BTreeSet::new(),
                 touched: Instant::now(),
@@ -360,6 +359,7 @@ fn sealed(enc: Vec<u8>, ct: Vec<u8>) -> Result<Sealed, Refused> {
 fn told(known: &custody::Custodian, purpose: Purpose, pots: &Pots) -> Custodian {
     let given = pots
         .get(&(purpose, known.who.name.clone()))
+        .filter(|pot| pot.kind == known.who.kind)
         .map(|pot| pot.indexes.iter().map(|index| u32::from(*index)).collect());
     let kind = &known.who.kind;
     let threshold = if let Kind::Shares { threshold, .. } = kind { u32::from(*threshold) } else { 0 };

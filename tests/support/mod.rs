@@ -242,6 +242,15 @@ impl Harness {
         Ok(())
     }
 
+    /// Begins again, where the files may be such that nothing can begin.
+    pub async fn begin_again(&mut self) -> Result<(), Unopened> {
+        self.shut();
+        let limits = limits(self.rules, self.engine_deadline);
+        let opened = try_open(&self.data(), &self.root, limits, &self.clock, (&self.backend, &self.far)).await?;
+        self.vault = Some(opened);
+        Ok(())
+    }
+
     /// Drops the vault without a word and leaves it so, for tests that change its files.
     pub fn shut(&mut self) {
         self.vault = None;
@@ -451,21 +460,44 @@ fn own_keys(vault: &Vault, identity: &PublicKey) -> (PublicKey, SealPublicKey) {
     (response, intake.unwrap().1)
 }
 
-/// Opens the vault in `data`. One that was dropped just before may hold its lock for a moment still.
+/// Why a vault did not begin.
+#[derive(Debug)]
+pub enum Unopened {
+    /// The store was not opened.
+    Store(OpenFault),
+    /// The vault did not begin on it.
+    Vault(OpeningFault),
+}
+
+/// Opens the vault in `data`, whose store is there and whole.
 async fn open(
     data: &Path,
     root: &RootKey,
     limits: Limits,
     clock: &ManualClock,
-    (backend, far): (&Backend, &Far),
+    far_sides: (&Backend, &Far),
 ) -> Result<(Arc<Vault>, Arc<Sqlite>), OpeningFault> {
+    try_open(data, root, limits, clock, far_sides).await.map_err(|unopened| match unopened {
+        Unopened::Store(fault) => panic!("{fault}"),
+        Unopened::Vault(fault) => fault,
+    })
+}
+
+/// Opens the vault in `data`. One that was dropped just before may hold its lock for a moment still.
+async fn try_open(
+    data: &Path,
+    root: &RootKey,
+    limits: Limits,
+    clock: &ManualClock,
+    (backend, far): (&Backend, &Far),
+) -> Result<(Arc<Vault>, Arc<Sqlite>), Unopened> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(clock.clone()), Arc::new(OsEntropy));
     let mut tries = 0;
     let (store, own) = loop {
         match Sqlite::open(data, root, limits.rules, clock.clone(), entropy.clone()) {
             Ok(opened) => break opened,
             Err(OpenFault::Locked(_)) if tries < 400 => tokio::time::sleep(Duration::from_millis(25)).await,
-            Err(fault) => panic!("{fault}"),
+            Err(fault) => return Err(Unopened::Store(fault)),
         }
         tries += 1;
     };
@@ -473,7 +505,8 @@ async fn open(
     let mut engines = nockvault::engine::all(&entropy, &own.aud);
     engines.push(Box::new(Fake(backend.clone())));
     engines.push(Box::new(far.clone()));
-    Ok((Vault::open(store.clone(), own, limits, engines, clock, entropy).await?, store))
+    let vault = Vault::open(store.clone(), own, limits, engines, clock, entropy).await.map_err(Unopened::Vault)?;
+    Ok((vault, store))
 }
 
 fn limits(rules: Rules, engine_deadline: Duration) -> Limits {

@@ -55,6 +55,7 @@ mod secret;
 #[path = "../shared/shell.rs"]
 mod shell;
 mod status;
+mod terms;
 mod unseal;
 mod ways;
 mod when;

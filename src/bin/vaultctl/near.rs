@@ -2,9 +2,12 @@
 
 /// The name that is nearest to `wrong`, where one is near enough to be meant.
 pub(crate) fn near<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let enough = (wrong.chars().count() / 3).clamp(1, 3);
+    let letters = wrong.chars().count();
+    let enough = (letters / 3).clamp(1, 3);
     let begins = |name: &str| wrong.len() >= 2 && name.starts_with(wrong);
-    let rated = names.into_iter().map(|name| (if begins(name) { 0 } else { apart(wrong, name) }, name));
+    // What is so much longer or shorter is not compared, which for two long texts would take long and much memory.
+    let names = names.into_iter().filter(|name| begins(name) || name.chars().count().abs_diff(letters) <= enough);
+    let rated = names.map(|name| (if begins(name) { 0 } else { apart(wrong, name) }, name));
     rated.filter(|(apart, _)| *apart <= enough).min().map(|(_, name)| name)
 }
 

@@ -15,8 +15,8 @@ use nockvault::time::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::agent::pages;
-use crate::grant::instant;
 use crate::output::{As, Column, Output};
+use crate::terms::instant;
 use crate::{Common, find};
 
 /// The largest value: the seal adds an encapsulated key and a tag.

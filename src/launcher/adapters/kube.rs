@@ -82,7 +82,7 @@ impl Caller {
                 Fault::local("the cluster is not named; write provideClusterInfo: true in the kubeconfig")
             })?;
             if !servers.iter().any(|own| own.trim_end_matches('/') == server.trim_end_matches('/')) {
-                return Err(Fault::Local(format!("{server} is not one of the servers that this credential is for")));
+                return Err(Fault::Local(format!("{server:?} is not one of the servers that this credential is for")));
             }
         }
         Ok(Caller { api_version: info.api_version })

@@ -142,3 +142,23 @@ fn shares_for_too_many_things_do_not_fill_the_memory() {
     assert!(matches!(one_more, Err(Refused { reason: Reason::Busy, .. })));
     part(desk.share(Purpose::Recover(Digest::from_bytes([0; 32])), &board, &aud(), &shares[1]));
 }
+
+#[test]
+fn shares_of_another_vault_take_nobodys_place() {
+    let (desk, (board, _, shares), (_, _, foreign)) = (desk(), custodian(14), custodian(15));
+    for at in 0..=POTS {
+        let purpose = Purpose::Recover(Digest::from_bytes([u8::try_from(at).unwrap(); 32]));
+        refused(desk.share(purpose, &board, &aud(), &foreign[0]));
+    }
+    assert!(desk.state().pots.is_empty());
+    assert_eq!(part(desk.share(Purpose::Unseal, &board, &aud(), &shares[0])), [1]);
+}
+
+#[test]
+fn shares_of_a_custodian_that_was_replaced_are_not_in_the_way() {
+    let (desk, (before, _, old), (board, _, shares)) = (desk(), custodian(16), custodian(17));
+    assert_eq!(part(desk.share(Purpose::Unseal, &before, &aud(), &old[0])), [1]);
+    assert_eq!(told(&board, Purpose::Unseal, &desk.state().pots).contributed, Vec::<u32>::new());
+    assert_eq!(part(desk.share(Purpose::Unseal, &board, &aud(), &shares[1])), [2]);
+    assert_eq!(told(&board, Purpose::Unseal, &desk.state().pots).contributed, [2]);
+}

@@ -18,7 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::near::near;
-use crate::{grant, members};
+use crate::{members, terms};
 
 /// Where something stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,15 +337,15 @@ impl Reader<'_> {
             // TOML has times of its own.
             Some(value) => match value.get_ref() {
                 DeValue::Datetime(time) => {
-                    grant::instant(&time.to_string()).map(Some).map_err(|why| self.no(value.span().start, why)).ok()
+                    terms::instant(&time.to_string()).map(Some).map_err(|why| self.no(value.span().start, why)).ok()
                 }
-                _ => self.text(value, "until", grant::instant).map(Some),
+                _ => self.text(value, "until", terms::instant).map(Some),
             },
         };
         let session = self.said(whole, "session", |text| text.parse::<SessionPattern>().map_err(|why| why.to_owned()));
         let rate = self.said(whole, "rate", str::parse::<Rate>);
         let networks = member(whole, "from").map_or(&[][..], |value| self.list("from", value));
-        let from: Vec<_> = networks.iter().map(|value| self.text(value, "from", grant::network)).collect();
+        let from: Vec<_> = networks.iter().map(|value| self.text(value, "from", terms::network)).collect();
         let (ttl, from) = (ttl?, from.into_iter().collect::<Option<Vec<_>>>()?);
         Some(Terms {
             ttl,

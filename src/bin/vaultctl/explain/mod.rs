@@ -13,7 +13,8 @@ use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::output::{As, Column, Output, Shape};
-use crate::{Common, find, grant, members};
+use crate::terms::instant;
+use crate::{Common, find, members};
 
 /// Say what would become of an agent's request for a credential, and why: each check by name, in the order in which the vault
 /// makes them.
@@ -37,7 +38,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
     /// When: RFC 3339, or a date for the end of that day in UTC. The vault is taken as it is now.
-    #[arg(long, value_name = "TIME", value_parser = grant::instant)]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     at: Option<Timestamp>,
     /// In this session.
     #[arg(long, value_name = "SID")]
