@@ -75,12 +75,13 @@ def machine(work, syncs):
             "sync_ms": {"median": syncs[0], "p99": syncs[1]}}
 
 
-def write(folder, name, told, plot):
+def write(folder, name, told, plot=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
-    (folder / f"{name}.svg").write_text(plot)
-    print(f"\nwritten: {folder / name}.json and .svg")
+    if plot:
+        (folder / f"{name}.svg").write_text(plot)
+    print(f"\nwritten: {folder / name}.json{' and .svg' if plot else ''}")
 
 
 def text(x, y, what, anchor="start", size=12, more=""):

@@ -156,6 +156,10 @@ pub(crate) struct Load {
     /// Parameters for the role's engine, as a JSON object.
     #[arg(long, default_value = "{}")]
     params: String,
+    /// How many agents ask, each in a session of its own: one a connection where it is left out, and those of a connection
+    /// by turns.
+    #[arg(long)]
+    agents: Option<usize>,
 }
 
 impl Load {
@@ -165,15 +169,20 @@ impl Load {
         let seed = self.place.seed()?;
         let params: Map<String, Value> = serde_json::from_str(&self.params).context("--params is no JSON object")?;
         let about = Rc::new(About { pins: pins(&card, &address).await?, card, role: self.role, params });
-        let mut sessions = Vec::new();
-        for number in 0..self.plan.sessions {
+        let (count, agents) = (self.plan.sessions, self.agents.unwrap_or(self.plan.sessions));
+        let mut connections = Vec::new();
+        for number in 0..count {
             let channel = channel::open(&address, about.card.ca.as_deref()).await?;
-            let (name, key) = agent(&seed, number);
-            sessions.push(Session::new(Rc::clone(&about), name, key, channel));
+            // With fewer agents than connections, several connections are one agent's.
+            let sessions = (number % agents..agents.max(number % agents + 1)).step_by(count).map(|number| {
+                let (name, key) = agent(&seed, number);
+                Session::new(Rc::clone(&about), name, key, channel.clone())
+            });
+            connections.push(Connection { sessions: sessions.collect(), turn: 0 });
         }
-        let (request, reply) =
-            sessions.first_mut().context("--sessions 0")?.sizes().await.map_err(|why| anyhow!(why))?;
-        let mut figures = self.plan.drive(sessions).await;
+        let first = connections.first_mut().context("--sessions 0")?.next();
+        let (request, reply) = first.sizes().await.map_err(|why| anyhow!(why))?;
+        let mut figures = self.plan.drive(connections).await;
         figures["request_bytes"] = request.into();
         figures["reply_bytes"] = reply.into();
         Ok(figures)
@@ -280,9 +289,23 @@ impl Session {
     }
 }
 
-impl Work for Session {
+/// A connection, and the sessions that ask over it by turns.
+struct Connection {
+    sessions: Vec<Session>,
+    turn: usize,
+}
+
+impl Connection {
+    fn next(&mut self) -> &mut Session {
+        self.turn = (self.turn + 1) % self.sessions.len();
+        &mut self.sessions[self.turn]
+    }
+}
+
+impl Work for Connection {
     async fn once(&mut self) -> Result<(), String> {
-        let (request, reply) = self.ask().await?;
-        self.check(&request, &reply)
+        let session = self.next();
+        let (request, reply) = session.ask().await?;
+        session.check(&request, &reply)
     }
 }
