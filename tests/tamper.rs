@@ -39,6 +39,8 @@ mod proof;
 mod requests;
 #[path = "tamper/restores.rs"]
 mod restores;
+#[path = "tamper/seeds.rs"]
+mod seeds;
 #[path = "tamper/world.rs"]
 mod world;
 
@@ -488,4 +490,13 @@ fn an_operators_file_that_is_older_or_elsewhere_decides_nothing() {
         let verdict = report(&world.kit.file(), &pins).verdict;
         assert!(matches!(verdict, Verdict::Unusable { .. }), "{verdict}");
     }
+}
+
+/// The `deny` that an intent ends with rests on a key that is over; that is how an honest vault writes it.
+#[test]
+fn an_intent_may_outlive_its_key() {
+    let mut world = World::at_work(13);
+    world.outlived();
+    let found = report(&world.kit.file(), &world.pins());
+    assert_eq!(found.verdict, Verdict::Intact, "{found}");
 }

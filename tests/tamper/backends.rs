@@ -7,6 +7,7 @@ use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::{LeaseForget, LeaseRevoke, Scope};
 use nockvault::statement::reply::Revocation;
 use nockvault::statement::role::RoleCreate;
+use nockvault::time::Seconds;
 
 use crate::cases::{Case, then, with_operators};
 use crate::world::World;
@@ -63,6 +64,14 @@ pub(crate) const BACKENDS: &[Case] = &[
     ("abandoned under the lease of another", Fault::Lease, || {
         then(|world| {
             let lease = world.obtain_at_backend();
+            world.abandon(&lease, &handle(&"kit".parse().unwrap(), &lease));
+        })
+    }),
+    ("abandoned though its key was over long before", Fault::RequestKey, || {
+        then(|world| {
+            world.end_key();
+            world.now = world.now.plus(Seconds(3600));
+            let lease = LeaseId::new(1, [1; 10]);
             world.abandon(&lease, &handle(&"kit".parse().unwrap(), &lease));
         })
     }),
@@ -146,6 +155,21 @@ impl World {
         let request = self.ask(self.wish());
         let (handle, lease) = (Some(handle.to_owned()), Some(lease.clone()));
         self.put(entry::Deny { handle, lease, reason: "engine_unavailable".into(), request });
+    }
+
+    /// An intent that is broken off when its key is over, by a command and behind its overlap.
+    pub(crate) fn outlived(&mut self) {
+        for number in [7, 8] {
+            let (request, lease) = (self.ask(self.wish()), LeaseId::new(self.now.0, [number; 10]));
+            if number == 7 {
+                self.rotate(Some(self.now.plus(Seconds(3))));
+            } else {
+                self.end_key();
+            }
+            self.now = self.now.plus(Seconds(7200));
+            let handle = Some(handle(&"kit".parse().unwrap(), &lease));
+            self.put(entry::Deny { handle, lease: Some(lease), reason: "interrupted".into(), request });
+        }
     }
 
     /// All that becomes of credentials at backends, once.
