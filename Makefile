@@ -1,6 +1,6 @@
 # What people type. Each target is one script or a few cargo calls, so that nothing here needs make.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-openbao bench-pieces deps
+.PHONY: help demo test lint bench bench-openbao bench-scale bench-pieces mutants fuzz deps
 SHELL := /bin/bash
 CARGO ?= cargo
 
@@ -40,8 +40,26 @@ bench-openbao: ## the same jobs for OpenBao and for vaultd, in turn, in one run;
 	$(CARGO) build --release --bin vaultd --bin vaultctl --example load
 	@$(PYTHON) benches/run/beside.py $(BENCH)
 
+bench-scale: ## issuing, starting, memory, revoking and verifying as a vault grows to a million entries; some twenty minutes
+	$(CARGO) build --release --bins --example load
+	@$(PYTHON) benches/run/scale.py $(BENCH)
+
 bench-pieces: ## what each piece of an issuance costs alone, and what live leases and long chains cost
 	$(CARGO) bench
+
+# ROOMS="authz audit" takes these alone.
+ROOMS ?= authn authz audit seal statement
+
+mutants: ## changes the code that decides and proves, one place at a time, and looks whether a test fails; hours
+	@.ci/mutants $(ROOMS)
+
+# Which reader, and for how many seconds each: make fuzz TARGET=entry SECONDS=3600
+TARGET ?=
+SECONDS ?= 60
+
+fuzz: ## feeds all that reads what others wrote, under libFuzzer: TARGET=entry SECONDS=3600, else each for a minute
+	@.ci/deps compiler
+	@tests/fuzz/run "$(TARGET)" "$(SECONDS)"
 
 # What the tests need beside Rust: a C compiler for the bundled SQLite, openssl, Python with gRPC.
 deps:

@@ -482,3 +482,16 @@ async fn what_the_vault_forgot_under_a_wrong_clock_stays_forgotten() {
     }
     intact(&vault).await;
 }
+
+#[tokio::test]
+async fn nobody_approves_what_one_wished_who_is_out() {
+    let (vault, mara, joe) = under_rule().await;
+    let id = begun(&vault, &joe, grant("orders-read")).await;
+    vault.order(end("joe")).await;
+    assert!(listed(&vault).await.is_empty());
+    for by in [&mara, &vault.operator] {
+        let refused = vault.refused_of(by, Approve { command: id }).await;
+        assert_eq!((refused.reason, refused.denial.detail.as_str()), (NotFound, "joe, who gave it, is out"));
+    }
+    intact(&vault).await;
+}

@@ -241,6 +241,10 @@ fn both_find_good_files_good_and_tell_the_rest_apart_alike() {
     desk.add("_vault, restored", &file(&vault.lines), &of_vault.pins(), None);
     restored(&mut desk);
 
+    let mut outlived = World::at_work(13);
+    outlived.outlived();
+    desk.add("intents that outlived their keys", &outlived.kit.file(), &outlived.pins(), None);
+
     let mut kept = World::at_work(12);
     let mut issue = kept.next_issue();
     issue.sealed = sealed().2;

@@ -100,6 +100,12 @@ fn a_file_makes_an_admin_who_does_what_the_lost_one_did() {
     assert!(log.contains("custody made an operator who may do everything"), "{log}");
     let doctor = as_operator(&vault, "zoe", &["doctor"]);
     assert!(doctor.out.contains("by_custody") && doctor.out.contains("mara"), "{doctor:?}");
+    // A later one does not hide it.
+    assert_eq!(recover(&vault, "eve", &["--root-key", "vault/root.key"]).code, 0);
+    let doctor = as_operator(&vault, "zoe", &["doctor", "-o", "json"]);
+    let rows: Vec<Value> = serde_json::from_str(&doctor.out).unwrap();
+    let found = rows.iter().find(|row| row["check"] == "by_custody").unwrap()["found"].as_str().unwrap();
+    assert!(found.contains("mara") && found.contains("eve"), "{found}");
 }
 
 #[test]

@@ -3,6 +3,11 @@
 //! A process may end between any two instructions, and a disk may lose what was not synced. So each write of more than
 //! one step has an order in which every prefix is safe, and recovery runs the same code as the ordinary path. Beside
 //! each step in the source stands a comment that says what a crash at that place leaves; this page gathers them.
+//! `tests/powercut.rs` makes every kind of disk that a power cut can leave, from a record of what is written and synced, and
+//! begins on it. `tests/syscalls.rs` has each call about files fail in a real daemon; after an error that leaves open what is
+//! durable (anything but a full disk), the store refuses everything and the daemon ends, so that the next start reads what
+//! there is.
+//!
 //! `tests/killed.rs` stops a real daemon at named steps (`src/failpoint.rs`), kills it there, with the backend up and
 //! with it down, and looks at what is left after the next start.
 //!

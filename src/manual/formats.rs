@@ -465,7 +465,8 @@
 //!
 //! - agent, `kid`, role and `sid` of `hdr` equal the request's; `hdr.vault` is its `aud`; `hdr.req` is H(PAE) of it;
 //! - the life is no longer than `ttl`, where that is not 0;
-//! - the agent's key was alive at `ts`;
+//! - the agent's key was alive at `ts`; in a `deny` with a lease, which ends an intent that is older, it was not over an
+//!   hour, the longest skew, before the request's `iat`, unless the clock was reset meanwhile;
 //! - each H(PAE of a request) stands there once;
 //! - `seen`: size <= `seq`, and leaf\[size-1\] is the head;
 //! - a lease lives in a legal order, and its identifier is never used again, that of a denied intent included;

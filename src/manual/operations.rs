@@ -322,6 +322,9 @@
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.
 //! - A quarantined chain. Its agent gets nothing, and what it holds at backends is left to the sweep.
+//! - A mirror that is written aside (`nockvault_sink_set_aside_total`), or several agents with `history_mismatch` at once: the store may be that of an
+//!   earlier moment. A database that is damaged is noticed by itself; where its log (`vault.db-wal`) is, SQLite reads it up to
+//!   the damage, and all that came later is gone, whole: what was issued, and what was taken back. Treat it as a restore.
 //! - Leases that are stuck, and more of them.
 //! - `engine_unavailable` and `engine_refused`: agents go without what a backend should give.
 //! - Refusals by reason in `_vault`: a rise of `unauthenticated` is somebody trying.

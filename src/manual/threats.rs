@@ -1,7 +1,8 @@
 //! Who may attack, what stops them, and what does not.
 //!
-//! `SECURITY.md` lists the promises and the test that holds each. This page says for each adversary what he has, what
-//! he wants, and where he ends.
+//! `SECURITY.md` goes through it boundary by boundary: who may be hostile there, what is promised against him, by what, and
+//! which test shows it, and what is not promised. This page has what stands behind that: what is to be protected, what is
+//! believed at each boundary and what is not, and what engines, operators, the proxy and the trail add, at length.
 //!
 //! # Assets
 //!
@@ -11,36 +12,37 @@
 //! 4. That agents with a right to a credential get one.
 //! 5. That a credential ends with its lease, wherever it lives.
 //!
-//! # Adversaries
+//! # What is believed at each boundary
 //!
-//! | who | has | wants | ends at |
+//! | boundary | crosses it | believed | not believed |
 //! |---|---|---|---|
-//! | a stranger on the network | the address | names, memory, a full disk | one answer and alike time for unknown agent, unknown key and bad signature; limits before parsing; refusals counted, not chained |
-//! | a reader of the wire or of a log | captured requests and replies | a secret, a second issuance | replies are sealed to a key in the session's memory; a request names its vault, its session, its nonce and its minute |
-//! | a proxy that terminates TLS | requests and replies, and may change them | the same, or a wider request | nothing unsigned widens what is allowed; the signed bytes are verified as received |
-//! | a compromised agent | its key and its session | more than its grants, another's leases, a quiet trail | its own live grants; leases are looked up under their owner; its requests stand in its chain with its signature |
-//! | a model, or who writes into its conversation | the tools of `vault-agent mcp` | a value in the conversation, other roles | answers cannot hold a value; the roles that the server was started with. What the model may run as the same user it can also read: the proxy, or another user, ends that |
-//! | another agent | its own key | to fill or confuse a neighbour's chain | only requests that the neighbour's key signed reach its chain |
-//! | who can write the database | the file | a key, a grant, a revived lease | rows that decide carry a code under a key that the file does not hold, and agree with the chain |
-//! | who holds a backup, and not the root key of its time | the file | secrets, names, an older vault under the same keys | it shows the vault's name, when it was made, and its length; it opens with that key alone, and what was cut or changed becomes nothing |
-//! | who restores a backup, to undo what was done since | the root key, the backup, the machine | that nobody sees it | every chain says so under a new name; each agent that had seen more is told, signed, and its owner asked; heads, receipts and checkpoints of the lost time are told as such and stay what they are |
-//! | who can read the database | the file, the log of writes, a backup | secrets | records are encrypted to their place; minted secrets are never stored |
-//! | an operator | his own key | to invent an issuance, to hide a command | an issuance needs the agent's signature; commands stand signed in `_operators` |
-//! | the vault's host, from some moment on | the running process | to rewrite the past | heads and receipts that others keep; audit keys of past epochs are erased |
-//! | who takes over the running daemon by a hole in it | its memory, and so all that the vault can do until it is stopped | the rest of the machine, the root key's file, to stay after a restart | nothing can be run, no other process, file or listening port is within reach, no memory becomes code, and most of the kernel's doors are shut (`[host]`). Backends, agents and the data directory are the daemon's work and stay within reach |
-//! | who reaches the operators' unix socket of a sealed vault | the socket | to open it, to have it opened with a secret of his, to keep others from it | what he gives must open a custodian's record and the ring; a wrong contribution costs a second; he learns who the custodians are and which shares were given, and can withdraw shares, which is told by `vaultctl status` |
-//! | who holds what opens a custodian: a root key's file, a passphrase, enough shares | the secret, and the operators' unix socket | to command the vault, past its operators and past their rules of several persons | nothing: custody is that power, by design, and whoever has it could read the database anyway. He cannot do it unseen: the operator that he makes stands in `_operators` as made by custody, with the custodian and the shares, in every report, log and alert. Shares are what makes it several persons; a file is one person, whoever reads it |
-//! | who took down what others gave to unseal | sealed bytes, the socket | to have an operator made with them | they are sealed for unsealing, and to a key of that time; what is given to recover is sealed for one statement |
-//! | who takes the machine of a sealed vault | its memory and disk | keys | the daemon has seen for itself that nothing holds them any more, or has ended; what came to unseal it travelled sealed to a key of that time alone |
-//! | another process of the daemon's user | that user's rights | keys out of memory, a core file, swap | tracing and core files are off, memory is locked where the machine allows it; what the user may read it may read, so the user is the daemon's alone |
-//! | an agent that denies | its own key | to have asked for nothing | its signed request stands in the entry |
-//! | an agent with a login at a backend | what its role may do there | to stay after its lease, or to become more there | it is locked out and its sessions are ended, whatever it holds; what it leaves behind is dropped, or has an owner that the role names |
-//! | an agent that fills in `params` | free text and keys | to reach SQL, a shell, a certificate's fields, another's name | a schema that knows each member; values out of the role's lists; quoting where the engine, and not the caller, writes |
-//! | a backend that is not to be trusted | what the vault sends it | the vault's password, other agents' logins | it is given verifiers and never a minted password; see below for the vault's own |
-//! | a command behind the proxy | a base URL, the proxy's token, all that comes back | the secret that is put into its requests; another path, host or method with it | the secret is put in after the last thing the command can say; hosts, methods and paths are the rules', and a path of two readings is refused; answers are looked through; see below for what that is worth |
-//! | another process on the launcher's machine, a page in a browser there | the proxy's port | to have the secret put into its requests | a token of 32 random bytes, in the path or as the proxy's password; base URLs under the listener's own name alone |
-//! | who answers for a name | DNS | to have a request with a secret sent to a machine of his, or within the network | the host's certificate; one look-up for each connection, to the address that was looked at; no private address unasked, no link-local one and no cloud's metadata ever |
-//! | a reader of a published list | the list, over HTTP | who there is, and what they hold | serial numbers and times, and no names |
+//! | network -> `vaultd` | a signed envelope | nothing, until `verify_strict` over the bytes as received and a registered key | headers, metadata, the `kid` beside the payload, the peer's address (it may only narrow) |
+//! | agent -> another agent's things | a request that names a lease, a session, a role | the signature's holder is the owner; each look-up is keyed by it | any identifier alone |
+//! | agent's launcher -> agent | secrets, opened | the launcher, and every process of the same user | other users |
+//! | operator -> `vaultd` | a signed command; secret input sealed beside it | the operator's key, for what it may command | the host it was typed on, beyond that key |
+//! | `vaultd` -> database file | rows, sealed records | what carries a code under a key of the ring, in its place, and agrees with the chain | a row because it is there |
+//! | `vaultd` -> disk | commits | a commit after its sync | a commit before it; anything after a failed sync |
+//! | `vaultd` -> backend of an engine | a mint, a revocation; the vault's own password, as a proof or a login | its answer, as to that backend | silence: the lease stays and is retried; an error, as the end of a lease |
+//! | agent -> backend, through `params` | keys, names, a choice among the role's | what a schema knows and the role's lists hold | free text in SQL, in a command, in a certificate |
+//! | `vaultd` -> who relies on an authority | certificates, tokens, published lists | | that the list is fetched, and in time |
+//! | `vaultd` -> clock | now | within the skew, and never behind the newest entry, unless an operator resets it by a signed command | a clock that runs back |
+//! | `vaultd` -> logs and metrics | events | | as a place for secrets; agents' names stand in metrics only when asked for |
+//! | vault -> auditor | a chain file, a card | the identity key that the card pins, and what was kept outside | the operator, the vault, the file's end |
+//! | custody -> `vaultd` | a custodian's secret: a file, a passphrase stretched at the operator's side, shares, what a program or a token gives | the ring, where the root key that the secret leads to opens it | a custodian's record, before the ring is open; a file that others can read; a contribution that did not come over the unix socket |
+//! | operator -> another operator's part | a signed command | the duty in that operator's row, at the door and again in the transaction | the name alone |
+//! | whoever knows the operators' unix socket of a sealed vault -> `vaultd` | contributions to unsealing, sealed to a key of that start | what opens a custodian's record and then the ring; what was given for one purpose serves for no other | that somebody gave it: custodians sign nothing; a wrong one costs a second, and shares can be withdrawn, which `vaultctl status` tells |
+//! | a command -> the launcher's proxy | a base URL, the proxy's token, requests | the token; a path, host and method that the rules have, in one reading | the command's word on where the secret goes; DNS, beyond the address that was looked at; answers, which are looked through |
+//! | a model -> `vault-agent mcp` | names of roles and parameters | the roles that the server was started with | that what it may run as the same user keeps away from the launcher: the proxy, or another user, does that |
+//! | a backup -> a restored vault | records, chains, the vault's name and the time, in clear | what opens whole with the key of its time, once; a second piece or another vault becomes nothing | that nothing happened since: every chain says under a new name that it was restored |
+//!
+//! A statement is believed in the order of the protocol: size, signature over the bytes as received, form, vault, holder and
+//! key, time, nonce; and the store asks again, inside the transaction that decides, whatever may have changed meanwhile.
+//!
+//! **Strangers and clocks.** For a key that nobody has, a decoy is verified with the stranger's own signature, and the
+//! store reads as much as for one that somebody has; what is said is one sentence. `tests/timing.rs` compares the time of
+//! the three at the door and of the check alone, in turns of random order, by Welch's t over cropped samples and the
+//! distance of the medians, and finds an early return and a sixth more work that are put in for it. The first request
+//! after a start that names a key has the rows of its holder read, once; that shows to somebody who knows the key.
 //!
 //! # What an engine adds
 //!
@@ -160,38 +162,4 @@
 //!
 //! # Not stopped
 //!
-//! - A key taken out of a running launcher signs until it is revoked.
-//! - A secret of the `kv` engine was known and stays known: its end is a change at its source.
-//! - An operator who registers a key of his own as "kit" is found by those who pinned kit's key outside, and by no one
-//!   else.
-//! - A child of the same user can read what its user can read, but for what Landlock closes to it, and can have an
-//!   ssh-agent of that user sign. It can do neither as another user.
-//! - An ssh-agent that the vault's certificates are served in signs logins for whatever runs as the child's user, while the
-//!   launcher runs. Which hosts, and as whom, is the role's to say; a host to which it is forwarded gets nothing signed.
-//! - Whatever runs as the child's user may ask a launcher's socket for the launcher's roles, or keep it busy. In tight mode
-//!   it needs the token, which it can take out of a child that it may trace.
-//! - A helper gives a tool the secret itself; what the tool does with it, and where it keeps it, is the tool's.
-//! - A signature proves "a holder of kit's key", never "the model".
-//! - A chain file alone does not show that its end was cut off. A head, a receipt or a checkpoint kept outside shows it.
-//! - A place that the vault may write to can be overwritten by whoever has the vault. What counts is what the place keeps
-//!   besides: versions, or a witness, who signs no second history.
-//! - A vault that is stopped, or a host that is taken away, issues nothing. It takes nothing away at backends either;
-//!   there only that ends which ends by its own time, as a `VALID UNTIL` keeps new logins out and ends no session.
-//! - A token or a certificate is good until it expires wherever the list is not read. A list is as fresh as the last
-//!   time it was fetched; a session or connection that is open stays open.
-//! - What an agent did at a backend while it might stays done: rows it read, rows it wrote, and objects that
-//!   it made as a group that it was a member of, or that the role's `owner` got. A function or view among these runs
-//!   with that owner's rights; the vault's own role is never that owner.
-//! - A minted role that owns objects in a database that the vault may not enter, or on which others built theirs, is
-//!   locked out and has no session and no membership, but is not dropped until somebody removes them.
-//! - Limits by address bound who has few. Somebody with thousands of addresses, or a /48 of IPv6, has a burst for each, and
-//!   the places of all agents (`connections`, `concurrent_requests`) bound him and hold up others. The tables of addresses do
-//!   not grow with him, and he can push nobody's account out of them to anybody's harm but his own. Operators' sockets are
-//!   not reached by it.
-//! - A proxy that puts many agents onto one connection makes them one peer: one that is told to wait holds up the others on
-//!   that connection for as long.
-//! - A login at a backend can exhaust that backend: its connections, its locks, its disk. While it does, the vault may
-//!   come late to end it; the lease shows as stuck.
-//! - A backend that says that a credential is gone is believed.
-//! - A request that was on its way to a backend when its role's or its agent's leases were revoked may become a lease
-//!   just after, and is then revoked within a second or two. An ended key and a grant taken back prevent it.
+//! What is not promised stands in `SECURITY.md`, behind each boundary.
