@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Body;
-use super::command::Page;
+use super::command::{Page, page_limit};
 use crate::id::ChainName;
 
 /// Asks for lines of one chain.
@@ -17,6 +17,8 @@ pub struct AuditRead {
     /// The first entry's `seq`.
     pub from: u64,
     /// How many entries at most, 1 to 1000; fewer come where they would exceed a message.
+    #[serde(deserialize_with = "page_limit")]
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: u64,
 }
 

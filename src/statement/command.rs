@@ -119,13 +119,13 @@ pub struct Page {
     pub limit: u64,
 }
 
-fn page_limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn page_limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let limit = u64::deserialize(deserializer)?;
     if (1..=Page::MAX).contains(&limit) {
         Ok(limit)
     } else {
         let found = serde::de::Unexpected::Unsigned(limit);
-        Err(serde::de::Error::invalid_value(found, &"a page's limit of 1 to 1000"))
+        Err(serde::de::Error::invalid_value(found, &"a limit of 1 to 1000"))
     }
 }
 

@@ -94,7 +94,7 @@ use crate::time::{Clock, Seconds, Timestamp};
 /// The most jobs that wait for the writer. Who finds no room waits for it, no longer than the deadline.
 const QUEUE: usize = 4096;
 
-/// How long a store that is dropped waits for its writer.
+/// How long a store that is dropped waits for its readers, and for its writer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const FAILED: &str = "the store has failed; the daemon must start anew";
@@ -411,8 +411,12 @@ impl Sqlite {
 }
 
 impl Drop for Sqlite {
-    /// Lets the writer end what waits, and the lock go with it.
+    /// Lets the readers end, then the writer with what waits for it, and the lock go with it: who closes the database last
+    /// has the log's rest in it.
     fn drop(&mut self) {
+        if !self.readers.end(PATIENCE) {
+            tracing::warn!("the readers did not come to their end in time");
+        }
         self.queue = None;
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         if done.recv_timeout(PATIENCE).is_err() {

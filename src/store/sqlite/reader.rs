@@ -4,8 +4,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -140,6 +142,8 @@ impl Desk {
 pub(super) struct Readers {
     desk: Arc<Desk>,
     room: Arc<Semaphore>,
+    /// Says nothing, until the last thread has closed its connection.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 impl std::fmt::Debug for Readers {
@@ -157,17 +161,28 @@ impl Drop for Readers {
 impl Readers {
     /// Starts a thread for each connection.
     pub(super) fn start(connections: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Readers> {
-        let readers = Readers { desk: Arc::default(), room: Arc::new(Semaphore::new(QUEUE)) };
+        let (ends, ended) = channel();
+        let room = Arc::new(Semaphore::new(QUEUE));
+        let readers = Readers { desk: Arc::default(), room, ended: Mutex::new(ended) };
         for conn in connections {
-            let (desk, shared) = (Arc::clone(&readers.desk), Arc::clone(shared));
+            let (desk, shared, ends) = (Arc::clone(&readers.desk), Arc::clone(shared), ends.clone());
             std::thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 while let Some(round) = desk.next() {
                     let _under_way = desk.enter();
                     at_one_instant(&conn, &shared, round);
                 }
+                drop(conn);
+                drop(ends);
             })?;
         }
         Ok(readers)
+    }
+
+    /// Ends the threads, and waits for them as long as that. Whether they ended.
+    pub(super) fn end(&self, patience: Duration) -> bool {
+        self.desk.close();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
     }
 
     /// Waits until every read is over that is under way now. Others begin meanwhile.
