@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::id::ChainName;
 
-/// How many cursors are kept in memory; where there are more, all are written down and forgotten.
-const KNOWN: usize = 4096;
+/// How many cursors are kept in memory, some megabytes of them; where there are more, all are written down and forgotten.
+const KNOWN: usize = 16_384;
 /// No chain has this name.
 const UNFINISHED: &str = "~new";
 
@@ -78,6 +78,11 @@ impl<M: Mark> Cursors<M> {
         };
         let mark = serde_json::from_slice(&bytes);
         mark.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "no cursor; it is made anew")).ok()
+    }
+
+    /// Whether there is a folder that cursors are kept in: where it went, they went with it.
+    pub(super) fn kept(&self) -> bool {
+        self.folder.is_dir()
     }
 
     /// The cursor of a chain as it is known in this process, without a look at the disk.

@@ -353,7 +353,7 @@ impl AgentTrail {
     /// Commands on this agent, by their entries in `_operators`, on which nothing here rests.
     pub(super) fn without_effect(&self) -> Vec<u64> {
         let Some(commands) = &self.commands else { return Vec::new() };
-        commands.about(&self.agent).filter(|seq| !self.obeyed.contains(seq)).collect()
+        commands.about(&self.agent).iter().copied().filter(|seq| !self.obeyed.contains(seq)).collect()
     }
 
     /// The first entry in which something stands that may stand once and stood before, where only the end could show it.

@@ -55,6 +55,10 @@ const WITH_EFFECTS: [&str; 13] = [
 
 pub(super) const CLOCK_RESET: &str = "nockvault/clock_reset";
 
+/// Those of them that leave an entry in the chain of the one agent that they name.
+const LEAVE_AN_ENTRY: [&str; 6] =
+    [AgentRegister::TYP, AgentKeyEnd::TYP, AgentFreeze::TYP, AgentThaw::TYP, GrantCreate::TYP, GrantRevoke::TYP];
+
 /// How many bytes of commands are kept at most.
 const MOST: usize = 1 << 30;
 
@@ -82,6 +86,8 @@ pub struct Commands {
     first: u64,
     size: u64,
     given: BTreeMap<u64, Given>,
+    /// By agent, the entries with commands that were carried out and leave an entry in its chain.
+    about: HashMap<Box<str>, Vec<u64>>,
     /// What each role's engine leaves to be done.
     left: HashMap<String, Option<Revocation>>,
     freezes: Freezes,
@@ -103,8 +109,8 @@ pub(super) enum Effect<'a> {
 
 impl Commands {
     pub(super) fn none(aud: &Aud) -> Commands {
-        let (given, left, freezes) = (BTreeMap::new(), HashMap::new(), Freezes::default());
-        Commands { aud: aud.clone(), first: 0, size: 0, given, left, freezes, bytes: 0 }
+        let (given, about, left) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Commands { aud: aud.clone(), first: 0, size: 0, given, about, left, freezes: Freezes::default(), bytes: 0 }
     }
 
     fn take(&mut self, place: Place<'_>, leaf: Digest, typ: &str, body: &Value, denied: bool) -> Result<(), Finding> {
@@ -118,6 +124,14 @@ impl Commands {
             let engine = LEFT_BY.iter().find(|(known, _)| *known == named("engine"));
             self.left.entry(named("role").to_owned()).or_insert(engine.map(|(_, left)| *left));
         }
+        if LEAVE_AN_ENTRY.contains(&typ)
+            && !denied
+            && let Some(agent) = body.get("agent").or_else(|| body.pointer("/register/payload/agent"))
+        {
+            let agent: Box<str> = agent.as_str().unwrap_or_default().into();
+            self.bytes += agent.len() + size_of::<Given>();
+            self.about.entry(agent).or_default().push(seq);
+        }
         let known = WITH_EFFECTS.into_iter().find(|known| *known == typ);
         let said = known.map(|typ| Said { typ, body: body.to_string().into() });
         self.bytes += size_of::<Given>() + said.as_ref().map_or(0, |said| said.body.len());
@@ -129,23 +143,8 @@ impl Commands {
     }
 
     /// The entries with commands that were carried out and leave an entry in this agent's chain.
-    pub(super) fn about(&self, agent: &AgentName) -> impl Iterator<Item = u64> {
-        let leaves_an_entry = [
-            AgentRegister::TYP,
-            AgentKeyEnd::TYP,
-            AgentFreeze::TYP,
-            AgentThaw::TYP,
-            GrantCreate::TYP,
-            GrantRevoke::TYP,
-        ];
-        let about = move |given: &Given| {
-            let said = given.said.as_ref().filter(|said| !given.denied && leaves_an_entry.contains(&said.typ));
-            said.and_then(Said::read).is_some_and(|body: Value| {
-                let named = body.get("agent").or_else(|| body.pointer("/register/payload/agent"));
-                named.and_then(Value::as_str) == Some(agent.as_str())
-            })
-        };
-        self.given.iter().filter(move |(_, given)| about(given)).map(|(seq, _)| *seq)
+    pub(super) fn about(&self, agent: &AgentName) -> &[u64] {
+        self.about.get(agent.as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The entries with commands that were carried out and leave an entry in `_vault`.

@@ -1,8 +1,10 @@
 //! The file layer of the mirror: a live file, the files that a rotation has put beside it, and what their lines say. A
 //! file is open for as long as one step takes, so that any number of chains costs one descriptor.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,8 @@ use crate::follow::facts::Facts;
 pub(super) const CHUNK: usize = 256 << 10;
 /// The files beside a live one that are looked into, newest first.
 const LOOKED_INTO: usize = 8;
+/// What goes on behind the name of a live file in that of a rotated one.
+const SUFFIXES: [&str; 2] = [".jsonl.", ".jsonl-"];
 
 /// A file that is open, and what it was like when it was opened.
 #[derive(Debug)]
@@ -139,6 +143,32 @@ fn last_line(piece: &[u8], begins: bool) -> Option<(&[u8], &[u8])> {
     Some((&piece[start..end], &piece[end + 1..]))
 }
 
+/// What rotations had left in a folder when it was listed. A chain without a cursor was not written to since, so that it has
+/// nothing beside its file that is not among this; and a folder of ten thousand chains is listed once, and not for each.
+#[derive(Debug)]
+pub(super) struct Rotated(BTreeSet<String>);
+
+impl Rotated {
+    pub(super) fn list(folder: &Path) -> io::Result<Rotated> {
+        let mut names = BTreeSet::new();
+        for entry in fs::read_dir(folder)? {
+            if let Ok(name) = entry?.file_name().into_string()
+                && SUFFIXES.iter().any(|suffix| name.contains(suffix))
+            {
+                names.insert(name);
+            }
+        }
+        Ok(Rotated(names))
+    }
+
+    /// Whether one of them is of this live file.
+    pub(super) fn has(&self, live: &Path) -> bool {
+        let Some(name) = live.file_name().and_then(|name| name.to_str()) else { return false };
+        let behind = self.0.range::<str, _>((Bound::Excluded(name), Bound::Unbounded));
+        behind.map_while(|other| other.strip_prefix(name)).any(|rest| rest.starts_with(['.', '-']))
+    }
+}
+
 /// The files that a rotation has left beside a live one: those whose names begin with its name and go on with `.` or
 /// `-`. Newest first.
 pub(super) fn beside(live: &Path) -> io::Result<Vec<PathBuf>> {
@@ -220,5 +250,11 @@ mod tests {
         names.sort_unstable();
         let expected = ["kit.audit.jsonl-20260101", "kit.audit.jsonl.1"].map(|name| folder.path().join(name));
         assert_eq!(names, expected);
+        let rotated = Rotated::list(folder.path()).unwrap();
+        for (name, has) in
+            [("kit.audit.jsonl", true), ("it.audit.jsonl", false), ("ki", false), ("zoe.audit.jsonl", false)]
+        {
+            assert_eq!(rotated.has(&folder.path().join(name)), has, "{name}");
+        }
     }
 }

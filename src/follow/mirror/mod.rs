@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use self::files::Open;
+use self::files::{Open, Rotated};
 use self::settle::{Mark, Settling, Source, Stop, Truth};
 use super::cursor::{Carried, Cursors};
 use super::facts::follows;
@@ -155,6 +155,8 @@ struct Book {
     mode: u32,
     source: Box<dyn Source>,
     cursors: Cursors<Mark>,
+    /// What rotations had left, once it was asked for.
+    rotated: Option<Rotated>,
     /// When the files that were written last were written.
     recent: BTreeMap<ChainName, Instant>,
     boot: String,
@@ -165,7 +167,7 @@ impl Book {
         // Where the system tells none, every run looks like the last.
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let cursors = Cursors::new(folder.join(STATE));
-        Book { folder, mode, source, cursors, recent: BTreeMap::new(), boot }
+        Book { folder, mode, source, cursors, rotated: None, recent: BTreeMap::new(), boot }
     }
 
     /// Brings a chain forward by one part.
@@ -212,10 +214,11 @@ impl Book {
     /// Writes one part into the chain's file, once it is known where the file stands.
     fn write(&mut self, chain: &ChainName, aside: u32, mut mark: Option<Mark>) -> Result<Step, Stop> {
         let path = path(&self.folder, chain, aside);
+        let rotated = mark.is_none() && self.rotated(&path)?;
         let truth = Truth { source: &*self.source, chain };
         for _ in 0..TRIES {
             let live = Open::or_made(&path, self.mode)?;
-            let settling = Settling { truth, live: &live, aside, boot: &self.boot };
+            let settling = Settling { truth, live: &live, rotated, aside, boot: &self.boot };
             let stands = match mark.take() {
                 Some(mark) if mark.exact && live.inode == mark.file && live.size == mark.at + mark.torn => mark,
                 other => {
@@ -243,6 +246,15 @@ impl Book {
             mark = Some(unsure);
         }
         Err(Stop::Io(io::Error::other("it changes while it is written")))
+    }
+
+    /// Whether rotations had left files of this live one. Where the cursors went, it is looked up anew.
+    fn rotated(&mut self, live: &Path) -> io::Result<bool> {
+        let listed = match self.rotated.take().filter(|_| self.cursors.kept()) {
+            Some(listed) => listed,
+            None => Rotated::list(&self.folder)?,
+        };
+        Ok(self.rotated.insert(listed).has(live))
     }
 
     fn remember(&mut self, chain: &ChainName) {

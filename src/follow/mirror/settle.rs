@@ -157,6 +157,8 @@ fn go_through(truth: Truth<'_>, file: &Open, at: u64, seq: u64, before: Digest) 
 pub(super) struct Settling<'a> {
     pub(super) truth: Truth<'a>,
     pub(super) live: &'a Open,
+    /// Whether a rotation may have left something beside it that no cursor knows of.
+    pub(super) rotated: bool,
     pub(super) aside: u32,
     pub(super) boot: &'a str,
 }
@@ -165,8 +167,8 @@ impl Settling<'_> {
     /// Where the chain stands, as the files have it.
     pub(super) fn settle(&self, mark: Option<&Mark>) -> Result<Mark, Stop> {
         let Some(mark) = mark else {
-            let start = self.newest_beside()?.unwrap_or(0);
-            return self.whole(start, false);
+            let beside = if self.rotated { self.newest_beside()? } else { None };
+            return self.whole(beside.unwrap_or(0), false);
         };
         if mark.at > 0 && self.live.size >= mark.at && self.live.leaf_before(mark.at)? == Some(mark.leaf) {
             let reached = go_through(self.truth, self.live, mark.at, mark.seq, mark.leaf)?;
