@@ -3,6 +3,7 @@
 //!
 //! Only whole chains that were found good are compared, so that both histories are the vault's own words.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -30,17 +31,31 @@ struct Parting {
     more: [u64; 2],
 }
 
-/// Says of each two of these files whether they part. Gives the worst exit code.
+/// Says of each two files of one chain whether they part. Gives the worst exit code.
 pub(super) fn run(arguments: &Arguments, files: &[PathBuf]) -> anyhow::Result<u8> {
     let mut worst = 0;
-    for (at, one) in files.iter().enumerate() {
-        for two in &files[at + 1..] {
-            if let Some((chain, parting)) = parting(one, two)? {
-                worst = worst.max(say(arguments, [one, two], &chain, &parting)?);
+    for (chain, files) in by_chain(files)? {
+        for (at, one) in files.iter().enumerate() {
+            for two in &files[at + 1..] {
+                if let Some(parting) = parting(one, two)? {
+                    worst = worst.max(say(arguments, [one, two], &chain, &parting)?);
+                }
             }
         }
     }
     Ok(worst)
+}
+
+/// The files that begin with the first entry of a chain, by that chain.
+fn by_chain(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<&PathBuf>>> {
+    let mut chains: BTreeMap<String, Vec<&PathBuf>> = BTreeMap::new();
+    for path in files {
+        let first = line(&mut lines(path)?).with_context(|| unread(path))?;
+        if let Some(chain) = first.and_then(|first| whole(&first)) {
+            chains.entry(chain).or_default().push(path);
+        }
+    }
+    Ok(chains)
 }
 
 fn lines(path: &Path) -> anyhow::Result<BufReader<File>> {
@@ -56,17 +71,13 @@ fn line(from: &mut BufReader<File>) -> std::io::Result<Option<Vec<u8>>> {
     Ok((!line.is_empty()).then_some(line))
 }
 
-/// Where two files part; nothing where they are of two chains, or one is the beginning of the other.
-fn parting(one: &Path, two: &Path) -> anyhow::Result<Option<(String, Parting)>> {
+/// Where two files of one chain part; nothing where one is the beginning of the other.
+fn parting(one: &Path, two: &Path) -> anyhow::Result<Option<Parting>> {
     let (mut ones, mut twos) = (lines(one)?, lines(two)?);
-    let (mut same, mut chain) = (0, None);
+    let mut same = 0;
     loop {
         let both = line(&mut ones).with_context(|| unread(one))?.zip(line(&mut twos).with_context(|| unread(two))?);
         let Some((first, second)) = both else { return Ok(None) };
-        if same == 0 {
-            let Some(name) = of_one_chain(&first, &second) else { return Ok(None) };
-            chain = Some(name);
-        }
         if first != second {
             let rest = |from: &mut BufReader<File>, path: &Path| -> anyhow::Result<u64> {
                 let mut count = 1;
@@ -76,22 +87,17 @@ fn parting(one: &Path, two: &Path) -> anyhow::Result<Option<(String, Parting)>> 
                 Ok(count)
             };
             let more = [rest(&mut ones, one)?, rest(&mut twos, two)?];
-            let parting = Parting { same, nexts: [next(&first), next(&second)], more };
-            return Ok(chain.map(|chain| (chain, parting)));
+            return Ok(Some(Parting { same, nexts: [next(&first), next(&second)], more }));
         }
         same += 1;
     }
 }
 
-/// The chain that both first lines begin; none where they are of two, or begin behind a genesis.
-fn of_one_chain(first: &[u8], second: &[u8]) -> Option<String> {
-    let of = |line: &[u8]| {
-        let entry = Entry::read(line).ok().filter(|entry| entry.seq == 0)?;
-        Origin::parse(&entry.origin)
-    };
-    let (first, second) = (of(first)?, of(second)?);
-    let same = (&first.vault, &first.chain) == (&second.vault, &second.chain);
-    same.then(|| format!("{}/{}", first.vault, first.chain))
+/// The chain that this line begins; none where it is not the first of its chain.
+fn whole(line: &[u8]) -> Option<String> {
+    let entry = Entry::read(line).ok().filter(|entry| entry.seq == 0)?;
+    let Origin { vault, chain, .. } = Origin::parse(&entry.origin)?;
+    Some(format!("{vault}/{chain}"))
 }
 
 fn next(line: &[u8]) -> Next {
