@@ -35,6 +35,8 @@ mod operators;
 mod parts;
 #[path = "tamper/proof.rs"]
 mod proof;
+#[path = "tamper/reports.rs"]
+mod reports;
 #[path = "tamper/requests.rs"]
 mod requests;
 #[path = "tamper/restores.rs"]
@@ -197,10 +199,8 @@ fn a_report_says_loudly_what_it_does_not_prove() {
     assert!(!pinned.contains("NOT PINNED") && !pinned.contains("its end was cut off"), "{pinned}");
 }
 
-#[test]
-fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
-    let mut covered = BTreeSet::new();
-    for (name, fault, make) in [
+fn bad_files() -> impl Iterator<Item = Case> {
+    let all = [
         CHAIN,
         REQUESTS,
         GIVEN,
@@ -213,11 +213,14 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
         FREEZES,
         RESTORES,
         PARTS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied::<Case>()
-    {
+    ];
+    all.into_iter().flatten().copied()
+}
+
+#[test]
+fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
+    let mut covered = BTreeSet::new();
+    for (name, fault, make) in bad_files() {
         let Bad { lines, pins, entry, operators } = make();
         assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");
         let alone = report(&file(&lines), &pins);

@@ -31,7 +31,7 @@ pub(crate) fn next(world: &World) -> entry::Checkpoint {
     of(world, &Checkpoint::of(&head.origin, &head.tree), head.tree.peaks().to_vec())
 }
 
-fn of(world: &World, checkpoint: &Checkpoint, tree: Vec<Digest>) -> entry::Checkpoint {
+pub(crate) fn of(world: &World, checkpoint: &Checkpoint, tree: Vec<Digest>) -> entry::Checkpoint {
     let cert = cert(world, KeyRole::Checkpoint, &key(), &world.identity);
     entry::Checkpoint { cert, note: checkpoint.sign(&key()), tree }
 }

@@ -28,13 +28,13 @@ pub(crate) fn note(world: &World, size: usize) -> String {
     Checkpoint::of("prod/kit", &tree).sign(&key())
 }
 
-fn witness() -> (SigningKey, String) {
+pub(crate) fn witness() -> (SigningKey, String) {
     let key = SigningKey::from_seed(&nockvault::secret::Secret::new([7; 32]));
     let vkey = WitnessKey::new("w.example/1", key.public()).unwrap().to_string();
     (key, format!("witness w1 {vkey}\nquorum w1\n"))
 }
 
-fn cosigned(note: &str) -> String {
+pub(crate) fn cosigned(note: &str) -> String {
     let text = &note[..note.find("\n\n").unwrap() + 1];
     format!("{note}{}\n", cosign(text, "w.example/1", &witness().0, 1_780_600_000))
 }
