@@ -32,8 +32,10 @@ impl<'a> Report<'a> {
             let mut counts = Vec::new();
             for outcome in OUTCOMES {
                 let found = self.found.get(&(*room, *outcome)).map_or(&[][..], Vec::as_slice);
-                let lines: String =
-                    found.iter().map(|(mutant, by)| format!("{}\t{by}", mutant.name).trim_end().to_owned() + "\n").collect();
+                let lines: String = found
+                    .iter()
+                    .map(|(mutant, by)| format!("{}\t{by}", mutant.name).trim_end().to_owned() + "\n")
+                    .collect();
                 fs::write(home.join(room).join(format!("{outcome}.txt")), &lines)?;
                 counts.push(format!("{outcome} {}", found.len()));
             }

@@ -270,7 +270,10 @@ mod tests {
             "fn f() -> u8 { if crate::mutated(0) { return /*<0*/7/*0>*/; } match x { 1 if /*<1*/!crate::mutated(1)/*1>*/ \
              => 2, n if (crate::mutated(2) || (!n)) => 3, _ => 4 } } [3, 2]"
         );
-        assert!(switched(text, &[(UnaryOperator, "!", "")]).contains("n if (if crate::mutated(0) {/*<0*/(n)/*0>*/} else {(!n)}) =>"));
+        assert!(
+            switched(text, &[(UnaryOperator, "!", "")])
+                .contains("n if (if crate::mutated(0) {/*<0*/(n)/*0>*/} else {(!n)}) =>")
+        );
     }
 
     #[test]
