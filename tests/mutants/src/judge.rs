@@ -1,5 +1,5 @@
 //! Runs tests: once each with nothing switched on, to see which mutants it reaches and how long it takes; then, for each
-//! mutant, the tests that reach it, the shortest first, until one fails. Each in a process of its own, since what is
+//! mutant, the tests that reach it, until one fails; first those that cost least for what they caught so far. Each in a process of its own, since what is
 //! switched on stays on, and since a mutant may loop or abort.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,17 @@ pub struct Test {
     word: String,
     usual: Duration,
     reaches: BTreeSet<usize>,
+    /// How many mutants it was asked about, and how many of them it caught.
+    asked: AtomicU32,
+    caught: AtomicU32,
+}
+
+impl Test {
+    /// What it takes, in all likelihood, until it catches one.
+    fn price(&self) -> Duration {
+        let (asked, caught) = (self.asked.load(Ordering::Relaxed), self.caught.load(Ordering::Relaxed));
+        self.usual * (asked + 2) / (caught + 1)
+    }
 }
 
 /// What became of a mutant.
@@ -47,7 +58,7 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Runs every test of these programs, with nothing switched on. The shortest come first.
+    /// Runs every test of these programs, with nothing switched on.
     pub fn tests(&self, programs: &[(String, PathBuf)]) -> Result<Vec<Test>> {
         let mut all = Vec::new();
         for (target, program) in programs {
@@ -68,11 +79,11 @@ impl Judge<'_> {
             ensure!(code == Some(0), "{name} fails with no mutant on");
             let numbers = fs::read_to_string(&note).unwrap_or_default();
             let reaches = numbers.lines().filter_map(|number| number.parse().ok()).collect();
-            Ok(Test { program: (*program).clone(), name: name.clone(), word: word.clone(), usual, reaches })
+            let (asked, caught) = (AtomicU32::new(0), AtomicU32::new(0));
+            let (program, name, word) = ((*program).clone(), name.clone(), word.clone());
+            Ok(Test { program, name, word, usual, reaches, asked, caught })
         });
-        let mut tests = tests.into_iter().collect::<Result<Vec<_>>>()?;
-        tests.sort_by_key(|test| test.usual);
-        Ok(tests)
+        tests.into_iter().collect()
     }
 
     /// What becomes of each of these mutants, and by which test.
@@ -90,16 +101,19 @@ impl Judge<'_> {
     }
 
     fn one(&self, number: usize, tests: &[Test]) -> Result<(Outcome, String)> {
-        let mut outcome = Outcome::Unreached;
-        for test in tests.iter().filter(|test| test.reaches.contains(&number)) {
+        let mut reach: Vec<&Test> = tests.iter().filter(|test| test.reaches.contains(&number)).collect();
+        reach.sort_by_cached_key(|test| test.price());
+        for test in &reach {
             let limit = LONGEST + test.usual * SLOWER;
-            match self.run(&test.program, &test.word, limit, ("NOCKVAULT_MUTANT", &number.to_string()))? {
-                Some(0) => outcome = Outcome::Missed,
-                Some(137) => return Ok((Outcome::Timeout, test.name.clone())),
-                _ => return Ok((Outcome::Caught, test.name.clone())),
+            let code = self.run(&test.program, &test.word, limit, ("NOCKVAULT_MUTANT", &number.to_string()))?;
+            test.asked.fetch_add(1, Ordering::Relaxed);
+            if code != Some(0) {
+                test.caught.fetch_add(1, Ordering::Relaxed);
+                let outcome = if code == Some(137) { Outcome::Timeout } else { Outcome::Caught };
+                return Ok((outcome, test.name.clone()));
             }
         }
-        Ok((outcome, String::new()))
+        Ok((if reach.is_empty() { Outcome::Unreached } else { Outcome::Missed }, String::new()))
     }
 
     /// Runs one test. `timeout` ends whatever the test has started, too, and then gives 137.
