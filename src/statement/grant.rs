@@ -248,8 +248,9 @@ mod tests {
             change(&mut terms);
             terms.consistent()
         };
-        for good in [|_: &mut Terms| {}, |terms| terms.ttl = Seconds(1), |terms| terms.rate = None] {
-            assert_eq!(with(good), Ok(()));
+        let good: [fn(&mut Terms); 3] = [|_| {}, |terms| terms.ttl = Seconds(1), |terms| terms.rate = None];
+        for change in good {
+            assert_eq!(with(change), Ok(()));
         }
         let bad: [(fn(&mut Terms), &str); 5] = [
             (|terms| terms.ttl = Seconds(0), "ttl"),

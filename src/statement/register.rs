@@ -195,7 +195,7 @@ mod tests {
     fn register() -> Register {
         let pk = SigningKey::generate(&SeededEntropy::new(1)).public();
         let (holder, aud) = (Holder::Agent("kit".parse().unwrap()), Aud::of_identity(&pk.kid()));
-        let (iat, nonce, prev) = (Timestamp(10 * MAX_AGE.0 * 1000), Nonce::from_bytes(&[7; 16]), Some(pk.kid()));
+        let (iat, nonce, prev) = (Timestamp(10 * MAX_AGE.0 * 1000), Nonce::from_bytes(&[7; 24]), Some(pk.kid()));
         Register { holder, aud, form: Form::Pae, iat, kver: 2, nonce, pk, prev }
     }
 

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_bound_to_its_vault_and_its_command() {
-        let (aud, nonce) = (Aud::of_identity(&Kid::from_thumbprint(&[1; 32])), Nonce::from_bytes(&[7; 16]));
+        let (aud, nonce) = (Aud::of_identity(&Kid::from_thumbprint(&[1; 32])), Nonce::from_bytes(&[7; 24]));
         let wanted = format!("nockvault-intake-v1\0{aud}\0{}", nonce.as_str());
         assert_eq!(intake_info(&aud, &nonce), wanted.as_bytes());
     }
