@@ -256,7 +256,11 @@ fn vaults() -> Vec<Scene> {
         ("two began, one after one that was broken off", told(&[Start, Config, Start, Recover(2)], false, false)),
         ("everything is frozen", told(&[Start], true, false)),
         ("the command to freeze everything was passed over", told(&[Start], true, true)),
-        ("_vault was restored", told(&[Start, Config, Restore(2), StartWithout, Recover(3), Stop], false, false)),
+        ("_vault was restored", {
+            let (chain, world) = vault(&[Start, Config, Restore(2), StartWithout, Recover(3), Stop]);
+            of(&chain.file(), &world.pins())
+        }),
+        ("_vault was restored by a command that is not known", told(&[Start, Restore(2)], false, false)),
     ]
 }
 

@@ -87,10 +87,13 @@ impl Judge<'_> {
     }
 
     /// What becomes of each of these mutants, and by which test.
-    pub fn judge(&self, numbers: &[usize], tests: &[Test]) -> Result<Vec<(Outcome, String)>> {
+    pub fn judge(&self, numbers: &[usize], names: &[&str], tests: &[Test]) -> Result<Vec<(Outcome, String)>> {
         let done = AtomicUsize::new(0);
-        let found = self.each(numbers, |_, number| {
+        let found = self.each(numbers, |at, number| {
             let outcome = self.one(*number, tests);
+            if let Ok((Outcome::Missed | Outcome::Unreached, _)) = &outcome {
+                eprintln!("mutants: lives: {}", names[at]);
+            }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(100) {
                 eprintln!("mutants: {done} of {}", numbers.len());

@@ -73,7 +73,8 @@ fn run(root: &Path, rooms: &[&str]) -> Result<ExitCode> {
             left.push(number);
         }
     }
-    for (number, (outcome, by)) in left.iter().zip(judge.judge(&left, &tests)?) {
+    let names: Vec<&str> = left.iter().map(|number| list.mutants[*number].name.as_str()).collect();
+    for (number, (outcome, by)) in left.iter().zip(judge.judge(&left, &names, &tests)?) {
         let outcome = match outcome {
             Outcome::Caught => "caught",
             Outcome::Timeout => "timeout",
