@@ -219,13 +219,14 @@ fn bad_files() -> impl Iterator<Item = Case> {
 
 #[test]
 fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
-    let mut covered = BTreeSet::new();
+    let (mut covered, mut verdicts) = (BTreeSet::new(), String::new());
     for (name, fault, make) in bad_files() {
         let Bad { lines, pins, entry, operators } = make();
         assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");
         let alone = report(&file(&lines), &pins);
         let found = tampered_in(&alone);
         assert_eq!(found, Ok((first(&lines) + entry as u64, fault)), "{name}: {alone}");
+        verdicts += &format!("{name}\n  {}\n", alone.verdict);
         for means in ELSEWHERE {
             let found = verify_with(file(&lines).as_slice(), &pins, means).unwrap();
             assert_eq!(found.verdict, alone.verdict, "{name}: {found}");
@@ -242,6 +243,7 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     }
     let missing: Vec<_> = Fault::ALL.iter().filter(|fault| !covered.contains(fault)).collect();
     assert!(missing.is_empty(), "no bad file for {missing:?}");
+    reports::stands("verdicts.txt", &verdicts);
 }
 
 /// `_vault` with three entries: small enough to flip every bit of it.
