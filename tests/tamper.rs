@@ -505,3 +505,13 @@ fn an_intent_may_outlive_its_key() {
     let found = report(&world.kit.file(), &world.pins());
     assert_eq!(found.verdict, Verdict::Intact, "{found}");
 }
+
+#[test]
+fn an_issuance_is_not_recorded_before_its_own_time() {
+    let mut world = World::at_work(19);
+    let mut issue = world.next_issue();
+    (issue.hdr.iat, issue.hdr.exp) = (issue.hdr.iat.plus(Seconds(9)), issue.hdr.exp.plus(Seconds(9)));
+    let iat = issue.hdr.iat;
+    world.put(issue);
+    assert_eq!((world.kit.head.ts, report(&world.kit.file(), &world.pins()).verdict), (iat, Verdict::Intact));
+}

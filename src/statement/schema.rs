@@ -248,4 +248,21 @@ mod tests {
         assert_eq!(accepted().into_iter().collect::<BTreeSet<_>>(), wanted);
         assert_eq!(accepted().len(), wanted.len());
     }
+
+    #[test]
+    fn what_may_be_null_is_required_however_deep_it_stands() {
+        let shape = |required: &[&str]| {
+            json!([{ "properties": {
+                "both": { "type": ["string", "null"] },
+                "either": { "anyOf": [{ "type": "string" }, { "type": "integer" }] },
+                "other": { "anyOf": [{ "$ref": "#/$defs/Other" }, { "type": "null" }] },
+                "there": { "type": "string" },
+            }, "required": required }])
+        };
+        let mut schema = shape(&["there"]);
+        require_nullable(&mut schema);
+        assert_eq!(schema, shape(&["there", "both", "other"]));
+        require_nullable(&mut schema);
+        assert_eq!(schema, shape(&["there", "both", "other"]), "and each once");
+    }
 }

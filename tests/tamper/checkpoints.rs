@@ -156,6 +156,14 @@ pub(crate) const CHECKPOINTS: &[Case] = &[
         let pins = Pins { checkpoints: vec![mine], ..world.pins() };
         Bad { lines: world.kit.lines, pins, entry: 3, operators: None }
     }),
+    ("a kept checkpoint of a restore that there never was", Fault::KeptCheckpoint, || {
+        let pins = |world: &World| {
+            let mut tree = Tree::default();
+            world.kit.lines[..3].iter().for_each(|line| tree.push(nockvault::crypto::hash::leaf(line)));
+            pinned(world, Kept::read(&Checkpoint::of("prod/kit~1", &tree).sign(&key())).unwrap())
+        };
+        Bad { entry: 2, ..then_with(|_| {}, pins) }
+    }),
     ("an end that was cut off, by a checkpoint", Fault::KeptCheckpoint, || {
         let world = World::at_work(7);
         let pins = pinned(&world, kept(&world, 4, None));

@@ -15,13 +15,15 @@ use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::SigningKey;
-use nockvault::id::{ChainName, LeaseId, handle};
+use nockvault::id::{ChainName, LeaseId, RoleName, handle};
+use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::custody::Kind;
 use nockvault::statement::directory::{Directory, ListedKey};
 use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::lease::LeaseForget;
 use nockvault::statement::operator::OperatorList;
 use nockvault::statement::request::Seen;
+use nockvault::statement::role::RoleCreate;
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
@@ -125,7 +127,30 @@ fn open_ends() -> Vec<Scene> {
     passed_over.command(GrantRevoke { agent: "kit".parse().unwrap(), role: role() });
     passed_over.obtain();
     let pins = Pins { operators: commands(&passed_over), ..passed_over.pins() };
+    let commanded = |change: fn(&mut World)| {
+        let mut world = World::at_work(5);
+        change(&mut world);
+        of(&world.kit.file(), &Pins { operators: commands(&world), ..world.pins() })
+    };
     vec![
+        (
+            "frozen, and thawed",
+            commanded(|world| {
+                let by = world.command(AgentFreeze { agent: "kit".parse().unwrap(), reason: None });
+                world.put(entry::Freeze { by });
+                let by = world.command(AgentThaw { agent: "kit".parse().unwrap() });
+                world.put(entry::Thaw { by });
+                world.obtain();
+            }),
+        ),
+        (
+            "a credential of an engine that leaves something",
+            commanded(|world| {
+                let role: RoleName = "orders-read".parse().unwrap();
+                world.command(RoleCreate { role, engine: "postgres".into(), config: Map::new() });
+                world.obtain_at_backend();
+            }),
+        ),
         ("a lease lives", told(|_| {})),
         (
             "of two leases one ran out",
@@ -179,6 +204,9 @@ fn broken() -> Vec<Scene> {
         ("torn", of(&bytes[..bytes.len() - 20], &held)),
         ("without its last LF", of(&bytes[..bytes.len() - 1], &world.pins())),
         ("an unknown kind", unknown(|entry| entry["kind"] = "rebuild".into(), true)),
+        ("an unknown kind behind another origin", {
+            unknown(|entry| (entry["kind"], entry["origin"]) = ("rebuild".into(), "prod/kit~1".into()), false)
+        }),
         ("an unknown version", unknown(|entry| entry["v"] = 2.into(), true)),
         ("an unknown version at the end", unknown(|entry| entry["v"] = 2.into(), false)),
     ]
@@ -283,6 +311,9 @@ fn restores() -> Vec<Scene> {
         heads: vec![lost.kit.head.seen(), Seen { head: Digest::of(b"beyond"), size: 40 }],
         ..pinned(&world, kept(&lost, 5, None))
     };
+    let mut longer = World::at_work(15);
+    (0..5).for_each(|_| drop(longer.obtain()));
+    let beyond = of(&once, &pinned(&world, kept(&longer, 9, None)));
     let many = (0..23).map(|size| Seen { head: Digest::of(b"beyond"), size: size + 40 }).collect();
     let many = Pins { heads: many, ..world.pins() };
     let (lost_some, lost_many) = (of(&once, &pins), of(&once, &many));
@@ -300,8 +331,16 @@ fn restores() -> Vec<Scene> {
     vec![
         ("restored", of(&once, &world.pins())),
         ("what is held was lost to the restore", lost_some),
+        ("a checkpoint from beyond the end was lost to it", beyond),
         ("much that is held was lost to it", lost_many),
         ("restored twice", twice),
+        ("a lease was taken back by the backup that was restored", {
+            let mut world = World::at_work(15);
+            let (by, lease) = (world.command_of("nockvault/backup"), world.lease());
+            restored(&mut world, 1, by.clone());
+            world.put(entry::Revoke { by, lease, outcome: "none".into() });
+            of(&world.kit.file(), &Pins { operators: commands(&world), ..world.pins() })
+        }),
         ("the clock was put back", of(&clock.kit.file(), &reset)),
     ]
 }

@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn of_many_checkpoints_the_newest_thousand_are_listed() {
-        for many in [0, 1, LISTED, LISTED + 1, 2 * LISTED, 2 * LISTED + 1, 5 * LISTED] {
+        for many in [0, 1, LISTED, LISTED + 1, LISTED + LISTED / 2, 2 * LISTED, 2 * LISTED + 1, 5 * LISTED] {
             let mut checkpoints = Checkpoints::default();
             (0..many as u64).for_each(|size| checkpoints.list(seen(size)));
             assert!(checkpoints.newest.len() <= 2 * LISTED);
