@@ -166,13 +166,12 @@ fn the_checkpoint_has_to_be_there_and_rows_beyond_it_are_reported() {
     }
 }
 
-/// Rows that the agent's own key signed, in a form that NockGuard's writer does not have. Its verifier reads some of
-/// them as if they said something else.
-#[test]
-fn a_row_that_go_would_not_write_is_tampered_though_its_key_signed_it() {
-    let good = r#"{"ts":"2026-06-03T18:30:00Z","agent":"kit","tool":"t","decision":"allow"}"#;
-    let with = |from: &str, to: &str| good.replacen(from, to, 1);
-    let bad = [
+const GOOD: &str = r#"{"ts":"2026-06-03T18:30:00Z","agent":"kit","tool":"t","decision":"allow"}"#;
+
+/// Rows that NockGuard would not write.
+fn not_gos() -> Vec<String> {
+    let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+    vec![
         with("{\"ts\"", "{\"decision\":\"deny\",\"ts\""),
         with("\"decision\":\"allow\"", "\"decision\":\"allow\",\"decision\":\"deny\""),
         with("\"decision\":\"allow\"", "\"decision\":\"allow\",\"note\":\"x\""),
@@ -194,15 +193,22 @@ fn a_row_that_go_would_not_write_is_tampered_though_its_key_signed_it() {
         with("\"t\"", "\"\\ud83d\\udd11\""),
         with("\"t\"", "\"\u{2028}\""),
         with("\"t\"", "\"\t\""),
-    ];
-    for row in bad {
-        let (rows, mark) = by_kit(&[good, &row]);
+    ]
+}
+
+/// Rows that the agent's own key signed, in a form that NockGuard's writer does not have. Its verifier reads some of
+/// them as if they said something else.
+#[test]
+fn a_row_that_go_would_not_write_is_tampered_though_its_key_signed_it() {
+    let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+    for row in not_gos() {
+        let (rows, mark) = by_kit(&[GOOD, &row]);
         let report = judged(rows.as_bytes(), Some(mark.as_bytes()), &[own()]);
         assert_eq!(fault(&report), (1, Fault::Malformed), "{row}: {report}");
     }
-    let raw = [good.as_bytes(), b"\n"].concat();
+    let raw = [GOOD.as_bytes(), b"\n"].concat();
     assert!(judged(&raw, None, &[own()]).to_string().contains("not signed"));
-    let upper = by_kit(&[good]).0.to_uppercase();
+    let upper = by_kit(&[GOOD]).0.to_uppercase();
     assert_eq!(judged(upper.as_bytes(), None, &[own()]).verdict.exit_code(), 1);
     // Newer versions of Go write backspace and form feed with a letter.
     let (rows, mark) = by_kit(&[&with("\"t\"", r#""\b\f\u0008\u000c""#)]);
@@ -382,4 +388,73 @@ fn a_checkpoint_that_is_not_signed_covers_nothing_and_empty_lines_are_told() {
     let report = judged(blank.as_bytes(), Some(mark.as_bytes()), &[own()]);
     assert_eq!(report.verdict, Verdict::Intact, "{report}");
     assert!(report.to_string().contains("where 2 empty lines between the rows came from"), "{report}");
+}
+
+/// Trails as they can be, and what is said of each, word for word: `tests/nockguard/reports.txt`, for people to review.
+/// `NOCKVAULT_REGENERATE=1` writes it anew.
+#[test]
+fn what_is_said_of_a_trail_stands_here() {
+    let mut text = String::new();
+    let mut told = |name: &str, rows: &[u8], mark: Option<&[u8]>, key: Key| {
+        text += &format!("== {name}\n{}\n", judged(rows, mark, &[key]));
+    };
+    for name in TRAILS {
+        let (rows, mark) = trail(name);
+        told(name, &rows, Some(&mark), key(name));
+    }
+    let (rows, mark) = trail("go");
+    told("go, by the installation's key", &rows, Some(&mark), Key::Global(kit().public()));
+    told("go, without its checkpoint", &rows, None, own());
+    told("go, with another's checkpoint", &rows, Some(&trail("golden").1), own());
+    told("go, with a checkpoint that is none", &rows, Some(b"{}"), own());
+    told("go, by a key that is not its own", &rows, Some(&mark), shared());
+    let (one, of_one) = by_kit(&[GOOD]);
+    told("one row", one.as_bytes(), Some(of_one.as_bytes()), own());
+    told("one row, with an empty line", format!("\n{one}").as_bytes(), Some(of_one.as_bytes()), own());
+    told("one row, without its LF", one.trim_end().as_bytes(), Some(of_one.as_bytes()), own());
+    told("a row without its end", &one.as_bytes()[..40], None, own());
+    let (many, of_many) = by_kit(&[GOOD; 5]);
+    told("torn", &many.as_bytes()[..many.len() - 20], Some(by_kit(&[GOOD; 4]).1.as_bytes()), own());
+    told("torn and cut off", &many.as_bytes()[..many.len() - 20], Some(of_many.as_bytes()), own());
+    told("torn, without its checkpoint", &many.as_bytes()[..many.len() - 20], None, own());
+    told("cut off", lines(many.as_bytes())[..3].concat().as_slice(), Some(of_many.as_bytes()), own());
+    told("longer than its checkpoint", many.as_bytes(), Some(by_kit(&[GOOD; 3]).1.as_bytes()), own());
+    told("empty lines between", many.replacen('\n', "\n\n \n", 1).as_bytes(), Some(of_many.as_bytes()), own());
+    let at = |ts: &str, agent: &str| GOOD.replace("2026-06-03T18:30:00Z", ts).replace("kit", agent);
+    let [early, ada, noon, night] =
+        [("2026-06-03T18:29:59Z", "kit"), ("2026-06-03T18:29:59Z", "ada"), ("noon", "kit"), ("night", "kit")]
+            .map(|(ts, agent)| at(ts, agent));
+    for (name, rows) in [
+        ("time falls, and several agents", vec![GOOD, &early, &ada]),
+        ("time falls twice", vec![GOOD, &early, GOOD, &early]),
+        ("a time that is none", vec![GOOD, &noon]),
+        ("no time at all", vec![&noon, &night]),
+    ] {
+        let (rows, mark) = by_kit(&rows);
+        told(name, rows.as_bytes(), Some(mark.as_bytes()), own());
+    }
+    for row in not_gos() {
+        let (rows, mark) = by_kit(&[GOOD, &row]);
+        text += &format!("{row}\n  {}\n", judged(rows.as_bytes(), Some(mark.as_bytes()), &[own()]).verdict);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nockguard/reports.txt");
+    if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = text.lines().zip(there.lines()).find(|(is, was)| is != was);
+    assert!(there == text, "first: {differs:?}; review it and run with NOCKVAULT_REGENERATE=1");
+}
+
+#[test]
+fn what_cannot_be_old_enough_is_stale_and_what_is_just_short_enough_is_read() {
+    let (rows, mark) = by_kit(&[&GOOD.replace("2026-06-03T18:30:00Z", "noon")]);
+    let age = Some((Timestamp(0), Seconds(60)));
+    let timeless = verify(rows.as_bytes(), Some(mark.as_bytes()), &[own()], age).unwrap();
+    assert!(matches!(&timeless.verdict, Verdict::Stale { how } if how.contains("no row has a time")), "{timeless}");
+    // A line without an end: read up to the limit, and given up beyond it.
+    for (bytes, read) in [(8 << 20, true), ((8 << 20) + 1, false)] {
+        let report = judged(&vec![b'x'; bytes], None, &[own()]);
+        assert_eq!(report.to_string().contains("is not read"), !read, "{bytes}");
+    }
 }

@@ -35,6 +35,8 @@ mod operators;
 mod parts;
 #[path = "tamper/proof.rs"]
 mod proof;
+#[path = "tamper/reports.rs"]
+mod reports;
 #[path = "tamper/requests.rs"]
 mod requests;
 #[path = "tamper/restores.rs"]
@@ -197,10 +199,8 @@ fn a_report_says_loudly_what_it_does_not_prove() {
     assert!(!pinned.contains("NOT PINNED") && !pinned.contains("its end was cut off"), "{pinned}");
 }
 
-#[test]
-fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
-    let mut covered = BTreeSet::new();
-    for (name, fault, make) in [
+fn bad_files() -> impl Iterator<Item = Case> {
+    let all = [
         CHAIN,
         REQUESTS,
         GIVEN,
@@ -213,16 +213,20 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
         FREEZES,
         RESTORES,
         PARTS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied::<Case>()
-    {
+    ];
+    all.into_iter().flatten().copied()
+}
+
+#[test]
+fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
+    let (mut covered, mut verdicts) = (BTreeSet::new(), String::new());
+    for (name, fault, make) in bad_files() {
         let Bad { lines, pins, entry, operators } = make();
         assert_eq!(operators.is_some(), pins.operators.is_some(), "{name}");
         let alone = report(&file(&lines), &pins);
         let found = tampered_in(&alone);
         assert_eq!(found, Ok((first(&lines) + entry as u64, fault)), "{name}: {alone}");
+        verdicts += &format!("{name}\n  {}\n", alone.verdict);
         for means in ELSEWHERE {
             let found = verify_with(file(&lines).as_slice(), &pins, means).unwrap();
             assert_eq!(found.verdict, alone.verdict, "{name}: {found}");
@@ -239,6 +243,7 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     }
     let missing: Vec<_> = Fault::ALL.iter().filter(|fault| !covered.contains(fault)).collect();
     assert!(missing.is_empty(), "no bad file for {missing:?}");
+    reports::stands("verdicts.txt", &verdicts);
 }
 
 /// `_vault` with three entries: small enough to flip every bit of it.
@@ -499,4 +504,14 @@ fn an_intent_may_outlive_its_key() {
     world.outlived();
     let found = report(&world.kit.file(), &world.pins());
     assert_eq!(found.verdict, Verdict::Intact, "{found}");
+}
+
+#[test]
+fn an_issuance_is_not_recorded_before_its_own_time() {
+    let mut world = World::at_work(19);
+    let mut issue = world.next_issue();
+    (issue.hdr.iat, issue.hdr.exp) = (issue.hdr.iat.plus(Seconds(9)), issue.hdr.exp.plus(Seconds(9)));
+    let iat = issue.hdr.iat;
+    world.put(issue);
+    assert_eq!((world.kit.head.ts, report(&world.kit.file(), &world.pins()).verdict), (iat, Verdict::Intact));
 }

@@ -193,4 +193,14 @@ mod tests {
             assert_eq!(LIFE.holds(Timestamp(at)), good, "{at}");
         }
     }
+
+    #[test]
+    fn a_sealing_key_is_certified_for_intake_alone() {
+        let (identity, cert) = certified(KeyRole::Intake);
+        let open = |cert: &Cert| open_intake(&certify_key(&identity, cert), &identity.public());
+        let (opened, key) = open(&cert).unwrap();
+        assert_eq!((&opened, key.kid()), (&cert, cert.kid.clone()));
+        let response = BadCert::Role { found: KeyRole::Response, wanted: KeyRole::Intake };
+        assert_eq!(open(&certified(KeyRole::Response).1).unwrap_err(), response);
+    }
 }

@@ -311,6 +311,12 @@ mod tests {
         assert_eq!(elsewhere.unwrap_err(), NotAppended::OtherChain("expire"));
         let long = append(&kit, &key, &expire("x".repeat(40_000)), Timestamp(5));
         assert!(matches!(long.unwrap_err(), NotAppended::TooLong { limit: 32_768, .. }));
+        // As long as a line may be, and a byte longer.
+        let rest = 32_768 - append(&kit, &key, &expire(String::new()), Timestamp(5)).unwrap().0.len();
+        let (longest, _) = append(&kit, &key, &expire("x".repeat(rest)), Timestamp(5)).unwrap();
+        assert_eq!((longest.len(), Entry::read(&longest).is_ok()), (32_768, true));
+        let longer = append(&kit, &key, &expire("x".repeat(rest + 1)), Timestamp(5));
+        assert_eq!(longer.unwrap_err(), NotAppended::TooLong { bytes: 32_769, limit: 32_768 });
     }
 
     #[test]
@@ -331,6 +337,20 @@ mod tests {
             ("\"sig\":", "\"sih\":"),
         ] {
             assert!(matches!(read(from, to), Unreadable::Malformed(_)), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_restored_vault_goes_on_from_a_clock_that_was_ahead() {
+        let restore = || -> Body {
+            let by = entry::By { chain: ChainName::operators(), leaf: Digest::ZERO, seq: 1 };
+            entry::Restore { by, number: 1, salt: crate::base64url::Bytes(vec![7; 16]) }.into()
+        };
+        // In the life of the new key time does not fall; where the chain is ahead of all of it, it does.
+        for (newest, ts) in [(60, 60), (99, 99), (100, 70), (500, 70)] {
+            let head = Head { ts: Timestamp(newest), ..empty() };
+            let (line, next) = append(&head, &key(2, 50, 100), &restore(), Timestamp(70)).unwrap();
+            assert_eq!((next.ts, Entry::read(&line).unwrap().origin.as_str()), (Timestamp(ts), "prod/_vault~1"));
         }
     }
 }

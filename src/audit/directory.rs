@@ -304,4 +304,34 @@ mod tests {
             assert!(matches!(open_at_any_time(text, &stage.identity.public()), Err(BadDirectory::Malformed(_))));
         }
     }
+
+    #[test]
+    fn what_is_critical_is_understood_or_refused() {
+        let stage = stage();
+        let with = |crit: Value, member: Option<&str>| {
+            let mut payload = serde_json::to_value(&stage.directory).unwrap();
+            payload["crit"] = crit;
+            member.into_iter().for_each(|member| payload[member] = 1.into());
+            let signed = Envelope::sign(PayloadType::Response, &payload, &stage.response, Form::Pae).embed().unwrap();
+            open(&write(&signed), &stage.identity.public(), NOW)
+        };
+        let known = serde_json::json!(["names", "exp"]);
+        assert_eq!(with(known, Some("a_later_member")).unwrap(), stage.directory);
+        for crit in
+            [serde_json::json!(["a_later_member"]), serde_json::json!("names"), serde_json::json!([1]), Value::Null]
+        {
+            assert!(matches!(with(crit.clone(), Some("a_later_member")), Err(BadDirectory::Malformed(_))), "{crit}");
+        }
+    }
+
+    #[test]
+    fn one_of_another_vault_is_refused_by_its_key_and_by_its_id() {
+        let stage = stage();
+        let other = SigningKey::generate(&SeededEntropy::new(9)).public();
+        let identity = Directory { identity: other.clone(), ..stage.directory.clone() };
+        let aud = Directory { aud: Aud::of_identity(&other.kid()), ..stage.directory.clone() };
+        for directory in [identity, aud] {
+            assert!(matches!(stage.open(&directory), Err(BadDirectory::OtherVault { .. })));
+        }
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base64url::Bytes;
-use crate::crypto::envelope::Embedded;
+use crate::crypto::envelope::{Embedded, PayloadType};
 use crate::crypto::hash::Digest;
 use crate::crypto::json::{Admission, NotAdmitted};
 use crate::crypto::signature::Signature;
@@ -509,6 +509,24 @@ impl Body {
         self.family().belongs_in(chain)
     }
 
+    /// The one statement in it that its holder signed, an agent's request or an operator's command, and what it is signed
+    /// as.
+    #[must_use]
+    pub(super) fn asked(&self) -> Option<(&Embedded, PayloadType)> {
+        let request = match self {
+            Body::Session(body) => &body.request,
+            Body::Issue(body) => &body.request,
+            Body::Deny(body) => &body.request,
+            Body::Renew(body) => &body.request,
+            Body::Release(body) => &body.request,
+            Body::Close(body) => &body.request,
+            Body::AgentKey(body) => body.request.as_ref()?,
+            Body::Command(body) => return Some((&body.command, PayloadType::Command)),
+            _ => return None,
+        };
+        Some((request, PayloadType::Request))
+    }
+
     /// The earliest `ts` it can stand under: an issuance is not recorded before its own `iat`.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {
@@ -617,4 +635,21 @@ impl Entry {
 
 fn short(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_in_one_way() {
+        for text in ["prod/kit", "prod/_vault", "prod/kit~1", "prod/kit~18446744073709551615"] {
+            assert_eq!(Origin::parse(text).map(|origin| origin.to_string()).as_deref(), Some(text));
+        }
+        for text in
+            ["prod", "/kit", "prod/", "prod/kit~", "prod/kit~0", "prod/kit~01", "prod/kit~+1", "prod/kit~1~2", "a/b/c"]
+        {
+            assert_eq!(Origin::parse(text), None, "{text}");
+        }
+    }
 }

@@ -140,7 +140,8 @@ impl Links {
 mod tests {
     use super::*;
     use crate::audit::chain::{AuditKey, CheckpointKey, append};
-    use crate::audit::entry::{self, By, ClockReset, Epoch};
+    use crate::audit::entry::{self, By, ClockReset, Epoch, Restore};
+    use crate::base64url::Bytes;
     use crate::crypto::signature::SigningKey;
     use crate::entropy::SeededEntropy;
     use crate::id::Aud;
@@ -253,5 +254,74 @@ mod tests {
         };
         let (lying, _) = append(&head, &key, &lie.into(), Timestamp(50_100)).unwrap();
         assert!(links.line(&leaf(&lying), &lying).unwrap_err().contains("what is not so"));
+    }
+
+    /// The lines that these steps make, each by a key, at a time, behind a head that somebody changed.
+    fn told(steps: &[(&AuditKey, u64, Body, fn(&mut Head))]) -> Result<(), String> {
+        let (mut head, mut links) = (Head::empty(&"prod".parse().unwrap(), &ChainName::vault()), links());
+        for (key, at, body, change) in steps {
+            change(&mut head);
+            let (line, next) = append(&head, key, body, Timestamp(*at)).unwrap();
+            links.line(&leaf(&line), &line)?;
+            head = next;
+        }
+        links.ends(&head)
+    }
+
+    fn as_is(_: &mut Head) {}
+
+    #[test]
+    fn a_line_follows_by_number_and_by_link() {
+        let key = audit_key(2, 0);
+        let second = |change| told(&[(&key, 5, Epoch {}.into(), as_is), (&key, 6, Epoch {}.into(), change)]);
+        assert_eq!(second(as_is), Ok(()));
+        for change in [|head: &mut Head| head.size += 1, |head: &mut Head| head.leaf = Digest::ZERO] {
+            assert!(second(change).unwrap_err().contains("does not follow"));
+        }
+    }
+
+    #[test]
+    fn a_line_is_signed_by_a_certified_key_in_its_time() {
+        let (key, next) = (audit_key(2, 0), audit_key(3, 500));
+        // The second line leaves the certificate of its key out.
+        let without = |key: &AuditKey, at, change| {
+            told(&[(&audit_key(2, 0), 5, Epoch {}.into(), as_is), (key, at, Epoch {}.into(), change)])
+        };
+        assert!(
+            without(&next, 600, |head| head.kid = Some(audit_key(3, 500).kid().clone()))
+                .unwrap_err()
+                .contains("no certificate")
+        );
+        let (line, _) =
+            append(&Head::empty(&"prod".parse().unwrap(), &ChainName::vault()), &key, &Epoch {}.into(), Timestamp(5))
+                .unwrap();
+        let forged = String::from_utf8(line).unwrap().replace("\"ts\":5,", "\"ts\":6,").into_bytes();
+        assert!(links().line(&leaf(&forged), &forged).unwrap_err().contains("its signature is not"));
+        // A key is known until a certificate comes behind its end, and not again when the clock is put back.
+        let by = By { chain: ChainName::operators(), leaf: Digest::ZERO, seq: 1 };
+        let again = |at, then, body| {
+            told(&[
+                (&key, 5, Epoch {}.into(), as_is),
+                (&next, at, Epoch {}.into(), as_is),
+                (&key, then, body, |head| {
+                    (head.kid, head.ts) = (Some(audit_key(2, 0).kid().clone()), Timestamp::ZERO);
+                }),
+            ])
+        };
+        assert_eq!(again(999, 999, Epoch {}.into()), Ok(()));
+        assert!(again(1000, 900, ClockReset { by }.into()).unwrap_err().contains("no certificate"));
+    }
+
+    #[test]
+    fn the_origin_counts_on_with_a_restore_alone() {
+        let by = By { chain: ChainName::operators(), leaf: Digest::ZERO, seq: 1 };
+        let restore = |number| Body::from(Restore { by: by.clone(), number, salt: Bytes(vec![7; 16]) });
+        let key = audit_key(2, 0);
+        let then = |body: Body, change| told(&[(&key, 5, restore(2), as_is), (&key, 6, body, change)]);
+        assert_eq!(then(restore(3), as_is), Ok(()));
+        assert_eq!(then(Epoch {}.into(), as_is), Ok(()), "a chain may begin behind a restore");
+        assert!(then(restore(1), as_is).unwrap_err().contains("belongs to the chain"));
+        let changed = then(Epoch {}.into(), |head| head.origin = "prod/_vault~3".to_owned());
+        assert!(changed.unwrap_err().contains("belongs to the chain"));
     }
 }

@@ -371,6 +371,13 @@ mod tests {
         ] {
             assert_eq!(Note::read(&text), Err(why), "{text:.80}");
         }
+        let longest = format!("{}{good}", "x".repeat(MAX_BYTES - good.len()));
+        assert!(Note::read(&longest).is_ok(), "as long as a note may be");
+        for (name, may) in
+            [("", false), ("a b", false), ("a+b", false), ("a\u{1}b", false), ("a\u{2003}b", false), ("ä/b", true)]
+        {
+            assert_eq!(is_key_name(name), may, "{name:?}");
+        }
     }
 
     #[test]

@@ -387,4 +387,25 @@ mod tests {
         assert_eq!(Policy::read(b"quorum none\n# caf\xe9\n").map(|policy| policy.logs.len()), Ok(0));
         assert!(Policy::read(b"quorum none\nquorum caf\xe9\n").is_err());
     }
+
+    #[test]
+    fn a_log_has_each_of_its_keys_once() {
+        let log =
+            |name: &str, seed| format!("log {} https://log.example\n", NoteKey::new(name, key(seed).public()).unwrap());
+        let read = |lines: &[String]| Policy::read((lines.concat() + "quorum none\n").as_bytes());
+        let several = [log("prod/kit", 90), log("prod/ada", 90), log("prod/kit", 91)];
+        let names = read(&several).unwrap().logs().iter().map(|log| log.key.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names, ["prod/kit", "prod/ada", "prod/kit"]);
+        let twice = read(&[log("prod/kit", 90), log("prod/kit", 90)]);
+        assert_eq!(twice, Err(BadPolicy::Line { line: 2, fault: Fault::SameKey }));
+    }
+
+    #[test]
+    fn a_policy_is_read_up_to_its_limit() {
+        let text = |bytes: usize| format!("quorum none\n#{}", "x".repeat(bytes - 13));
+        assert!(Policy::read(text(MAX_BYTES).as_bytes()).is_ok());
+        for bytes in [MAX_BYTES + 1, MAX_BYTES + 2] {
+            assert_eq!(Policy::read(text(bytes).as_bytes()), Err(BadPolicy::TooLarge));
+        }
+    }
 }

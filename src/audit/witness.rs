@@ -320,6 +320,11 @@ mod tests {
         let lie = Line { id: good.id, ..cosign(TEXT, "example.com/w", &key(3), 7) };
         let accept = |lines: &[&Line]| accept(TEXT, lines.iter().copied().cloned().collect(), &witness());
         assert_eq!(accept(&[&stranger, &good]), Ok((vec![good.clone()], 7)));
+        // What shares its name, or what names it by, alone.
+        let namesake = Line { id: [0; 4], ..good.clone() };
+        let alias = Line { name: "example.com/x".into(), ..good.clone() };
+        assert_eq!(accept(&[&namesake, &good, &alias]), Ok((vec![good.clone()], 7)));
+        assert_eq!((witness().name(), witness().id()), ("example.com/w", good.id));
         assert_eq!(accept(&[&stranger]), Err(BadAnswer::Missing("example.com/w".into())));
         assert_eq!(accept(&[&good, &lie]), Err(BadAnswer::Spoilt("example.com/w".into())));
         assert_eq!(Answer::read(200, &format!("{stranger}\n{good}\n")), Ok(Answer::Lines(vec![stranger, good])));

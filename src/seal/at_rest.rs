@@ -304,6 +304,10 @@ mod tests {
         let older = Ring::among(&[ring.held(), before.clone()], &[1]).unwrap();
         assert!(older.open(&place("a"), &record).is_ok() && older.open(&place("a"), &newer).is_err());
         assert!(Ring::among(&[ring.held()], &[1]).is_none());
+        assert!(ring.leads_on_from(&Ring::unwrap(&root, &wrapped).unwrap()) && !ring.leads_on_from(&older));
+        let stranger = Ring::generate(&entropy);
+        stranger.turn(&entropy);
+        assert!(!ring.leads_on_from(&stranger), "a key of the same number was taken for the same");
         ring.put_back(before);
         assert_eq!((ring.epoch(), ring.epochs()), (1, vec![1]));
     }

@@ -408,10 +408,7 @@ impl<R: Read> Opening<R> {
     ///
     /// # Errors
     /// [`BackupFault`].
-    pub fn end(mut self) -> Result<(), BackupFault> {
-        if self.at == self.chunk.expose().len() && !self.last {
-            self.next()?;
-        }
+    pub fn end(self) -> Result<(), BackupFault> {
         if self.last && self.at == self.chunk.expose().len() { Ok(()) } else { Err(BackupFault::Changed) }
     }
 }
@@ -478,8 +475,22 @@ mod tests {
         let (root, file, _) = written(CHUNK + 1000);
         let full = file.len() - (CHUNK + TAG);
         for cut in [0, 5, 30, full - 2000, full, file.len() - 2000, file.len() - 17, file.len() - 1] {
-            assert!(read(&file[..cut], &root).is_err(), "cut at {cut}");
+            assert!(matches!(read(&file[..cut], &root), Err(BackupFault::Cut)), "cut at {cut}");
         }
+        // A last chunk that does not open was cut off, as far as can be told, unless it is a full one.
+        let inside = 4 + canonical(&manifest((CHUNK - 1) as u64)).len() + 3;
+        for (size, full) in [(CHUNK - inside, true), (CHUNK - inside - 1, false), (CHUNK - inside - TAG - 1, false)] {
+            let (root, mut file, _) = written(size);
+            *file.last_mut().unwrap() ^= 1;
+            let found = read(&file, &root).unwrap_err();
+            assert!(
+                if full { matches!(found, BackupFault::Changed) } else { matches!(found, BackupFault::Cut) },
+                "{found}"
+            );
+        }
+        let mut changed = file.clone();
+        changed[full] ^= 1;
+        assert!(matches!(read(&changed, &root), Err(BackupFault::Changed)), "in a chunk that others follow");
         for at in (0..file.len()).step_by(509) {
             let mut changed = file.clone();
             changed[at] ^= 1;
@@ -527,5 +538,34 @@ mod tests {
         let other = RootKey::generate(&SeededEntropy::new(9));
         assert!(matches!(open(&file[..], &aud(1), &other), Err(BackupFault::WrongRoot)));
         assert!(matches!(open(&file[..], &aud(2), &root), Err(BackupFault::OtherVault { .. })));
+    }
+
+    #[test]
+    fn a_head_is_taken_only_as_it_is_written() {
+        let (root, file, _) = written(10);
+        let header = open(&file[..], &aud(1), &root).unwrap().header;
+        let headed = |text: &[u8]| [MAGIC, &framed(text)].concat();
+        let said = |text: &[u8]| super::custodians(&headed(text)[..]).map(drop);
+        assert!(said(&canonical(&header)).is_ok());
+        let nobody = Header { custodians: Vec::new(), ..header.clone() };
+        let other = Header { typ: "nockvault/backup".to_owned(), ..header.clone() };
+        let newer = Header { v: 3, ..header.clone() };
+        let spaced = [&b" "[..], &canonical(&header)].concat();
+        for text in [canonical(&nobody), canonical(&other), canonical(&newer), spaced] {
+            assert!(matches!(said(&text), Err(BackupFault::Unknown)), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[test]
+    fn what_is_left_unread_is_no_end() {
+        let (root, file, database) = written(10);
+        let Opened { mut rest, .. } = open(&file[..], &aud(1), &root).unwrap();
+        rest.take(3 + database.len() - 1).unwrap();
+        assert!(matches!(rest.end(), Err(BackupFault::Changed)), "a byte of it was not read");
+        // Neither is the end of a chunk behind which others follow.
+        let (root, file, _) = written(2 * CHUNK);
+        let Opened { mut rest, manifest, .. } = open(&file[..], &aud(1), &root).unwrap();
+        rest.take(CHUNK - 4 - canonical(&manifest).len()).unwrap();
+        assert!(matches!(rest.end(), Err(BackupFault::Changed)), "a chunk of it was not read");
     }
 }

@@ -97,7 +97,9 @@ mod tests {
         let mut dirty = framed.clone();
         dirty[63] = 1;
         let padded = [framed.clone(), vec![0; BLOCK]].concat();
-        for bad in [&framed[..63], &long, &dirty, &padded, &[]] {
+        // A whole block of padding is one too many.
+        let full = [frame(&[7; 60]).to_vec(), vec![0; BLOCK]].concat();
+        for bad in [&framed[..63], &long, &dirty, &padded, &full, &[]] {
             assert_eq!(unframe(bad), None);
         }
     }

@@ -137,4 +137,9 @@ mod tests {
         let extra = card().write().replace("[genesis]", "extra = 1\n[genesis]");
         assert!(matches!(Card::read(&extra).unwrap_err(), BadCard::Malformed(_)));
     }
+
+    #[test]
+    fn a_card_carries_the_identity_key() {
+        assert_eq!(card().identity_bytes().0, card().identity.to_bytes());
+    }
 }

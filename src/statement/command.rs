@@ -168,4 +168,13 @@ mod tests {
         }
         assert!(with(Some(Value::Null)).is_err() && with(Some(json!({ "id": "A".repeat(22), "of": 1 }))).is_err());
     }
+
+    #[test]
+    fn a_page_has_a_limit() {
+        let read = |limit: u64| serde_json::from_value::<Page>(json!({ "after": "", "limit": limit }));
+        for good in [1, 2, 1000] {
+            assert_eq!(read(good).unwrap().limit, good);
+        }
+        assert!(read(0).is_err() && read(1001).is_err());
+    }
 }

@@ -234,7 +234,11 @@ mod tests {
             assert_eq!(String::from_utf8(crate::crypto::json::canonical(&kind)).unwrap(), *text);
             assert!(text.contains(&format!("\"{}\"", kind.name())));
         }
+        let most = good[3].replace("19456", "1048576").replace("\"t\":2", "\"t\":64").replace("\"p\":1", "\"p\":16");
+        assert!(serde_json::from_str::<Kind>(&most).is_ok_and(|kind| !kind.is_automatic()), "{most}");
+        assert!(serde_json::from_str::<Kind>(&good[0]).is_ok_and(|kind| kind.is_automatic()));
         let bad = [
+            most.replace("\"p\":16", "\"p\":17"),
             r#"{"name":"file","path":"/root.key"}"#.to_owned(),
             r#"{"name":"sharks"}"#.to_owned(),
             good[3].replace("19456", "19455"),

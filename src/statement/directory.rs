@@ -173,3 +173,74 @@ pub struct DirectoryRead {}
 impl Body for DirectoryRead {
     const TYP: &'static str = "nockvault/directory_read";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::signature::SigningKey;
+    use crate::entropy::SeededEntropy;
+
+    fn key(seed: u64, holder: &Holder) -> ListedKey {
+        let pk = SigningKey::generate(&SeededEntropy::new(seed)).public();
+        let (agent, operator) = match holder {
+            Holder::Agent(name) => (Some(name.clone()), None),
+            Holder::Operator(name) => (None, Some(name.clone())),
+        };
+        let (kid, since) = (pk.kid(), Timestamp(10));
+        ListedKey { agent, ended: None, form: Form::Pae, grace: None, kid, kver: Some(1), operator, pk, since }
+    }
+
+    #[test]
+    fn a_key_is_good_from_its_registration_to_its_first_end() {
+        let kit = key(1, &Holder::Agent("kit".parse().unwrap()));
+        for (grace, ended, until) in [
+            (None, None, None),
+            (Some(20), None, Some(20)),
+            (None, Some(15), Some(15)),
+            (Some(20), Some(15), Some(15)),
+            (Some(15), Some(20), Some(15)),
+        ] {
+            let key = ListedKey { grace: grace.map(Timestamp), ended: ended.map(Timestamp), ..kit.clone() };
+            assert_eq!(key.until(), until.map(Timestamp));
+            let good = [9, 10, 14, 15, 19, 20].map(|at| key.good(Timestamp(at)));
+            let end = until.unwrap_or(u64::MAX);
+            assert_eq!(good, [false, true, true, 15 < end, 19 < end, 20 < end], "{until:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_tells_whose_a_key_is_only_with_names() {
+        let (kit, mira) = (Holder::Agent("kit".parse().unwrap()), Holder::Agent("mira".parse().unwrap()));
+        let (ada, eve) = (Holder::Operator("ada".parse().unwrap()), Holder::Operator("eve".parse().unwrap()));
+        let identity = SigningKey::generate(&SeededEntropy::new(9)).public();
+        let aud = Aud::of_identity(&identity.kid());
+        let of = Of { aud, certs: Vec::new(), identity, name: "prod".parse().unwrap() };
+        let (agents, operators) = (vec![key(1, &kit), key(2, &kit), key(3, &mira)], vec![key(4, &ada), key(5, &eve)]);
+        let directory = Directory::new(of, agents.clone(), operators.clone(), Timestamp(7));
+        assert_eq!((directory.exp, directory.names), (Timestamp(7).plus(GOOD_FOR), true));
+        let keys = |directory: &Directory, holder: &Holder| directory.of(holder).cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&directory, &kit), agents[..2]);
+        assert_eq!(
+            (keys(&directory, &ada), keys(&directory, &eve)),
+            (operators[..1].to_vec(), operators[1..].to_vec())
+        );
+        assert_eq!(directory.of_agent(&"mira".parse().unwrap()).collect::<Vec<_>>(), [&agents[2]]);
+        assert_eq!(
+            (directory.key(&agents[2].kid), directory.key(&operators[1].kid)),
+            (Some(&agents[2]), Some(&operators[1]))
+        );
+        let nameless = directory.nameless();
+        assert!(
+            !nameless.names
+                && nameless.operators.is_empty()
+                && nameless.of_agent(&"kit".parse().unwrap()).next().is_none()
+        );
+        assert_eq!((keys(&nameless, &kit).len(), keys(&nameless, &mira).len(), keys(&nameless, &ada).len()), (3, 3, 0));
+        assert!(nameless.agents.is_sorted_by(|one, other| one.kid.as_str() < other.kid.as_str()));
+        for listed in agents.iter().chain(&operators) {
+            let nameless = listed.nameless();
+            assert_eq!((&nameless.agent, &nameless.operator, nameless.kver), (&None, &None, None));
+            assert_eq!((&nameless.kid, &nameless.pk, nameless.since), (&listed.kid, &listed.pk, listed.since));
+        }
+    }
+}

@@ -215,8 +215,52 @@ mod tests {
     fn rates_read() {
         assert_eq!("10/m".parse::<Rate>().unwrap(), Rate { count: 10, per: Seconds(60) });
         assert_eq!("3/10m".parse::<Rate>().unwrap(), Rate { count: 3, per: Seconds(600) });
+        for text in ["10/1m", "3/10m", "5/1s"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
         for bad in ["", "10", "/m", "x/m", "+1/m", "10/", "10/y"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_has_a_length_and_letters() {
+        let read = |text: &str| text.parse::<SessionPattern>().map(|pattern| pattern.as_str().to_owned());
+        let longest = "a".repeat(128);
+        assert_eq!((read("a._-*"), read(&longest)), (Ok("a._-*".to_owned()), Ok(longest.clone())));
+        for bad in ["", "a b", "ä", &(longest + "a")] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn terms_do_not_contradict_themselves() {
+        let with = |change: fn(&mut Terms)| {
+            let mut terms = Terms {
+                ttl: Seconds(60),
+                max_ttl: Seconds(60),
+                max_uses: Some(1),
+                until: None,
+                session: None,
+                from: Vec::new(),
+                rate: Some(Rate { count: 1, per: Seconds(1) }),
+            };
+            change(&mut terms);
+            terms.consistent()
+        };
+        let good: [fn(&mut Terms); 3] = [|_| {}, |terms| terms.ttl = Seconds(1), |terms| terms.rate = None];
+        for change in good {
+            assert_eq!(with(change), Ok(()));
+        }
+        let bad: [(fn(&mut Terms), &str); 5] = [
+            (|terms| terms.ttl = Seconds(0), "ttl"),
+            (|terms| terms.max_ttl = Seconds(59), "ttl"),
+            (|terms| terms.max_uses = Some(0), "max_uses"),
+            (|terms| terms.rate = Some(Rate { count: 0, per: Seconds(1) }), "rate"),
+            (|terms| terms.rate = Some(Rate { count: 1, per: Seconds(0) }), "rate"),
+        ];
+        for (change, of) in bad {
+            assert!(with(change).is_err_and(|why| why.contains(of)), "{of}");
         }
     }
 }

@@ -72,3 +72,19 @@ impl JsonSchema for Purpose {
         schemars::json_schema!({ "type": "string", "maxLength": PURPOSE_MAX })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_is_short_and_can_be_printed() {
+        let read = |text: &str| Purpose::try_from(text.to_owned()).map(|purpose| purpose.as_str().to_owned());
+        for good in ["", "the nightly report, für Ada", &"x".repeat(PURPOSE_MAX)] {
+            assert_eq!(read(good).as_deref(), Ok(good));
+        }
+        for bad in ["a\nb", "\u{1b}[2K", "\0", &"x".repeat(PURPOSE_MAX + 1), &"ä".repeat(PURPOSE_MAX / 2 + 1)] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

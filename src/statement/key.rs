@@ -59,3 +59,20 @@ pub struct RingRotate {}
 impl Body for RingRotate {
     const TYP: &'static str = "nockvault/ring_rotate";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_signs_in_thirty_days_at_the_latest() {
+        let read = |ahead: u64| {
+            let value = serde_json::json!({ "ahead": ahead, "role": "jwt", "withdraw": false });
+            serde_json::from_value::<KeyRotate>(value).map(|rotate| rotate.ahead)
+        };
+        for good in [0, 1, 2_592_000] {
+            assert_eq!(read(good).unwrap(), Seconds(good));
+        }
+        assert!(read(2_592_001).is_err());
+    }
+}

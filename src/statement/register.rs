@@ -184,3 +184,56 @@ impl Register {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    fn register() -> Register {
+        let pk = SigningKey::generate(&SeededEntropy::new(1)).public();
+        let (holder, aud) = (Holder::Agent("kit".parse().unwrap()), Aud::of_identity(&pk.kid()));
+        let (iat, nonce, prev) = (Timestamp(10 * MAX_AGE.0 * 1000), Nonce::from_bytes(&[7; 24]), Some(pk.kid()));
+        Register { holder, aud, form: Form::Pae, iat, kver: 2, nonce, pk, prev }
+    }
+
+    #[test]
+    fn a_statement_that_contradicts_itself_is_none() {
+        let with = |change: fn(&mut Value)| {
+            let mut value = serde_json::to_value(register()).unwrap();
+            change(&mut value);
+            serde_json::from_value::<Register>(value)
+        };
+        let first = |value: &mut Value| (value["kver"], value["prev"]) = (json!(1), json!(""));
+        assert_eq!((with(|_| {}).unwrap(), with(first).unwrap().prev), (register(), None));
+        let bad: [fn(&mut Value); 10] = [
+            |value| value["typ"] = json!("nockvault/cert"),
+            |value| value["v"] = json!(2),
+            |value| value["kid"] = json!("A".repeat(43)),
+            |value| value["operator"] = json!("ada"),
+            |value| drop(value.as_object_mut().unwrap().remove("agent")),
+            |value| value["kver"] = json!(1),
+            |value| value["kver"] = json!(0),
+            |value| value["prev"] = json!(""),
+            |value| value["prev"] = json!("short"),
+            |value| (value["kver"], value["prev"]) = (json!(0), json!("")),
+        ];
+        for (nth, change) in bad.into_iter().enumerate() {
+            assert!(with(change).is_err(), "number {nth}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_taken_here_and_for_thirty_days() {
+        let (register, skew) = (register(), Seconds(300));
+        let at = |now: u64| register.timely(&register.aud, Timestamp(now), skew).map_err(|denial| denial.reason);
+        let (early, late) = (register.iat.0 - 300_000, register.iat.0 + MAX_AGE.0 * 1000);
+        assert_eq!([at(early), at(register.iat.0), at(late)], [Ok(()); 3]);
+        assert_eq!([at(early - 1), at(late + 1)], [Err(Reason::BadProof); 2]);
+        let other = Aud::of_identity(&SigningKey::generate(&SeededEntropy::new(2)).public().kid());
+        let elsewhere = register.timely(&other, register.iat, skew).map_err(|denial| denial.reason);
+        assert_eq!(elsewhere, Err(Reason::WrongVault));
+    }
+}

@@ -279,3 +279,27 @@ pub struct Limits {
     /// After how long a session ends in any case.
     pub session_max: Seconds,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_behind_an_entry_holds_it() {
+        let entry = EntryRef { leaf: Digest::of(b"line"), seq: 6 };
+        assert_eq!(entry.seen(), Seen { head: entry.leaf, size: 7 });
+    }
+
+    #[test]
+    fn a_way_of_revocation_has_one_word() {
+        for (one, word, outcome) in [
+            (Revocation::None, "none", "none"),
+            (Revocation::Listed, "listed", "listed"),
+            (Revocation::Backend, "backend", "pending"),
+        ] {
+            assert_eq!((one.as_str(), one.outcome(), Revocation::from_word(word)), (word, outcome, Some(one)));
+            assert_eq!(serde_json::to_value(one).unwrap(), word);
+        }
+        assert_eq!(Revocation::from_word("pending"), None);
+    }
+}

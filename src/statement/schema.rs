@@ -229,3 +229,40 @@ pub fn accepted() -> Vec<&'static str> {
         register::TYP,
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_what_somebody_else_signs() {
+        let has = |schema: &Value, member: &str| schema["properties"].get(member).is_some();
+        let signed = |schema: &Value| {
+            (has(schema, "operator") && has(schema, "body")) || (has(schema, "sid") && has(schema, "seen"))
+        };
+        let all = all();
+        let of_others = all.values().filter(|schema| signed(schema)).map(|schema| schema["title"].as_str().unwrap());
+        let wanted: BTreeSet<&str> = of_others.chain([register::TYP]).collect();
+        assert_eq!(accepted().into_iter().collect::<BTreeSet<_>>(), wanted);
+        assert_eq!(accepted().len(), wanted.len());
+    }
+
+    #[test]
+    fn what_may_be_null_is_required_however_deep_it_stands() {
+        let shape = |required: &[&str]| {
+            json!([{ "properties": {
+                "both": { "type": ["string", "null"] },
+                "either": { "anyOf": [{ "type": "string" }, { "type": "integer" }] },
+                "other": { "anyOf": [{ "$ref": "#/$defs/Other" }, { "type": "null" }] },
+                "there": { "type": "string" },
+            }, "required": required }])
+        };
+        let mut schema = shape(&["there"]);
+        require_nullable(&mut schema);
+        assert_eq!(schema, shape(&["there", "both", "other"]));
+        require_nullable(&mut schema);
+        assert_eq!(schema, shape(&["there", "both", "other"]), "and each once");
+    }
+}

@@ -108,3 +108,25 @@ impl Body for SecretVersions {
 pub fn intake_info(aud: &Aud, nonce: &Nonce) -> Vec<u8> {
     [b"nockvault-intake-v1\0", aud.as_str().as_bytes(), b"\0", nonce.as_str().as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Kid;
+
+    #[test]
+    fn a_use_has_one_word() {
+        for used in [SecretUse::Kv, SecretUse::Backend, SecretUse::Ca] {
+            assert_eq!(serde_json::to_value(used).unwrap(), used.as_str());
+            assert_eq!(SecretUse::from_word(used.as_str()), Some(used));
+        }
+        assert_eq!(SecretUse::from_word("root"), None);
+    }
+
+    #[test]
+    fn what_is_sealed_is_bound_to_its_vault_and_its_command() {
+        let (aud, nonce) = (Aud::of_identity(&Kid::from_thumbprint(&[1; 32])), Nonce::from_bytes(&[7; 24]));
+        let wanted = format!("nockvault-intake-v1\0{aud}\0{}", nonce.as_str());
+        assert_eq!(intake_info(&aud, &nonce), wanted.as_bytes());
+    }
+}

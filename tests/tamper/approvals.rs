@@ -1,14 +1,16 @@
 //! Bad files in which a command was not wanted by as many operators as the rules asked for.
 
 use nockvault::audit::entry::{self, Approval, By, Waits};
-use nockvault::audit::verify::report::Fault;
+use nockvault::audit::verify::report::{Fault, Verdict};
+use nockvault::audit::verify::verify_operators;
 use nockvault::crypto::envelope::{Embedded, PayloadType};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::SigningKey;
 use nockvault::statement::Body;
+use nockvault::statement::agent::AgentFreeze;
 use nockvault::statement::approval::{Approve, PolicySet, Withdraw};
 use nockvault::statement::grant::GrantRevoke;
-use nockvault::statement::operator::{Duty, OperatorDuty, OperatorRegister};
+use nockvault::statement::operator::{Duty, OperatorDuty, OperatorKeyEnd, OperatorRegister, OperatorRotate};
 use nockvault::statement::register::Holder;
 use nockvault::statement::reply::EntryRef;
 use nockvault::time::Seconds;
@@ -195,6 +197,54 @@ pub(crate) const APPROVALS: &[Case] = &[
             scene.says(command, |waits| waits.command = id);
         })
     }),
+    ("a command that takes three, while nothing waits", Fault::Approval, || {
+        ruled_by(3, |scene| scene.carry(&revoke("a"), Vec::new()))
+    }),
+    ("it says that it waits with another, and for longer", Fault::Approval, || {
+        ruled(|scene| {
+            let id = scene.wait(&revoke("a"));
+            let command = scene.world.signed_command(&revoke("a"));
+            scene.says(command, |waits| (waits.command, waits.expires) = (id, waits.expires.plus(Seconds(1))));
+        })
+    }),
+    ("an approval of what was forgotten before the clock was put back", Fault::Approval, || {
+        ruled(|scene| {
+            let (id, then) = (scene.wait(&revoke("a")), scene.world.now);
+            scene.world.now = then.plus(WAIT);
+            scene.wait(&revoke("b"));
+            let by = scene.world.command_of("nockvault/clock_reset");
+            scene.world.now = then;
+            let reset = entry::ClockReset { by };
+            scene.world.operators.put(&scene.world.audit, &reset.into(), then);
+            scene.approve("joe", id);
+        })
+    }),
+    ("an approval of a command of one who is out", Fault::Approval, || {
+        ruled(|scene| {
+            let command = scene.by("joe", &revoke("a"));
+            let id = scene.says(command, |_| {});
+            let key = scene.key("joe");
+            put_out(&mut scene.world, "joe", &key);
+            scene.wait(&revoke("b"));
+            scene.approve("mara", id);
+        })
+    }),
+    ("an approval by a key that was ended since", Fault::Approval, || {
+        ruled(|scene| {
+            let id = scene.wait(&revoke("a"));
+            let joe = scene.approve("joe", id);
+            let (old, next) = (scene.key("joe"), SigningKey::generate(&scene.world.entropy));
+            let register = scene.world.register(Holder::Operator("joe".parse().unwrap()), &next, Some((&old, 1)));
+            let rotate = scene.by("joe", &OperatorRotate { register });
+            scene.carried(rotate, Vec::new());
+            let operator = "joe".parse().unwrap();
+            let end = OperatorKeyEnd { operator, kid: Some(old.kid()), suspect_from: None };
+            let end = scene.world.signed_command(&end);
+            let result = serde_json::json!({ "kids": [old.kid()] });
+            scene.world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
+            scene.carry(&revoke("a"), vec![joe]);
+        })
+    }),
     ("it waits where no rule asks for it", Fault::Approval, || {
         ruled(|scene| {
             let lock = nockvault::statement::freeze::VaultFreeze { reason: Default::default() };
@@ -269,10 +319,60 @@ fn ruled_by(persons: u64, wrong: impl FnOnce(&mut Scene)) -> Bad {
     let mut world = World::at_work(7);
     let keys = [("joe", Duty::Admin), ("mara", Duty::Admin), ("ben", Duty::Responder)];
     let keys = keys.into_iter().map(|(name, duty)| (name, hire(&mut world, name, duty))).collect();
-    let rules = [("grant_revoke".to_owned(), persons)].into();
+    let rules = [("agent_freeze".to_owned(), persons), ("grant_revoke".to_owned(), persons)].into();
     world.command(PolicySet { rules, wait: WAIT });
     let mut scene = Scene { world, persons, keys };
     wrong(&mut scene);
     let (pins, lines) = (scene.world.pins(), scene.world.operators.lines);
     Bad { entry: lines.len() - 1, pins, lines, operators: None }
+}
+
+/// What enough operators want is carried out, and what waits may be asked for again and taken back.
+#[test]
+fn what_enough_operators_want_is_in_order() {
+    type Told = fn(&mut Scene);
+    let all: [(&str, u64, Told); 6] = [
+        ("two", 2, |scene| {
+            let id = scene.wait(&revoke("a"));
+            let joe = scene.approve("joe", id);
+            scene.carry(&revoke("a"), vec![joe]);
+        }),
+        ("three", 3, |scene| {
+            let id = scene.wait(&revoke("a"));
+            let both = vec![scene.approve("mara", id), scene.approve("joe", id)];
+            scene.carry(&revoke("a"), both);
+        }),
+        ("asked for again", 2, |scene| {
+            let (id, expires) = (scene.wait(&revoke("a")), scene.world.now.plus(WAIT));
+            scene.world.now = scene.world.now.plus(Seconds(5));
+            let command = scene.world.signed_command(&revoke("a"));
+            scene.says(command, |waits| (waits.command, waits.expires) = (id, expires));
+            let joe = scene.approve("joe", id);
+            scene.carry(&revoke("a"), vec![joe]);
+        }),
+        ("waited for in vain, and asked for anew", 2, |scene| {
+            scene.wait(&revoke("a"));
+            scene.world.now = scene.world.now.plus(WAIT);
+            let id = scene.wait(&revoke("a"));
+            let joe = scene.approve("joe", id);
+            scene.carry(&revoke("a"), vec![joe]);
+        }),
+        ("taken back by an admin", 2, |scene| {
+            let id = scene.wait(&revoke("a"));
+            let command = scene.by("mara", &Withdraw { command: id });
+            scene.carried(command, Vec::new());
+        }),
+        ("taken back by one who is none", 2, |scene| {
+            let freeze = AgentFreeze { agent: "kit".parse().unwrap(), reason: None };
+            let command = scene.by("ben", &freeze);
+            let id = scene.says(command, |_| {});
+            let command = scene.by("ben", &Withdraw { command: id });
+            scene.carried(command, Vec::new());
+        }),
+    ];
+    for (name, persons, told) in all {
+        let Bad { lines, pins, .. } = ruled_by(persons, told);
+        let (found, _) = verify_operators(crate::world::file(&lines).as_slice(), &pins).unwrap();
+        assert_eq!(found.verdict, Verdict::Intact, "{name}: {found}");
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn next(world: &World) -> entry::Checkpoint {
     of(world, &Checkpoint::of(&head.origin, &head.tree), head.tree.peaks().to_vec())
 }
 
-fn of(world: &World, checkpoint: &Checkpoint, tree: Vec<Digest>) -> entry::Checkpoint {
+pub(crate) fn of(world: &World, checkpoint: &Checkpoint, tree: Vec<Digest>) -> entry::Checkpoint {
     let cert = cert(world, KeyRole::Checkpoint, &key(), &world.identity);
     entry::Checkpoint { cert, note: checkpoint.sign(&key()), tree }
 }
@@ -155,6 +155,14 @@ pub(crate) const CHECKPOINTS: &[Case] = &[
         // Its key's certificate comes with the chain's own checkpoint, behind the place where they differ.
         let pins = Pins { checkpoints: vec![mine], ..world.pins() };
         Bad { lines: world.kit.lines, pins, entry: 3, operators: None }
+    }),
+    ("a kept checkpoint of a restore that there never was", Fault::KeptCheckpoint, || {
+        let pins = |world: &World| {
+            let mut tree = Tree::default();
+            world.kit.lines[..3].iter().for_each(|line| tree.push(nockvault::crypto::hash::leaf(line)));
+            pinned(world, Kept::read(&Checkpoint::of("prod/kit~1", &tree).sign(&key())).unwrap())
+        };
+        Bad { entry: 2, ..then_with(|_| {}, pins) }
     }),
     ("an end that was cut off, by a checkpoint", Fault::KeptCheckpoint, || {
         let world = World::at_work(7);

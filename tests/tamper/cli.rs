@@ -36,7 +36,7 @@ impl Desk {
         desk
     }
 
-    fn card(&self) -> Card {
+    pub(crate) fn card(&self) -> Card {
         let first = |chain: &Chain| nockvault::crypto::hash::leaf(&chain.lines[0]);
         Card {
             name: "prod".parse().unwrap(),

@@ -4,13 +4,13 @@
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::directory;
 use nockvault::audit::entry::{Body, Entry};
-use nockvault::audit::proof::EntryProof;
+use nockvault::audit::proof::{self, Asked, EntryProof, NotProved};
 use nockvault::audit::tree::{Tree, inclusion};
 use nockvault::audit::witness::{WitnessKey, cosign};
 use nockvault::base64url;
 use nockvault::crypto::envelope::{Embedded, Envelope, PayloadType};
 use nockvault::crypto::hash::{Digest, leaf};
-use nockvault::crypto::signature::{Form, SigningKey};
+use nockvault::crypto::signature::{Form, PublicKey, SigningKey};
 use nockvault::statement::cert::KeyRole;
 use nockvault::statement::directory::{Directory, ListedKey, Of};
 use nockvault::time::Seconds;
@@ -28,13 +28,13 @@ pub(crate) fn note(world: &World, size: usize) -> String {
     Checkpoint::of("prod/kit", &tree).sign(&key())
 }
 
-fn witness() -> (SigningKey, String) {
+pub(crate) fn witness() -> (SigningKey, String) {
     let key = SigningKey::from_seed(&nockvault::secret::Secret::new([7; 32]));
     let vkey = WitnessKey::new("w.example/1", key.public()).unwrap().to_string();
     (key, format!("witness w1 {vkey}\nquorum w1\n"))
 }
 
-fn cosigned(note: &str) -> String {
+pub(crate) fn cosigned(note: &str) -> String {
     let text = &note[..note.find("\n\n").unwrap() + 1];
     format!("{note}{}\n", cosign(text, "w.example/1", &witness().0, 1_780_600_000))
 }
@@ -231,7 +231,11 @@ fn a_part_of_a_chain_is_verified_with_the_agents_public_keys() {
 
 /// The proof of one entry under the first so many.
 pub(crate) fn proof(world: &World, seq: usize, size: usize, note: &str) -> String {
-    let leaves: Vec<Digest> = world.kit.lines.iter().map(|line| leaf(line)).collect();
+    proof_in(&world.kit.lines, world, seq, size, note)
+}
+
+pub(crate) fn proof_in(lines: &[Vec<u8>], world: &World, seq: usize, size: usize, note: &str) -> String {
+    let leaves: Vec<Digest> = lines.iter().map(|line| leaf(line)).collect();
     let root = |level: u32, index: u64| {
         let (begin, count) = ((index << level) as usize, 1 << level);
         let mut tree = Tree::default();
@@ -239,9 +243,9 @@ pub(crate) fn proof(world: &World, seq: usize, size: usize, note: &str) -> Strin
         Ok::<_, ()>(tree.root())
     };
     let path = inclusion(seq as u64, size as u64, root).unwrap();
-    let audit = world.kit.lines[..=seq].iter().rev().find_map(|line| Entry::read(line).unwrap().cert).unwrap();
+    let audit = lines[..=seq].iter().rev().find_map(|line| Entry::read(line).unwrap().cert).unwrap();
     let checkpoint = embedded(certificate(world, KeyRole::Checkpoint, &key(), &world.identity));
-    EntryProof::of(&world.kit.lines[seq], &audit, path, note, &checkpoint).unwrap().write()
+    EntryProof::of(&lines[seq], &audit, path, note, &checkpoint).unwrap().write()
 }
 
 #[test]
@@ -250,6 +254,8 @@ fn the_proof_of_one_entry_needs_no_chain() {
     let note = cosigned(&note(&desk.world, 9));
     let good = proof(&desk.world, 3, 9, &note);
     desk.write("entry.proof", good.as_bytes());
+    let read = EntryProof::read(&good).unwrap();
+    assert_eq!((read.line(), read.note()), (&desk.world.kit.lines[3][..], note.as_str()));
     desk.write("forged.proof", good.replace("index 3", "index 2").as_bytes());
     desk.write("policy", witness().1.as_bytes());
     let first = base64url::encode(&crate::parts::keys(&desk.world.kit.lines)[0].to_bytes());
@@ -278,4 +284,30 @@ fn the_proof_of_one_entry_needs_no_chain() {
         assert_eq!(found.0, code, "{arguments:?}: {}", found.1);
         assert!(found.1.contains(said), "{arguments:?}: {said:?} is missing in:\n{}", found.1);
     }
+}
+
+#[test]
+fn a_card_pins_all_that_it_says() {
+    let card = Desk::new().card();
+    let pins = nockvault::audit::verify::Pins::of_card(&card);
+    assert_eq!(
+        (pins.identity, pins.aud, pins.vault, pins.genesis),
+        (Some(card.identity), Some(card.aud), Some(card.name), Some(card.genesis))
+    );
+}
+
+#[test]
+fn the_proof_of_a_command_says_which_operator_asked() {
+    let world = World::at_work(22);
+    let (lines, head) = (&world.operators.lines, &world.operators.head);
+    let note = Checkpoint::of(&head.origin, &head.tree).sign(&key());
+    let text = proof_in(lines, &world, 1, lines.len(), &note);
+    let asked = |holders: Vec<PublicKey>| {
+        let pins = proof::Pins { holders, ..proof::Pins::new(world.identity.public()) };
+        proof::verify(&text, &pins).map(|proved| proved.asked)
+    };
+    let kid = world.operator.kid();
+    assert_eq!(asked(vec![world.operator.public()]), Ok(Asked::Signed(kid.clone())));
+    assert_eq!(asked(vec![]), Ok(Asked::Claimed(kid.to_string())));
+    assert_eq!(asked(vec![world.agent.public()]), Err(NotProved::Holder(kid.to_string())));
 }

@@ -359,3 +359,28 @@ pub fn verify(
     }
     Ok(trail.finish(max_age))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_of_its_length_and_in_small_letters() {
+        assert_eq!(unhex::<3>("00ff7a"), Some([0, 0xff, 0x7a]));
+        for bad in ["", "00ff", "00ff7", "00ff7a0", "00ff7a00", "00FF7A", "00fg7a", "+0ff7a"] {
+            assert_eq!(unhex::<3>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mark_has_its_bounds() {
+        let mark = |length: usize| {
+            let empty = "{\"count\":1,\"last_sig\":\"\",\"sig\":\"\"}";
+            empty.replacen("\"\"", &format!("\"{}\"", "0".repeat(length - empty.len())), 1)
+        };
+        assert!(Mark::read(mark(row::MARK_BYTES).as_bytes()).is_ok());
+        for length in [row::MARK_BYTES + 1, row::MARK_BYTES + 2] {
+            assert!(Mark::read(mark(length).as_bytes()).is_err_and(|why| why.contains("more than")), "{length}");
+        }
+    }
+}

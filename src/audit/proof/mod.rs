@@ -243,6 +243,9 @@ mod tests {
         }
         let long = TlogProof { checkpoint: "x".repeat(MAX_BYTES), ..proof(0) };
         assert_eq!(TlogProof::read(&long.write()), Err(BadForm::TooLarge));
+        let bare = TlogProof { checkpoint: String::new(), ..proof(0) }.write().len();
+        let longest = TlogProof { checkpoint: "x".repeat(MAX_BYTES - bare), ..proof(0) };
+        assert_eq!(TlogProof::read(&longest.write()), Ok(longest));
         let parts = EntryProof::read(&text).unwrap_err();
         assert!(parts.to_string().contains("no extra data"), "{parts}");
     }

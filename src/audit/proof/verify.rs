@@ -244,24 +244,8 @@ fn entry_signed(frame: &Frame, cert: &Embedded, identity: &PublicKey) -> Result<
     frame.verify(&key).map_err(|_| NotProved::Signature)
 }
 
-/// The request or command in an entry, and what it is signed as.
-fn request(body: &Body) -> Option<(&Embedded, PayloadType)> {
-    let request = match body {
-        Body::Session(session) => &session.request,
-        Body::Issue(issue) => &issue.request,
-        Body::Deny(deny) => &deny.request,
-        Body::Renew(renew) => &renew.request,
-        Body::Release(release) => &release.request,
-        Body::Close(close) => &close.request,
-        Body::AgentKey(key) => key.request.as_ref()?,
-        Body::Command(command) => return Some((&command.command, PayloadType::Command)),
-        _ => return None,
-    };
-    Some((request, PayloadType::Request))
-}
-
 fn who_asked(entry: &Entry, frame: &Frame, pins: &Pins) -> Result<Asked, NotProved> {
-    let Some((request, kind)) = request(&entry.body) else { return Ok(Asked::Nothing) };
+    let Some((request, kind)) = entry.body.asked() else { return Ok(Asked::Nothing) };
     let member = |name: &str| request.payload.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
     if member("aud") != Aud::of_identity(&pins.identity.kid()).to_string() {
         return Err(NotProved::Contradiction("vault than the one it stands in"));

@@ -419,3 +419,15 @@ fn pinned(pins: &Pins) -> Pinned {
     let never_reset = pins.operators.as_ref().is_some_and(|commands| commands.never_reset());
     Pinned { only: pins.agent_keys.clone(), directory: pins.directory.clone(), never_reset }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_spent_names_its_entry() {
+        let mut spent = [0; 16];
+        spent[6..8].copy_from_slice(&[0x01, 0x02]);
+        assert!(matches!(spent_before(&spent), Finding::Fault(Fault::By, how) if how.contains("entry 258 of")));
+    }
+}

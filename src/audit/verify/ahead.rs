@@ -5,7 +5,7 @@
 //! that very key: whoever judges the line in its turn asks for the key that is right there, and takes the answer only
 //! where it is of the same one. So lines can be worked on by many hands at once, and judged as if by one.
 
-use crate::audit::entry::{Body, Entry, Unreadable};
+use crate::audit::entry::{Entry, Unreadable};
 use crate::audit::line::Frame;
 use crate::crypto::envelope::{Embedded, Envelope, PayloadType};
 use crate::crypto::hash::{Digest, leaf};
@@ -95,7 +95,7 @@ impl Line {
                 good: frame.verify(&guess.key).is_ok(),
             });
             let entry = frame.entry();
-            let opened = entry.as_ref().ok().and_then(|entry| asked(&entry.body)).map(|(embedded, t)| {
+            let opened = entry.as_ref().ok().and_then(|entry| entry.body.asked()).map(|(embedded, t)| {
                 let mut opened = Opened::of(embedded, t);
                 let claimed = embedded.payload.get("kid").and_then(serde_json::Value::as_str);
                 if let Some(guess) = guesses.iter().find(|guess| Some(guess.kid.as_str()) == claimed) {
@@ -116,22 +116,66 @@ impl Read {
     }
 }
 
-/// The one statement in an entry that its holder signed.
-fn asked(body: &Body) -> Option<(&Embedded, PayloadType)> {
-    let request = match body {
-        Body::Session(body) => &body.request,
-        Body::Issue(body) => &body.request,
-        Body::Deny(body) => &body.request,
-        Body::Renew(body) => &body.request,
-        Body::Release(body) => &body.request,
-        Body::Close(body) => &body.request,
-        Body::AgentKey(body) => body.request.as_ref()?,
-        Body::Command(body) => return Some((&body.command, PayloadType::Command)),
-        _ => return None,
-    };
-    Some((request, PayloadType::Request))
-}
-
 fn resembles_an_entry(line: &[u8]) -> bool {
     line.starts_with(b"{\"body\":") || line.ends_with(b",\"v\":1}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::chain::{AuditKey, Head, append};
+    use crate::audit::entry::Command;
+    use crate::crypto::signature::SigningKey;
+    use crate::entropy::SeededEntropy;
+    use crate::id::{Aud, ChainName};
+    use crate::time::Timestamp;
+
+    fn key(seed: u64) -> SigningKey {
+        SigningKey::generate(&SeededEntropy::new(seed))
+    }
+
+    fn guess(of: &SigningKey) -> Guess {
+        Guess { kid: of.kid(), key: of.public(), form: Form::Pae }
+    }
+
+    fn signed(by: &SigningKey) -> Embedded {
+        let payload = serde_json::json!({ "kid": by.kid() });
+        Envelope::sign(PayloadType::Command, &payload, by, Form::Pae).embed().unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_taken_of_the_key_that_was_tried_and_of_no_other() {
+        let (own, other) = (key(1), key(2));
+        for tried in [None, Some(&own), Some(&other)] {
+            let mut opened = Opened::of(&signed(&own), PayloadType::Command);
+            tried.into_iter().for_each(|key| opened.attempt(&guess(key)));
+            assert_eq!(opened.tried.as_ref().map(|tried| &tried.key), tried.map(SigningKey::public).as_ref());
+            let answer = |key: &SigningKey, form| Tried::of(opened.tried.as_ref(), &key.public(), form);
+            assert_eq!(answer(&own, Form::Pae), tried.filter(|key| key.kid() == own.kid()).map(|_| true));
+            assert_eq!(answer(&other, Form::Pae), tried.filter(|key| key.kid() == other.kid()).map(|_| false));
+            assert_eq!(answer(&own, Form::Sshsig), None);
+            let signed_by = |key: &SigningKey, form| opened.signed_by(&key.public(), form);
+            let said = [signed_by(&own, Form::Pae), signed_by(&other, Form::Pae), signed_by(&own, Form::Sshsig)];
+            assert_eq!(said, [true, false, false]);
+        }
+    }
+
+    #[test]
+    fn the_keys_that_a_line_names_are_tried_on_it() {
+        let (identity, audit, operator) = (key(3), key(4), key(5));
+        let aud = Aud::of_identity(&identity.kid());
+        let chain = AuditKey::certify(key(4), &identity, &aud, "n1", 1, Timestamp(0), Timestamp(100));
+        let head = Head::empty(&"prod".parse().unwrap(), &ChainName::operators());
+        let command = Command::carried(signed(&operator), serde_json::Map::new());
+        let (line, _) = append(&head, &chain, &command.into(), Timestamp(5)).unwrap();
+        let tried = |guesses: &[Guess]| {
+            let read = Line::ahead(&line, guesses).read.unwrap();
+            let of = |tried: Option<&Tried>| tried.map(|tried| (tried.key.kid(), tried.good));
+            (of(read.tried.as_ref()), of(read.opened.unwrap().tried.as_ref()))
+        };
+        let all = [guess(&identity), guess(&audit), guess(&operator)];
+        assert_eq!(tried(&all), (Some((audit.kid(), true)), Some((operator.kid(), true))));
+        assert_eq!(tried(&all[..1]), (None, None));
+        assert_eq!(tried(&all[2..]), (None, Some((operator.kid(), true))));
+    }
 }

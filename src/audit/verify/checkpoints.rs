@@ -131,12 +131,16 @@ impl Checkpoints {
             );
         }
         self.remember(&said.cert);
+        self.list(CheckpointSeen { size, root, ts: stand.ts, kid: cert.kid });
+        Ok(())
+    }
+
+    fn list(&mut self, seen: CheckpointSeen) {
         self.count += 1;
         if self.newest.len() >= 2 * LISTED {
             self.newest.drain(..LISTED);
         }
-        self.newest.push(CheckpointSeen { size, root, ts: stand.ts, kid: cert.kid });
-        Ok(())
+        self.newest.push(seen);
     }
 
     /// The newest of them, the last of all last.
@@ -267,4 +271,40 @@ fn cosigned(kept: &Kept, policy: &Policy) -> Result<(), String> {
 pub(super) fn witnesses(kept: &Kept, policy: &Policy) -> Vec<(String, u64)> {
     let seen = policy.judge(&kept.note).witnesses;
     seen.into_iter().filter_map(|(name, seen)| Some((name, seen.ok().flatten()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::signature::Signature;
+
+    fn seen(size: u64) -> CheckpointSeen {
+        CheckpointSeen { size, root: Digest::ZERO, ts: Timestamp(size), kid: Kid::from_thumbprint(&[1; 32]) }
+    }
+
+    #[test]
+    fn of_many_checkpoints_the_newest_thousand_are_listed() {
+        for many in [0, 1, LISTED, LISTED + 1, LISTED + LISTED / 2, 2 * LISTED, 2 * LISTED + 1, 5 * LISTED] {
+            let mut checkpoints = Checkpoints::default();
+            (0..many as u64).for_each(|size| checkpoints.list(seen(size)));
+            assert!(checkpoints.newest.len() <= 2 * LISTED);
+            assert_eq!(checkpoints.count, many as u64);
+            let listed = checkpoints.listed();
+            assert_eq!(
+                (listed.len(), listed.last()),
+                (many.min(LISTED), many.checked_sub(1).map(|last| seen(last as u64)).as_ref())
+            );
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_kept_once_and_not_without_end() {
+        let cert = |nth: usize| Embedded { payload: nth.into(), sig: Signature::from_bytes([0; 64]) };
+        let mut checkpoints = Checkpoints::default();
+        for nth in (0..=CERTS).chain(0..3) {
+            checkpoints.remember(&cert(nth));
+            checkpoints.remember(&cert(0));
+        }
+        assert_eq!(checkpoints.certs, (0..CERTS).map(cert).collect::<Vec<_>>());
+    }
 }

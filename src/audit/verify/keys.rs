@@ -121,7 +121,12 @@ impl AuditKeys {
         if self.good.insert(kid.clone(), (key, certificate::life(&cert))).is_none() {
             self.seen.push(kid.clone());
         }
-        if self.good.len() > MOST || self.seen.len() > MOST_EVER {
+        AuditKeys::within(self.good.len(), self.seen.len())
+    }
+
+    /// So many are good at once, and so many were there ever.
+    fn within(good: usize, ever: usize) -> Result<(), Finding> {
+        if good > MOST || ever > MOST_EVER {
             return Err(Finding::Unusable("more audit keys stand in the chain than this program keeps".into()));
         }
         Ok(())
@@ -514,5 +519,53 @@ impl KeyHistory {
             signed: key.signed,
         };
         self.keys.iter().map(seen).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::signature::SigningKey;
+    use crate::entropy::SeededEntropy;
+    use crate::id::Nonce;
+
+    fn register(key: &SigningKey, aud: &Aud, follows: Option<&SigningKey>) -> Embedded {
+        let (holder, prev) = (Holder::Agent("kit".parse().unwrap()), follows.map(|key| key.public().kid()));
+        let (iat, nonce, pk) = (Timestamp(1), Nonce::from_bytes(&[7; 24]), key.public());
+        let kver = 1 + u64::from(follows.is_some());
+        Register { holder, aud: aud.clone(), form: Form::Pae, iat, kver, nonce, pk, prev }.sign(key)
+    }
+
+    #[test]
+    fn a_holder_has_so_many_keys_and_no_more() {
+        let [first, next] = [1, 2].map(|seed| SigningKey::generate(&SeededEntropy::new(seed)));
+        let aud = Aud::of_identity(&first.public().kid());
+        let holder = Holder::Agent("kit".parse().unwrap());
+        let (begins, follows) = (register(&first, &aud, None), register(&next, &aud, Some(&first)));
+        for (before, fits) in [(MOST - 1, true), (MOST, false)] {
+            let mut keys = KeyHistory::begin(holder.clone(), &aud, &begins, Timestamp(1), Pinned::default()).unwrap();
+            let newest = keys.keys.pop().unwrap();
+            keys.keys.extend((1..before).map(|_| Key::given(nobodys())));
+            keys.keys.push(newest);
+            assert_eq!(keys.keys.len(), before);
+            let said = keys.succeed(&follows, Timestamp(2), None);
+            assert!(if fits { said.is_ok() } else { matches!(said, Err(Finding::Unusable(_))) }, "{said:?}");
+        }
+    }
+
+    /// Some key that is nobody's.
+    fn nobodys() -> PublicKey {
+        static KEY: std::sync::LazyLock<PublicKey> =
+            std::sync::LazyLock::new(|| SigningKey::generate(&SeededEntropy::new(3)).public());
+        KEY.clone()
+    }
+
+    #[test]
+    fn a_chain_has_so_many_audit_keys_and_no_more() {
+        for (good, ever, fits) in
+            [(MOST, MOST_EVER, true), (MOST + 1, MOST_EVER, false), (MOST, MOST_EVER + 1, false), (0, 0, true)]
+        {
+            assert_eq!(AuditKeys::within(good, ever).is_ok(), fits, "{good} {ever}");
+        }
     }
 }

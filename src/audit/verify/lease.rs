@@ -403,3 +403,14 @@ fn known_before(id: &[u8; 16]) -> Finding {
     let id = LeaseId::from_bytes(*id).map_or_else(String::new, |id| format!("{id} "));
     Fault::Lease.found(format!("the lease {id}was issued, or had ended, before"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_lives_at_once_than_a_vault_allows() {
+        assert!(within(MOST, "leases live").is_ok());
+        assert!(matches!(within(MOST + 1, "leases live"), Err(Finding::Unusable(how)) if how.contains("leases live")));
+    }
+}

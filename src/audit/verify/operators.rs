@@ -430,3 +430,119 @@ pub(super) fn names_operators(by: &By) -> Result<(), Finding> {
         Err(Fault::By.found(format!("it rests on an entry of {}, where no operator's command stands", by.chain)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crypto::signature::Signature;
+    use crate::statement::grant::Terms;
+    use crate::time::Seconds;
+
+    fn terms(ttl: u64) -> Terms {
+        let (ttl, max_ttl) = (Seconds(ttl), Seconds(600));
+        Terms { ttl, max_ttl, max_uses: None, until: None, session: None, from: Vec::new(), rate: None }
+    }
+
+    fn grant(role: &str, ttl: u64) -> entry::Grant {
+        let by = By { chain: ChainName::operators(), leaf: Digest::ZERO, seq: 1 };
+        entry::Grant { by, role: role.parse().unwrap(), terms: terms(ttl) }
+    }
+
+    /// Every command that may leave something in the chain of `kit`, and which of the effects it has; another effect it has
+    /// not, and for another agent none but where it is for all.
+    #[test]
+    fn a_command_has_its_own_effects_and_no_others() {
+        let register = |nth: u8| Embedded { payload: json!({ "nth": nth }), sig: Signature::from_bytes([nth; 64]) };
+        let (registers, kids) = ([register(1), register(2)], [1, 2].map(|nth| Kid::from_thumbprint(&[nth; 32])));
+        let leases = [1, 2].map(|nth| LeaseId::new(nth, [1; 10]));
+        let roles: [RoleName; 2] = ["a", "b"].map(|role| role.parse().unwrap());
+        let sids: [Sid; 2] = ["s", "t"].map(|sid| sid.parse().unwrap());
+        let grants = [grant("a", 60), grant("a", 61), grant("b", 60)];
+        let doubt = Some(Timestamp(7));
+        let effects = [
+            ("registered", Effect::Registered(&registers[0])),
+            ("another registered", Effect::Registered(&registers[1])),
+            ("key ended", Effect::KeyEnded(&kids[0], None)),
+            ("key ended in doubt", Effect::KeyEnded(&kids[0], doubt)),
+            ("another key ended", Effect::KeyEnded(&kids[1], None)),
+            ("granted", Effect::Granted(&grants[0])),
+            ("granted more", Effect::Granted(&grants[1])),
+            ("granted another", Effect::Granted(&grants[2])),
+            ("ungranted", Effect::Ungranted(&roles[0])),
+            ("another ungranted", Effect::Ungranted(&roles[1])),
+            ("revoked by lease", Effect::Revoked(&leases[0], &roles[1], &sids[1])),
+            ("revoked by role", Effect::Revoked(&leases[1], &roles[0], &sids[1])),
+            ("revoked by session", Effect::Revoked(&leases[1], &roles[1], &sids[0])),
+            ("another revoked", Effect::Revoked(&leases[1], &roles[1], &sids[1])),
+            ("session ended", Effect::SessionEnded(&sids[0])),
+            ("another session ended", Effect::SessionEnded(&sids[1])),
+            ("forgotten", Effect::Forgotten(&leases[0])),
+            ("another forgotten", Effect::Forgotten(&leases[1])),
+            ("frozen", Effect::Frozen),
+            ("thawed", Effect::Thawed),
+        ];
+        let revoked = ["revoked by lease", "revoked by role", "revoked by session", "another revoked"];
+        let ends = [&revoked[..], &["session ended", "another session ended"]].concat();
+        let scope = |scope: Value| json!({ "scope": scope });
+        let mira = json!({ "agent": "mira", "role": "a", "terms": terms(60), "kid": null, "suspect_from": null, "reason": "" });
+        let only = |members: &[&str]| {
+            let mut body = mira.clone();
+            body.as_object_mut().unwrap().retain(|member, _| members.contains(&member.as_str()));
+            body
+        };
+        let kit = |members: &[&str]| {
+            let mut body = only(members);
+            body["agent"] = "kit".into();
+            body
+        };
+        let [key_end, create, revoke] =
+            [&["agent", "kid", "suspect_from"][..], &["agent", "role", "terms"], &["agent", "role"]];
+        let named = |kid: &Kid, doubt: Option<u64>| json!({ "agent": "kit", "kid": kid, "suspect_from": doubt });
+        let with_key = |ended: &[&'static str]| [ended, &revoked].concat();
+        let commands: Vec<(&str, Value, Vec<&str>)> = vec![
+            (AgentRegister::TYP, json!({ "register": registers[0] }), vec!["registered"]),
+            (AgentKeyEnd::TYP, kit(key_end), with_key(&["key ended", "another key ended"])),
+            (AgentKeyEnd::TYP, named(&kids[0], None), with_key(&["key ended"])),
+            (AgentKeyEnd::TYP, named(&kids[0], Some(7)), with_key(&["key ended in doubt"])),
+            (AgentKeyEnd::TYP, only(key_end), vec![]),
+            (GrantCreate::TYP, kit(create), vec!["granted"]),
+            (GrantCreate::TYP, only(create), vec![]),
+            (GrantRevoke::TYP, kit(revoke), vec!["ungranted", "revoked by role"]),
+            (GrantRevoke::TYP, only(revoke), vec![]),
+            (LeaseRevoke::TYP, scope(json!({ "lease": leases[0] })), vec!["revoked by lease"]),
+            (
+                LeaseRevoke::TYP,
+                scope(json!({ "agent": "kit", "sid": "s" })),
+                vec!["revoked by session", "session ended"],
+            ),
+            (LeaseRevoke::TYP, scope(json!({ "agent": "mira", "sid": "s" })), vec![]),
+            (LeaseRevoke::TYP, scope(json!({ "agent": "kit" })), revoked.to_vec()),
+            (LeaseRevoke::TYP, scope(json!({ "agent": "mira" })), vec![]),
+            (LeaseRevoke::TYP, scope(json!({ "role": "a" })), vec!["revoked by role"]),
+            (LeaseRevoke::TYP, scope(json!({ "all": true })), revoked.to_vec()),
+            (LeaseForget::TYP, json!({ "lease": leases[0] }), vec!["forgotten"]),
+            (CLOCK_RESET, json!({}), ends.clone()),
+            (Backup::TYP, json!({}), ends),
+            (AgentFreeze::TYP, kit(&["agent", "reason"]), with_key(&["frozen"])),
+            (AgentFreeze::TYP, only(&["agent", "reason"]), vec![]),
+            (AgentThaw::TYP, kit(&["agent"]), vec!["thawed"]),
+            (AgentThaw::TYP, only(&["agent"]), vec![]),
+            (VaultFreeze::TYP, json!({ "reason": "" }), revoked.to_vec()),
+            (VaultThaw::TYP, json!({}), vec![]),
+            (RoleFreeze::TYP, json!({ "reason": "", "role": "a" }), vec!["revoked by role"]),
+        ];
+        for (typ, body, has) in commands {
+            let typ = WITH_EFFECTS.into_iter().find(|known| *known == typ).unwrap();
+            let said = Said { typ, body: body.to_string().into() };
+            let found: Vec<&str> = effects
+                .iter()
+                .filter(|(_, effect)| said.fits(&"kit".parse().unwrap(), effect))
+                .map(|(name, _)| *name)
+                .collect();
+            let wanted: Vec<&str> = effects.iter().map(|(name, _)| *name).filter(|name| has.contains(name)).collect();
+            assert_eq!(found, wanted, "{typ} {body}");
+        }
+    }
+}

@@ -112,3 +112,29 @@ impl Lost {
         (!self.claims.is_empty()).then(|| self.said.join("; ") + &more)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_restores_are_counted_and_a_thousand_are_listed() {
+        let mut restores = Restores::default();
+        for number in 0..=LISTED as u64 {
+            restores.took(RestoreSeen { entry: number, number, ts: Timestamp(number), backup: 0 });
+        }
+        assert_eq!((restores.count, restores.seen.len()), (1001, 1000));
+        assert_eq!((restores.newest(), restores.seen.last().map(|seen| seen.number)), (Some(1000), Some(999)));
+    }
+
+    #[test]
+    fn what_is_of_after_the_newest_restore_was_not_lost() {
+        let mut restores = Restores::default();
+        assert!(!restores.lost(7, None), "nothing is lost where nothing was restored");
+        restores.at(5, Timestamp(100));
+        restores.at(9, Timestamp(200));
+        let lost = [(4, None), (5, None), (5, Some(199)), (5, Some(200)), (5, Some(201)), (4, Some(1))];
+        let lost = lost.map(|(entry, of)| restores.lost(entry, of.map(Timestamp)));
+        assert_eq!(lost, [false, true, true, true, false, false]);
+    }
+}

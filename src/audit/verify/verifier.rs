@@ -331,9 +331,10 @@ impl<'a> Verifier<'a> {
         if let Body::ClockReset(reset) = &entry.body {
             self.clock_reset(reset, entry.seq)?;
         }
-        if let Body::Restore(restore) = &entry.body {
-            self.restore(restore, entry, new_key)?;
-        }
+        let restored = match &entry.body {
+            Body::Restore(restore) => Some(self.restore(restore, entry, new_key)?),
+            _ => None,
+        };
         let place = Place { seq: entry.seq, ts: entry.ts, leaves: &self.leaves, opened };
         let judged = match (&mut self.trail, &entry.body) {
             (None, body) => match self.begin(body, entry.ts) {
@@ -358,6 +359,7 @@ impl<'a> Verifier<'a> {
             Err(finding) => return Err(finding),
             Ok(()) => {}
         }
+        restored.into_iter().for_each(|seen| self.restores.took(seen));
         *self.kinds.entry(entry.body.kind().to_owned()).or_default() += 1;
         Ok(())
     }
@@ -382,8 +384,8 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The vault was restored from a backup.
-    fn restore(&mut self, restore: &entry::Restore, entry: &Entry, new_key: bool) -> Result<(), Finding> {
+    /// The vault was restored from a backup. What is told of it counts once the whole entry was found good.
+    fn restore(&mut self, restore: &entry::Restore, entry: &Entry, new_key: bool) -> Result<RestoreSeen, Finding> {
         let entry::Restore { by, number, salt } = restore;
         let wrong = |how: &str| Err(Fault::Restore.found(how));
         if !new_key {
@@ -398,12 +400,12 @@ impl<'a> Verifier<'a> {
         if let Some(Trail::Agent(trail)) = &mut self.trail {
             trail.restored(by, self.to.unwrap_or_default(), entry.ts);
         }
-        self.restores.took(RestoreSeen { entry: entry.seq, number: *number, ts: entry.ts, backup: by.seq });
         match (&self.trail, &self.pins.operators, &self.keys) {
-            (Some(Trail::Operators(trail)), ..) => trail.restored(by, entry.seq),
-            (_, Some(commands), Some(keys)) => commands.made_a_backup(by, &Aud::of_identity(&keys.identity().kid())),
-            _ => Ok(()),
+            (Some(Trail::Operators(trail)), ..) => trail.restored(by, entry.seq)?,
+            (_, Some(commands), Some(keys)) => commands.made_a_backup(by, &Aud::of_identity(&keys.identity().kid()))?,
+            _ => {}
         }
+        Ok(RestoreSeen { entry: entry.seq, number: *number, ts: entry.ts, backup: by.seq })
     }
 
     /// The genesis of a chain.

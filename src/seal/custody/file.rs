@@ -164,3 +164,79 @@ fn apart(path: &Path, data_dir: &Path) -> Result<(), CustodyFault> {
         Err(cause) => Err(io(cause)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    /// A folder with an empty data directory and this key file in it, which only its owner may use.
+    fn folder(bytes: &[u8]) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, data) = (folder.path().join("root.key"), folder.path().join("data"));
+        fs::create_dir(&data).unwrap();
+        fs::write(&key, bytes).unwrap();
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        (folder, key, data)
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_for_its_owner_alone() {
+        let (folder, taken, data) = folder(b"taken");
+        let key = folder.path().join("new.key");
+        let made = create(&key, &data, &SeededEntropy::new(1)).unwrap();
+        assert_eq!(fs::read(&key).unwrap(), made.expose());
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(read(&key, &data).unwrap().expose(), made.expose());
+        let again = create(&taken, &data, &SeededEntropy::new(2)).unwrap_err();
+        assert!(matches!(again, CustodyFault::Exists(_)), "{again}");
+        assert_eq!(fs::read(&taken).unwrap(), b"taken");
+        let dangling = folder.path().join("dangling");
+        symlink(folder.path().join("elsewhere"), &dangling).unwrap();
+        assert!(create(&dangling, &data, &SeededEntropy::new(3)).is_err());
+        assert!(!folder.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_file_is_told_by_what_is_wrong() {
+        let (folder, key, data) = folder(&[7; 32]);
+        let said = |path: &Path| read(path, &data).unwrap_err();
+        let at = |name: &str| folder.path().join(name);
+        assert!(matches!(said(&at("gone")), CustodyFault::Missing(_)));
+        symlink(&key, at("link")).unwrap();
+        assert!(matches!(said(&at("link")), CustodyFault::Link(_)));
+        assert!(matches!(said(&data), CustodyFault::NotAFile(_)));
+        let pipe = rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+        pipe.unwrap();
+        assert!(matches!(said(&at("pipe")), CustodyFault::NotAFile(_)), "it waited for a writer");
+        for mode in [0o640, 0o604, 0o610, 0o602] {
+            fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(said(&key), CustodyFault::Open { mode: found, .. } if found == mode), "{mode:o}");
+        }
+        fs::set_permissions(&key, Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(read(&key, &data).unwrap().expose(), &[7; 32]);
+        for (bytes, wanted) in [(0, 0), (31, 31), (33, 33), (100, 33)] {
+            let (_folder, key, data) = self::folder(&vec![7; bytes]);
+            let found = read(&key, &data).unwrap_err();
+            assert!(matches!(found, CustodyFault::Length { length, .. } if length == wanted), "{bytes}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_lie_with_what_it_protects() {
+        let (folder, key, data) = folder(&[7; 32]);
+        let inside = |path: &Path, data: &Path| matches!(apart(path, data), Err(CustodyFault::Inside { .. }));
+        symlink(&data, folder.path().join("other")).unwrap();
+        fs::create_dir(data.join("deep")).unwrap();
+        for path in ["data/key", "data/deep/key", "other/key", "other/deep/../key"] {
+            assert!(inside(&folder.path().join(path), &data), "{path}");
+        }
+        assert!(apart(&key, &data).is_ok() && apart(&key, &folder.path().join("not/made/yet")).is_ok());
+        // What is no folder holds nothing either, and cannot be made one.
+        assert!(matches!(apart(&key, &key.join("data")), Err(CustodyFault::Io { .. })));
+        assert_eq!((parent(Path::new("key")), parent(Path::new("a/key"))), (Path::new("."), Path::new("a")));
+    }
+}

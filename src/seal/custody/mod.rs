@@ -308,6 +308,7 @@ mod tests {
         let made = custodian(&secret, &root);
         let read = Custodian::from_stored(made.who.clone(), made.root, &made.sealed()).unwrap();
         assert_eq!(read, made);
+        assert!(made.fits(&secret) && !made.fits(&other) && Custodian::before_custodians().fits(&other));
         let opened = read.open(&aud(1), &secret).unwrap();
         assert_eq!((opened.key.expose(), opened.epoch()), (root.key.expose(), 7));
         assert!(made.open(&aud(1), &other).is_err());
