@@ -251,12 +251,15 @@ fn parts() -> Vec<Scene> {
 /// `_operators` and `_vault`.
 fn vaults() -> Vec<Scene> {
     let world = World::whole(1);
-    let made = |kind: Option<Kind>| {
+    let made = |kind: Option<Kind>, told: bool| {
         let mut world = World::at_work(1);
         let key = SigningKey::generate(&world.entropy);
         let mut made = crate::custody::zoe(&world, &key);
         if let Some(kind) = kind {
             (made.kind, made.shares) = (kind, Vec::new());
+        }
+        if told {
+            crate::custody::appointed(&mut world, &made, "ops", &["file", "ops"]);
         }
         world.operators.put(&world.audit, &made.into(), world.now);
         let signed = signed_by(&world, "zoe", &key, &OperatorList {});
@@ -277,8 +280,9 @@ fn vaults() -> Vec<Scene> {
     use Told::{Config, Recover, Restore, Start, StartWithout, Stop};
     vec![
         ("_operators", verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0),
-        ("an operator whom shares made", made(None)),
-        ("an operator whom a file made", made(Some(Kind::File))),
+        ("an operator whom shares made", made(None, false)),
+        ("an operator whom the shares of a custodian made that was told", made(None, true)),
+        ("an operator whom a file made", made(Some(Kind::File), false)),
         ("a daemon began and ended", told(&[Start, Config, Stop], false, false)),
         ("two began, one after one that was broken off", told(&[Start, Config, Start, Recover(2)], false, false)),
         ("everything is frozen", told(&[Start], true, false)),
