@@ -145,6 +145,17 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.obtain();
         })
     }),
+    ("a key whose successor left it no grace comes back with the clock", Fault::RequestKey, || {
+        then(|world| {
+            let (old, at) = (crate::world::copy(&world.agent), world.now);
+            world.rotate(None);
+            let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+            world.now = Timestamp(at.0 - 2000);
+            world.put(reset(by));
+            (world.agent, world.kver) = (old, 1);
+            world.obtain();
+        })
+    }),
     ("an audit key that was over comes back with the clock", Fault::KeyLife, || {
         then(|world| {
             let (old, at) = (crate::world::copy(&world.stolen), world.now);

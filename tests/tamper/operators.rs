@@ -182,6 +182,15 @@ pub(crate) const OPERATORS: &[Case] = &[
             world.command(OperatorDuty { duty: Duty::Responder, operator: "joe".parse().unwrap() });
         })
     }),
+    ("a key that was left where every key was to be ended", Fault::KeyOrder, || {
+        commanded(|world| {
+            hire(world, "joe", Duty::Auditor);
+            let operator = "joe".parse().unwrap();
+            let end = world.signed_command(&OperatorKeyEnd { operator, kid: None, suspect_from: None });
+            let result = serde_json::json!({ "kids": [] });
+            world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
+        })
+    }),
     ("another key ended than was commanded", Fault::KeyOrder, || {
         commanded(|world| {
             let joe = hire(world, "joe", Duty::Auditor);

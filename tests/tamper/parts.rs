@@ -1,18 +1,23 @@
 //! Parts of chains, which begin at a checkpoint: what is verified from there, what cannot be, and the bad files.
 
 use nockvault::audit::checkpoint::Checkpoint;
+use std::sync::Arc;
+
+use nockvault::audit::directory::open_at_any_time;
 use nockvault::audit::entry::{self, Body, Entry};
 use nockvault::audit::verify::report::{Fault, Verdict};
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::hash::Digest;
-use nockvault::crypto::signature::PublicKey;
+use nockvault::crypto::signature::{PublicKey, SigningKey};
+use nockvault::statement::agent::AgentRegister;
 use nockvault::statement::register::Register;
 use nockvault::statement::request::Seen;
 use nockvault::statement::session::Close;
 
 use crate::cases::{Bad, Case};
 use crate::checkpoints::{kept, pinned};
-use crate::world::{World, copy, file, terms};
+use crate::files::listed;
+use crate::world::{World, copy, file, kit, terms};
 
 /// The agent's keys, as its whole chain registers them.
 pub(crate) fn keys(lines: &[Vec<u8>]) -> Vec<PublicKey> {
@@ -175,6 +180,35 @@ pub(crate) const PARTS: &[Case] = &[
             let mut issue = world.next_issue();
             issue.hdr.exp = nockvault::time::Timestamp(issue.hdr.exp.0 + 1);
             world.put(issue);
+        })
+    }),
+    ("a request in a part signed in another form than its listed key's", Fault::RequestSignature, || {
+        let listed = |world: &World| {
+            let directory = open_at_any_time(&listed(world, |_| {}), &world.identity.public()).unwrap();
+            Pins { since_checkpoint: true, directory: Some(Arc::new(directory)), ..world.pins() }
+        };
+        let wrong = |world: &mut World| {
+            let mut issue = world.next_issue();
+            issue.request = crate::requests::in_another_form(world, &issue);
+            world.put(issue);
+        };
+        behind_with(wrong, listed)
+    }),
+    ("a key of before whose successor left it no grace", Fault::RequestKey, || {
+        behind(|world| {
+            let old = (copy(&world.agent), world.kver);
+            world.rotate(None);
+            (world.agent, world.kver) = old;
+            world.obtain();
+        })
+    }),
+    ("a key in a part that does not follow the newest", Fault::KeyOrder, || {
+        behind(|world| {
+            world.rotate(None);
+            let next = SigningKey::generate(&world.entropy);
+            let register = world.register(kit(), &next, Some((&copy(&world.agent), world.kver + 1)));
+            let by = Some(world.command(AgentRegister { register: register.clone() }));
+            world.put(entry::AgentKey { by, grace: None, register, request: None });
         })
     }),
     ("a key that was ended in a part", Fault::RequestKey, || {
