@@ -19,11 +19,13 @@ use nockvault::id::{ChainName, LeaseId, RoleName, handle};
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::custody::Kind;
 use nockvault::statement::directory::{Directory, ListedKey};
-use nockvault::statement::grant::GrantRevoke;
-use nockvault::statement::lease::LeaseForget;
+use nockvault::statement::grant::{GrantRevoke, Terms};
+use nockvault::statement::issue::Issue;
+use nockvault::statement::lease::{LeaseForget, Release, Renew};
 use nockvault::statement::operator::OperatorList;
 use nockvault::statement::request::Seen;
 use nockvault::statement::role::RoleCreate;
+use nockvault::statement::session::Close;
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
@@ -151,6 +153,54 @@ fn open_ends() -> Vec<Scene> {
                 world.obtain_at_backend();
             }),
         ),
+        (
+            "as long as asked and granted, to the millisecond",
+            told(|world| {
+                world.ungrant();
+                let (first, second) = (world.now.plus(Seconds(2)), world.now.plus(Seconds(3)));
+                let until = Some(second.plus(TTL));
+                world.give(Terms { ttl: Seconds(60), max_ttl: TTL, until, ..crate::world::terms() });
+                let given = |world: &mut World, at: Timestamp, ttl: Seconds, life: Seconds| {
+                    let mut issue = world.issue(world.ask(Issue { ttl, ..world.wish() }));
+                    (issue.hdr.iat, issue.hdr.exp) = (at, at.plus(life));
+                    world.put(issue);
+                };
+                given(world, first.plus(Seconds(1)), TTL, TTL);
+                let lease = world.lease();
+                given(world, second.plus(Seconds(1)), Seconds(0), Seconds(60));
+                let at = world.now.plus(Seconds(1));
+                let ttl = Seconds(second.plus(TTL).since(at).0);
+                let request = world.ask(Renew { lease: world.lease(), ttl });
+                world.put(entry::Renew { exp: at.plus(ttl), lease: world.lease(), request });
+                world.release(&lease);
+            }),
+        ),
+        (
+            "sessions with something at a backend, of which one was closed",
+            told(|world| {
+                world.obtain_at_backend();
+                world.sid = "nightly-8";
+                world.hello();
+                world.obtain_at_backend();
+                let request = world.ask(Close {});
+                world.put(entry::Close { request });
+            }),
+        ),
+        (
+            "given back by the request that made it",
+            told(|world| {
+                let request = world.ask(Release::Req(world.last_issue().hdr.req));
+                world.put(entry::Release { lease: world.lease(), request });
+            }),
+        ),
+        (
+            "run out to the millisecond",
+            told(|world| {
+                let (lease, exp) = (world.lease(), world.last_issue().hdr.exp);
+                world.now = exp.minus(Seconds(1));
+                world.put(entry::Expire { lease, outcome: "none".into() });
+            }),
+        ),
         ("a lease lives", told(|_| {})),
         (
             "of two leases one ran out",
@@ -239,6 +289,17 @@ fn parts() -> Vec<Scene> {
     vec![
         ("a part", of(&part, &bare())),
         ("a part with the agent's keys and the commands", of(&part, &held)),
+        ("a part in which what was before goes on and ends", {
+            let mut world = World::at_work(7);
+            let (renewed, undone) = (world.lease(), world.obtain_at_backend());
+            world.release(&undone);
+            world.vouch();
+            let begin = world.kit.lines.len() - 1;
+            world.renew(&renewed, TTL);
+            world.release(&renewed);
+            world.put(entry::Undone { lease: undone, outcome: "revoked".into(), tries: 0 });
+            of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
+        }),
         ("a part with a directory", of(&part, &Pins { directory: named(), ..bare() })),
         ("a part with a directory without names", of(&part, &Pins { directory: nameless, ..bare() })),
         ("a part of _operators", of_operators(&since())),
