@@ -167,6 +167,17 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.put(reset(by));
         })
     }),
+    ("a clock reset in _operators by its genesis", Fault::By, || {
+        let mut world = World::new(7);
+        world.operators.lines.truncate(1);
+        let mut chain =
+            Chain { head: Head::empty(&"prod".parse().unwrap(), &ChainName::operators()), lines: Vec::new() };
+        let genesis = entry::Entry::read(&world.operators.lines[0]).unwrap().body;
+        chain.put(&world.audit, &genesis, world.now);
+        let by = By { chain: ChainName::operators(), leaf: chain.head.leaf, seq: 0 };
+        chain.put(&world.audit, &reset(by).into(), world.now);
+        Bad { entry: 1, pins: world.pins(), lines: chain.lines, operators: None }
+    }),
     ("a clock reset in _operators by what follows it", Fault::By, || {
         let mut world = World::new(7);
         let (leaf, seq) = (Digest::of(b"later"), world.operators.head.size);

@@ -47,6 +47,16 @@ pub(crate) const OPERATORS: &[Case] = &[
             world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
         })
     }),
+    ("caused by a checkpoint at the end of _operators", Fault::By, || {
+        with_operators(|world| {
+            let head = &world.operators.head;
+            let note = nockvault::audit::checkpoint::Checkpoint::of(&head.origin, &head.tree);
+            let checkpoint = crate::checkpoints::of(world, &note, head.tree.peaks().to_vec());
+            let at = world.operators.put(&world.audit, &checkpoint.into(), world.now);
+            let by = By { chain: ChainName::operators(), leaf: at.leaf, seq: at.seq };
+            world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
+        })
+    }),
     ("caused by a command for another agent", Fault::By, || {
         with_operators(|world| {
             let role: nockvault::id::RoleName = "orders-read".parse().unwrap();

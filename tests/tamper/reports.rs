@@ -25,7 +25,8 @@ use nockvault::statement::lease::{LeaseForget, Release, Renew};
 use nockvault::statement::operator::OperatorList;
 use nockvault::statement::request::Seen;
 use nockvault::statement::role::RoleCreate;
-use nockvault::statement::session::Close;
+use nockvault::statement::rotate_key::RotateKey;
+use nockvault::statement::session::{Close, Hello};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
@@ -36,7 +37,7 @@ use crate::files::{begins, cosigned, listed, note, witness};
 use crate::operators::signed_by;
 use crate::parts::keys;
 use crate::restores::restored;
-use crate::world::{START, TTL, World, copy, file};
+use crate::world::{START, TTL, World, copy, file, kit};
 
 /// What is verified, and its report.
 type Scene = (&'static str, Report);
@@ -201,6 +202,37 @@ fn open_ends() -> Vec<Scene> {
                 world.put(entry::Expire { lease, outcome: "none".into() });
             }),
         ),
+        (
+            "refused, whatever was asked",
+            told(|world| {
+                let next = world.register(kit(), &SigningKey::generate(&world.entropy), Some((&copy(&world.agent), 1)));
+                let lease = world.lease();
+                let requests = [
+                    world.ask(Hello { seal: world.seal.clone() }),
+                    world.ask(Renew { lease: lease.clone(), ttl: TTL }),
+                    world.ask(Release::Lease(lease)),
+                    world.ask(Close {}),
+                    world.ask(RotateKey { new: next }),
+                ];
+                for request in requests {
+                    world.put(entry::Deny { handle: None, lease: None, reason: "frozen".into(), request });
+                }
+            }),
+        ),
+        (
+            "an intent of a key that ended before it, by a clock that was put back",
+            told(|world| {
+                let then = world.now;
+                world.now = then.plus(Seconds(7200));
+                let (request, lease) = (world.ask(world.wish()), LeaseId::new(then.0, [7; 10]));
+                let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+                world.now = then;
+                world.put(entry::ClockReset { by });
+                world.end_key();
+                let handle = Some(handle(&"kit".parse().unwrap(), &lease));
+                world.put(entry::Deny { handle, lease: Some(lease), reason: "interrupted".into(), request });
+            }),
+        ),
         ("a lease lives", told(|_| {})),
         (
             "of two leases one ran out",
@@ -299,6 +331,21 @@ fn parts() -> Vec<Scene> {
             world.release(&renewed);
             world.put(entry::Undone { lease: undone, outcome: "revoked".into(), tries: 0 });
             of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
+        }),
+        ("a part, and a request in view of what stands before it", {
+            let mut world = World::at_work(7);
+            let seen = world.kit.head.seen();
+            world.obtain();
+            world.vouch();
+            let begin = world.kit.lines.len() - 1;
+            let request = world.ask_as(world.wish(), |common| common.seen = seen);
+            let issue = world.issue(request);
+            world.put(issue);
+            of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
+        }),
+        ("a command of before the part of _operators that is known", {
+            let (_, commands) = verify_operators(file(&operators.operators.lines[3..]).as_slice(), &since()).unwrap();
+            of(&operators.kit.file(), &Pins { operators: commands.map(Arc::new), ..operators.pins() })
         }),
         ("a part with a directory", of(&part, &Pins { directory: named(), ..bare() })),
         ("a part with a directory without names", of(&part, &Pins { directory: nameless, ..bare() })),

@@ -34,6 +34,10 @@ pub(crate) const REQUESTS: &[Case] = &[
     ("a request signed in another form than its key's", Fault::RequestSignature, || {
         issued(|world, issue| issue.request = in_another_form(world, issue))
     }),
+    ("a request longer than any may be", Fault::RequestMembers, || with_params(serde_json::json!("y".repeat(9000)))),
+    ("a request deeper than any may be", Fault::RequestMembers, || {
+        with_params((0..40).fold(serde_json::json!(1), |inside, _| serde_json::json!([inside])))
+    }),
     ("a request changed after it was signed", Fault::RequestSignature, || {
         issued(|_, issue| issue.request.payload["role"] = "orders-write".into())
     }),
@@ -261,4 +265,14 @@ fn successor(follows: u64) -> Bad {
 pub(crate) fn in_another_form(world: &World, issue: &entry::Issue) -> Embedded {
     let payload: serde_json::Value = issue.request.payload.clone();
     Envelope::sign(PayloadType::Request, &payload, &world.agent, Form::Sshsig).embed().unwrap()
+}
+
+/// Issued on a request with this parameter.
+fn with_params(value: serde_json::Value) -> Bad {
+    then(|world| {
+        let mut wish = world.wish();
+        wish.params.insert("x".to_owned(), value);
+        let issue = world.issue(world.ask(wish));
+        world.put(issue);
+    })
 }
