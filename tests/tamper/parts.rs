@@ -10,6 +10,7 @@ use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::{PublicKey, SigningKey};
 use nockvault::statement::agent::AgentRegister;
+use nockvault::statement::operator::Duty;
 use nockvault::statement::register::Register;
 use nockvault::statement::request::Seen;
 use nockvault::statement::session::Close;
@@ -210,6 +211,19 @@ pub(crate) const PARTS: &[Case] = &[
             let by = Some(world.command(AgentRegister { register: register.clone() }));
             world.put(entry::AgentKey { by, grace: None, register, request: None });
         })
+    }),
+    ("an operator registered twice in a part of _operators", Fault::KeyOrder, || {
+        let mut world = World::at_work(7);
+        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
+        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
+        let begin = world.operators.lines.len();
+        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        let holder_keys = vec![world.operator.public()];
+        let pins = Pins { since_checkpoint: true, holder_keys, ..world.pins() };
+        let lines = world.operators.lines[begin..].to_vec();
+        Bad { entry: lines.len() - 1, pins, lines, operators: None }
     }),
     ("a key that was ended in a part", Fault::RequestKey, || {
         behind(|world| {

@@ -5,16 +5,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nockvault::audit::chain::Head;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::directory::open_at_any_time;
-use nockvault::audit::entry::{self, Body, By};
+use nockvault::audit::entry::{self, By};
 use nockvault::audit::policy::Policy;
 use nockvault::audit::verify::operators::Commands;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Pins, verify, verify_operators};
+use nockvault::crypto::envelope::{Envelope, PayloadType};
 use nockvault::crypto::hash::Digest;
-use nockvault::crypto::signature::SigningKey;
+use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::id::{ChainName, LeaseId, RoleName, handle};
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::custody::Kind;
@@ -22,7 +22,7 @@ use nockvault::statement::directory::{Directory, ListedKey};
 use nockvault::statement::grant::{GrantRevoke, Terms};
 use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::{LeaseForget, Release, Renew};
-use nockvault::statement::operator::OperatorList;
+use nockvault::statement::operator::{Duty, OperatorList};
 use nockvault::statement::request::Seen;
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::rotate_key::RotateKey;
@@ -374,6 +374,15 @@ fn vaults() -> Vec<Scene> {
         world.order(entry::Command::carried(signed, Map::new()));
         verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0
     };
+    let later = |duty: Duty| {
+        let mut world = World::at_work(1);
+        let joe = crate::operators::hire(&mut world, "joe", duty);
+        let mut payload = signed_by(&world, "joe", &joe, &OperatorList {}).payload;
+        payload["typ"] = "nockvault/later".into();
+        let signed = Envelope::sign(PayloadType::Command, &payload, &joe, Form::Pae).embed().unwrap();
+        world.order(entry::Command::carried(signed, Map::new()));
+        verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0
+    };
     let told = |told: &[Told], freeze: bool, ignored: bool| {
         let (mut chain, mut world) = vault(told);
         if freeze {
@@ -388,6 +397,8 @@ fn vaults() -> Vec<Scene> {
     use Told::{Config, Recover, Restore, Start, StartWithout, Stop};
     vec![
         ("_operators", verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0),
+        ("a command of a later version, by an admin", later(Duty::Admin)),
+        ("a command of a later version, by an auditor", later(Duty::Auditor)),
         ("an operator whom shares made", made(None, false)),
         ("an operator whom the shares of a custodian made that was told", made(None, true)),
         ("an operator whom a file made", made(Some(Kind::File), false)),
@@ -424,7 +435,9 @@ fn restores() -> Vec<Scene> {
         ..pinned(&world, kept(&lost, 5, None))
     };
     let mut longer = World::at_work(15);
-    (0..5).for_each(|_| drop(longer.obtain()));
+    for _ in 0..5 {
+        longer.obtain();
+    }
     let beyond = of(&once, &pinned(&world, kept(&longer, 9, None)));
     let many = (0..23).map(|size| Seen { head: Digest::of(b"beyond"), size: size + 40 }).collect();
     let many = Pins { heads: many, ..world.pins() };
