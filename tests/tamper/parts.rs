@@ -212,6 +212,20 @@ pub(crate) const PARTS: &[Case] = &[
             world.put(entry::AgentKey { by, grace: None, register, request: None });
         })
     }),
+    ("an operator's key ended twice in a part of _operators", Fault::KeyOrder, || {
+        let mut world = World::at_work(7);
+        let joe = crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
+        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
+        let begin = world.operators.lines.len();
+        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        crate::operators::put_out(&mut world, "joe", &joe);
+        crate::operators::put_out(&mut world, "joe", &joe);
+        let holder_keys = vec![world.operator.public(), joe.public()];
+        let pins = Pins { since_checkpoint: true, holder_keys, ..world.pins() };
+        let lines = world.operators.lines[begin..].to_vec();
+        Bad { entry: lines.len() - 1, pins, lines, operators: None }
+    }),
     ("an operator registered twice in a part of _operators", Fault::KeyOrder, || {
         let mut world = World::at_work(7);
         let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
