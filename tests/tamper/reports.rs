@@ -13,7 +13,7 @@ use nockvault::audit::verify::operators::Commands;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::envelope::{Envelope, PayloadType};
-use nockvault::crypto::hash::Digest;
+use nockvault::crypto::hash::{Digest, leaf};
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::id::{ChainName, LeaseId, RoleName, handle};
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
@@ -282,6 +282,18 @@ fn broken() -> Vec<Scene> {
         of(&world.kit.file(), &world.pins())
     };
     let held = Pins { heads: vec![world.kit.head.seen()], ..world.pins() };
+    let otherwise = |count: usize| {
+        let mut world = World::at_work(11);
+        for _ in 0..count {
+            let line = b"{\"v\":2}".to_vec();
+            let head = &mut world.kit.head;
+            (head.size, head.leaf) = (head.size + 1, leaf(&line));
+            head.tree.push(leaf(&line));
+            world.kit.lines.push(line);
+        }
+        world.put(entry::SessionEnd { by: None, reason: "idle".into(), sid: world.sid.parse().unwrap() });
+        of(&world.kit.file(), &world.pins())
+    };
     vec![
         ("torn", of(&bytes[..bytes.len() - 20], &held)),
         ("without its last LF", of(&bytes[..bytes.len() - 1], &world.pins())),
@@ -290,6 +302,8 @@ fn broken() -> Vec<Scene> {
             unknown(|entry| (entry["kind"], entry["origin"]) = ("rebuild".into(), "prod/kit~1".into()), false)
         }),
         ("an unknown version", unknown(|entry| entry["v"] = 2.into(), true)),
+        ("a version that is laid out otherwise, which a later entry names", otherwise(1)),
+        ("two of them", otherwise(2)),
         ("an unknown version at the end", unknown(|entry| entry["v"] = 2.into(), false)),
     ]
 }
@@ -410,6 +424,16 @@ fn vaults() -> Vec<Scene> {
             let (chain, world) = vault(&[Start, Config, Restore(2), StartWithout, Recover(3), Stop]);
             of(&chain.file(), &world.pins())
         }),
+        ("a part of _vault, in which a daemon says what it found", {
+            let (mut chain, world) = vault(&[Start, Config]);
+            let note = Checkpoint::of(&chain.head.origin, &chain.head.tree);
+            let checkpoint = crate::checkpoints::of(&world, &note, chain.head.tree.peaks().to_vec());
+            let begin = chain.lines.len();
+            chain.put(&world.audit, &checkpoint.into(), world.now);
+            let recover = entry::Recover { interrupted: 0, quarantined: Vec::new(), since: world.now };
+            chain.put(&world.audit, &recover.into(), world.now);
+            of(&file(&chain.lines[begin..]), &Pins { since_checkpoint: true, ..world.pins() })
+        }),
         ("_vault was restored by a command that is not known", told(&[Start, Restore(2)], false, false)),
     ]
 }
@@ -456,6 +480,14 @@ fn restores() -> Vec<Scene> {
     vec![
         ("restored", of(&once, &world.pins())),
         ("what is held was lost to the restore", lost_some),
+        ("an answer in whose place another stands was lost to it", {
+            let mut lost = World::at_work(15);
+            lost.obtain();
+            let mut issue = lost.next_issue();
+            issue.sealed = sealed().2;
+            lost.put(issue);
+            of(&once, &Pins { receipts: vec![receipt(&lost, |_| {})], ..lost.pins() })
+        }),
         ("a checkpoint from beyond the end was lost to it", beyond),
         ("much that is held was lost to it", lost_many),
         ("restored twice", twice),
