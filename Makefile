@@ -50,7 +50,7 @@ bench-pieces: ## what each piece of an issuance costs alone, and what live lease
 # ROOMS="authz audit" takes these alone.
 ROOMS ?= authn authz audit seal statement
 
-mutants: ## changes the code that decides and proves, one place at a time, and looks whether a test fails; hours
+mutants: ## changes the code that decides and proves, one place at a time, and looks whether a test fails; half an hour
 	@.ci/mutants $(ROOMS)
 
 # Which reader, and for how many seconds each: make fuzz TARGET=entry SECONDS=3600

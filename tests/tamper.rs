@@ -58,10 +58,12 @@ use custody::CUSTODY;
 use daemons::{DAEMONS, Told};
 use freezes::FREEZES;
 use given::GIVEN;
+use nockvault::audit::chain::append;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::entry;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
 use nockvault::audit::verify::{Kept, Means, Pins, verify, verify_operators, verify_operators_with, verify_with};
+use nockvault::crypto::json::Admission;
 use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
@@ -130,6 +132,7 @@ fn the_earliest_fault_counts_though_only_the_end_shows_it() {
     for _ in 0..20 {
         world.obtain();
     }
+    world.vouch();
     let repeated = world.kit.lines.len() as u64;
     let mut issue = world.issue(again.clone());
     issue.hdr.lease = world.lease();
@@ -137,6 +140,7 @@ fn the_earliest_fault_counts_though_only_the_end_shows_it() {
     for _ in 0..20 {
         world.obtain();
     }
+    world.vouch();
     let alone = report(&world.kit.file(), &world.pins());
     assert!(matches!(alone.verdict, Verdict::Tampered { entry, fault: Fault::RequestTwice, .. } if entry == repeated));
     // A later fault does not hide it, and neither does a line that nobody understands.
@@ -148,6 +152,8 @@ fn the_earliest_fault_counts_though_only_the_end_shows_it() {
         for means in ELSEWHERE {
             let found = verify_with(file(lines).as_slice(), &world.pins(), means).unwrap();
             assert_eq!((&found.verdict, found.size, found.to), (&alone.verdict, alone.size, alone.to), "{found}");
+            let sizes: Vec<_> = found.checkpoints.iter().map(|seen| seen.size).collect();
+            assert_eq!((found.checkpoint_count, sizes), (1, vec![repeated - 1]), "{found}");
         }
     }
 }
@@ -226,6 +232,9 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
         let alone = report(&file(&lines), &pins);
         let found = tampered_in(&alone);
         assert_eq!(found, Ok((first(&lines) + entry as u64, fault)), "{name}: {alone}");
+        if String::from_utf8_lossy(&lines[0]).contains("\"origin\":\"prod/_operators\"") {
+            assert!(verify_operators(file(&lines).as_slice(), &pins).unwrap().1.is_none(), "{name}: commands");
+        }
         verdicts += &format!("{name}\n  {}\n", alone.verdict);
         for means in ELSEWHERE {
             let found = verify_with(file(&lines).as_slice(), &pins, means).unwrap();
@@ -514,4 +523,32 @@ fn an_issuance_is_not_recorded_before_its_own_time() {
     let iat = issue.hdr.iat;
     world.put(issue);
     assert_eq!((world.kit.head.ts, report(&world.kit.file(), &world.pins()).verdict), (iat, Verdict::Intact));
+}
+
+/// A line may have so many bytes, with its LF or at the end without one; what is longer is cut there and is no entry.
+#[test]
+fn a_line_is_read_up_to_its_limit() {
+    let limit = Admission::OPERATORS_LINE.max_bytes;
+    let mut world = World::at_work(23);
+    let padded = |world: &World, bytes: usize| {
+        let list = world.signed_command(&nockvault::statement::operator::OperatorList {});
+        let result = serde_json::json!({ "operators": "x".repeat(bytes) });
+        entry::Command::carried(list, result.as_object().cloned().unwrap())
+    };
+    let bare = padded(&world, 0);
+    let bare = append(&world.operators.head, &world.audit, &bare.into(), world.now).unwrap().0.len();
+    let longest = padded(&world, limit - bare);
+    world.order(longest);
+    assert_eq!(world.operators.lines.last().map(Vec::len), Some(limit));
+    let whole = world.operators.file();
+    for bytes in [&whole[..], &whole[..whole.len() - 1]] {
+        let found = report(bytes, &world.pins());
+        assert_eq!(found.verdict, Verdict::Intact, "{found}");
+    }
+    // A text that does not end, without LF: torn where it may be a line, and none where it is too long for one.
+    for (more, torn) in [(0, true), (1, true), (2, false), (3, false)] {
+        let bytes = [whole.clone(), b"{\"a\":\"".to_vec(), vec![b'x'; limit + more - 6]].concat();
+        let verdict = report(&bytes, &world.pins()).verdict;
+        assert_eq!(matches!(verdict, Verdict::Torn { .. }), torn, "{more}: {verdict}");
+    }
 }

@@ -347,7 +347,7 @@ mod tests {
             entry::Restore { by, number: 1, salt: crate::base64url::Bytes(vec![7; 16]) }.into()
         };
         // In the life of the new key time does not fall; where the chain is ahead of all of it, it does.
-        for (newest, ts) in [(60, 60), (99, 99), (100, 70), (500, 70)] {
+        for (newest, ts) in [(60, 70), (99, 99), (100, 70), (500, 70)] {
             let head = Head { ts: Timestamp(newest), ..empty() };
             let (line, next) = append(&head, &key(2, 50, 100), &restore(), Timestamp(70)).unwrap();
             assert_eq!((next.ts, Entry::read(&line).unwrap().origin.as_str()), (Timestamp(ts), "prod/_vault~1"));

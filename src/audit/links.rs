@@ -256,8 +256,11 @@ mod tests {
         assert!(links.line(&leaf(&lying), &lying).unwrap_err().contains("what is not so"));
     }
 
+    /// A key, a time, what is written, and what is done to the head before.
+    type Step<'a> = (&'a AuditKey, u64, Body, fn(&mut Head));
+
     /// The lines that these steps make, each by a key, at a time, behind a head that somebody changed.
-    fn told(steps: &[(&AuditKey, u64, Body, fn(&mut Head))]) -> Result<(), String> {
+    fn told(steps: &[Step<'_>]) -> Result<(), String> {
         let (mut head, mut links) = (Head::empty(&"prod".parse().unwrap(), &ChainName::vault()), links());
         for (key, at, body, change) in steps {
             change(&mut head);

@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn terms_do_not_contradict_themselves() {
-        let with = |change: fn(&mut Terms)| {
+        type Change = fn(&mut Terms);
+        let with = |change: Change| {
             let mut terms = Terms {
                 ttl: Seconds(60),
                 max_ttl: Seconds(60),
@@ -248,11 +249,11 @@ mod tests {
             change(&mut terms);
             terms.consistent()
         };
-        let good: [fn(&mut Terms); 3] = [|_| {}, |terms| terms.ttl = Seconds(1), |terms| terms.rate = None];
+        let good: [Change; 3] = [|_| {}, |terms| terms.ttl = Seconds(1), |terms| terms.rate = None];
         for change in good {
             assert_eq!(with(change), Ok(()));
         }
-        let bad: [(fn(&mut Terms), &str); 5] = [
+        let bad: [(Change, &str); 5] = [
             (|terms| terms.ttl = Seconds(0), "ttl"),
             (|terms| terms.max_ttl = Seconds(59), "ttl"),
             (|terms| terms.max_uses = Some(0), "max_uses"),

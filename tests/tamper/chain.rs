@@ -125,6 +125,13 @@ pub(crate) const CHAIN: &[Case] = &[
         world.give(terms());
         world.into()
     }),
+    ("no genesis, and no vault that is known", Fault::Genesis, || {
+        let mut world = World::new(7);
+        let head = nockvault::audit::chain::Head::empty(&"prod".parse().unwrap(), &"kit".parse().unwrap());
+        world.kit = Chain { head, lines: Vec::new() };
+        world.give(terms());
+        Bad { pins: Pins::default(), ..world.into() }
+    }),
     ("a second genesis", Fault::Genesis, || {
         then(|world| {
             let genesis = entry::Entry::read(&world.kit.lines[0]).unwrap().body;

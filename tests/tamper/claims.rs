@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::directory::open_at_any_time;
+use nockvault::audit::entry::Entry;
 use nockvault::audit::proof::{self, Asked, NotProved};
 use nockvault::audit::verify::operators::Commands;
 use nockvault::audit::verify::report::{Fault, Report, Verdict};
@@ -148,6 +149,14 @@ fn a_request_of_before_its_key_was_listed_is_nobodys_in_a_part() {
     for operators in [None, known.clone()] {
         let good = part(operators, false);
         assert!(good.verdict == Verdict::Intact && !good.to_string().contains("WHO SIGNED"), "{good}");
+    }
+    // Registered in the instant of its first request, it is in time.
+    let first = Entry::read(&world.kit.lines[begin + 1]).unwrap().ts;
+    for (since, in_time) in [(first, true), (Timestamp(first.0 + 1), false)] {
+        let directory = Some(Arc::new(directory(&world, |keys| keys[1].since = since)));
+        let pins = Pins { since_checkpoint: true, directory, ..world.pins() };
+        let found = report(&file(&world.kit.lines[begin..]), &pins);
+        assert_eq!(!found.to_string().contains("WHO SIGNED"), in_time, "{found}");
     }
     // Where the clock may have been reset it is left open; where it never was, it cannot be.
     let open = part(None, true);

@@ -60,6 +60,9 @@ pub(crate) const CUSTODY: &[Case] = &[
             world.command(CustodyRemove { name: said.custodian.clone() });
         })
     }),
+    ("a custodian who is none of those that were told", Fault::Custody, || {
+        by_custody(|world, said| appointed(world, said, "others", &["file", "others"]))
+    }),
     ("a custodian who was appointed as another", Fault::Custody, || {
         by_custody(|world, said| {
             appoint(world, said);
@@ -85,6 +88,14 @@ fn appoint(world: &mut World, said: &CustodyOperator) {
     let secret = nockvault::seal::custody::CustodySecret::generate(&world.entropy);
     let (kind, name) = (said.kind.clone(), said.custodian.clone());
     world.command(CustodyAdd { kind, name, public: secret.public().into() });
+}
+
+/// A custodian like this one is appointed under a name, and the vault tells all that there are.
+pub(crate) fn appointed(world: &mut World, said: &CustodyOperator, name: &str, all: &[&str]) {
+    let secret = nockvault::seal::custody::CustodySecret::generate(&world.entropy);
+    let add = CustodyAdd { kind: said.kind.clone(), name: name.parse().unwrap(), public: secret.public().into() };
+    let (add, result) = (world.signed_command(&add), serde_json::json!({ "custodians": all }));
+    world.order(nockvault::audit::entry::Command::carried(add, result.as_object().cloned().unwrap()));
 }
 
 /// What custody says when zoe becomes an operator by two of three shares.

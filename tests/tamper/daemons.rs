@@ -145,6 +145,17 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.obtain();
         })
     }),
+    ("a key whose successor left it no grace comes back with the clock", Fault::RequestKey, || {
+        then(|world| {
+            let (old, at) = (crate::world::copy(&world.agent), world.now);
+            world.rotate(None);
+            let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+            world.now = Timestamp(at.0 - 2000);
+            world.put(reset(by));
+            (world.agent, world.kver) = (old, 1);
+            world.obtain();
+        })
+    }),
     ("an audit key that was over comes back with the clock", Fault::KeyLife, || {
         then(|world| {
             let (old, at) = (crate::world::copy(&world.stolen), world.now);
@@ -155,6 +166,17 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.now = Timestamp(at.0 - 2000);
             world.put(reset(by));
         })
+    }),
+    ("a clock reset in _operators by its genesis", Fault::By, || {
+        let mut world = World::new(7);
+        world.operators.lines.truncate(1);
+        let mut chain =
+            Chain { head: Head::empty(&"prod".parse().unwrap(), &ChainName::operators()), lines: Vec::new() };
+        let genesis = entry::Entry::read(&world.operators.lines[0]).unwrap().body;
+        chain.put(&world.audit, &genesis, world.now);
+        let by = By { chain: ChainName::operators(), leaf: chain.head.leaf, seq: 0 };
+        chain.put(&world.audit, &reset(by).into(), world.now);
+        Bad { entry: 1, pins: world.pins(), lines: chain.lines, operators: None }
     }),
     ("a clock reset in _operators by what follows it", Fault::By, || {
         let mut world = World::new(7);

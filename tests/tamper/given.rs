@@ -86,6 +86,12 @@ pub(crate) const GIVEN: &[Case] = &[
             world.ungrant();
         })
     }),
+    ("a grant taken back under another entry's number", Fault::Grant, || {
+        then(|world| {
+            world.grant -= 1;
+            world.ungrant();
+        })
+    }),
     ("renewed after its grant was taken back", Fault::Grant, || {
         then(|world| {
             let lease = world.lease();

@@ -47,6 +47,16 @@ pub(crate) const OPERATORS: &[Case] = &[
             world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
         })
     }),
+    ("caused by a checkpoint at the end of _operators", Fault::By, || {
+        with_operators(|world| {
+            let head = &world.operators.head;
+            let note = nockvault::audit::checkpoint::Checkpoint::of(&head.origin, &head.tree);
+            let checkpoint = crate::checkpoints::of(world, &note, head.tree.peaks().to_vec());
+            let at = world.operators.put(&world.audit, &checkpoint.into(), world.now);
+            let by = By { chain: ChainName::operators(), leaf: at.leaf, seq: at.seq };
+            world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
+        })
+    }),
     ("caused by a command for another agent", Fault::By, || {
         with_operators(|world| {
             let role: nockvault::id::RoleName = "orders-read".parse().unwrap();
@@ -180,6 +190,15 @@ pub(crate) const OPERATORS: &[Case] = &[
     ("a duty of nobody", Fault::KeyOrder, || {
         commanded(|world| {
             world.command(OperatorDuty { duty: Duty::Responder, operator: "joe".parse().unwrap() });
+        })
+    }),
+    ("a key that was left where every key was to be ended", Fault::KeyOrder, || {
+        commanded(|world| {
+            hire(world, "joe", Duty::Auditor);
+            let operator = "joe".parse().unwrap();
+            let end = world.signed_command(&OperatorKeyEnd { operator, kid: None, suspect_from: None });
+            let result = serde_json::json!({ "kids": [] });
+            world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
         })
     }),
     ("another key ended than was commanded", Fault::KeyOrder, || {

@@ -1,18 +1,24 @@
 //! Parts of chains, which begin at a checkpoint: what is verified from there, what cannot be, and the bad files.
 
 use nockvault::audit::checkpoint::Checkpoint;
+use std::sync::Arc;
+
+use nockvault::audit::directory::open_at_any_time;
 use nockvault::audit::entry::{self, Body, Entry};
 use nockvault::audit::verify::report::{Fault, Verdict};
 use nockvault::audit::verify::{Pins, verify, verify_operators};
 use nockvault::crypto::hash::Digest;
-use nockvault::crypto::signature::PublicKey;
+use nockvault::crypto::signature::{PublicKey, SigningKey};
+use nockvault::statement::agent::AgentRegister;
+use nockvault::statement::operator::Duty;
 use nockvault::statement::register::Register;
 use nockvault::statement::request::Seen;
 use nockvault::statement::session::Close;
 
 use crate::cases::{Bad, Case};
 use crate::checkpoints::{kept, pinned};
-use crate::world::{World, copy, file, terms};
+use crate::files::listed;
+use crate::world::{World, copy, file, kit, terms};
 
 /// The agent's keys, as its whole chain registers them.
 pub(crate) fn keys(lines: &[Vec<u8>]) -> Vec<PublicKey> {
@@ -176,6 +182,62 @@ pub(crate) const PARTS: &[Case] = &[
             issue.hdr.exp = nockvault::time::Timestamp(issue.hdr.exp.0 + 1);
             world.put(issue);
         })
+    }),
+    ("a request in a part signed in another form than its listed key's", Fault::RequestSignature, || {
+        let listed = |world: &World| {
+            let directory = open_at_any_time(&listed(world, |_| {}), &world.identity.public()).unwrap();
+            Pins { since_checkpoint: true, directory: Some(Arc::new(directory)), ..world.pins() }
+        };
+        let wrong = |world: &mut World| {
+            let mut issue = world.next_issue();
+            issue.request = crate::requests::in_another_form(world, &issue);
+            world.put(issue);
+        };
+        behind_with(wrong, listed)
+    }),
+    ("a key of before whose successor left it no grace", Fault::RequestKey, || {
+        behind(|world| {
+            let old = (copy(&world.agent), world.kver);
+            world.rotate(None);
+            (world.agent, world.kver) = old;
+            world.obtain();
+        })
+    }),
+    ("a key in a part that does not follow the newest", Fault::KeyOrder, || {
+        behind(|world| {
+            world.rotate(None);
+            let next = SigningKey::generate(&world.entropy);
+            let register = world.register(kit(), &next, Some((&copy(&world.agent), world.kver + 1)));
+            let by = Some(world.command(AgentRegister { register: register.clone() }));
+            world.put(entry::AgentKey { by, grace: None, register, request: None });
+        })
+    }),
+    ("an operator's key ended twice in a part of _operators", Fault::KeyOrder, || {
+        let mut world = World::at_work(7);
+        let joe = crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
+        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
+        let begin = world.operators.lines.len();
+        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        crate::operators::put_out(&mut world, "joe", &joe);
+        crate::operators::put_out(&mut world, "joe", &joe);
+        let holder_keys = vec![world.operator.public(), joe.public()];
+        let pins = Pins { since_checkpoint: true, holder_keys, ..world.pins() };
+        let lines = world.operators.lines[begin..].to_vec();
+        Bad { entry: lines.len() - 1, pins, lines, operators: None }
+    }),
+    ("an operator registered twice in a part of _operators", Fault::KeyOrder, || {
+        let mut world = World::at_work(7);
+        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
+        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
+        let begin = world.operators.lines.len();
+        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        crate::operators::hire(&mut world, "joe", Duty::Auditor);
+        let holder_keys = vec![world.operator.public()];
+        let pins = Pins { since_checkpoint: true, holder_keys, ..world.pins() };
+        let lines = world.operators.lines[begin..].to_vec();
+        Bad { entry: lines.len() - 1, pins, lines, operators: None }
     }),
     ("a key that was ended in a part", Fault::RequestKey, || {
         behind(|world| {

@@ -5,25 +5,28 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nockvault::audit::chain::Head;
 use nockvault::audit::checkpoint::Checkpoint;
 use nockvault::audit::directory::open_at_any_time;
-use nockvault::audit::entry::{self, Body, By};
+use nockvault::audit::entry::{self, By};
 use nockvault::audit::policy::Policy;
 use nockvault::audit::verify::operators::Commands;
 use nockvault::audit::verify::report::Report;
 use nockvault::audit::verify::{Pins, verify, verify_operators};
-use nockvault::crypto::hash::Digest;
-use nockvault::crypto::signature::SigningKey;
+use nockvault::crypto::envelope::{Envelope, PayloadType};
+use nockvault::crypto::hash::{Digest, leaf};
+use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::id::{ChainName, LeaseId, RoleName, handle};
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::custody::Kind;
 use nockvault::statement::directory::{Directory, ListedKey};
-use nockvault::statement::grant::GrantRevoke;
-use nockvault::statement::lease::LeaseForget;
-use nockvault::statement::operator::OperatorList;
+use nockvault::statement::grant::{GrantRevoke, Terms};
+use nockvault::statement::issue::Issue;
+use nockvault::statement::lease::{LeaseForget, Release, Renew};
+use nockvault::statement::operator::{Duty, OperatorList};
 use nockvault::statement::request::Seen;
 use nockvault::statement::role::RoleCreate;
+use nockvault::statement::rotate_key::RotateKey;
+use nockvault::statement::session::{Close, Hello};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
@@ -34,7 +37,7 @@ use crate::files::{begins, cosigned, listed, note, witness};
 use crate::operators::signed_by;
 use crate::parts::keys;
 use crate::restores::restored;
-use crate::world::{START, TTL, World, copy, file};
+use crate::world::{START, TTL, World, copy, file, kit};
 
 /// What is verified, and its report.
 type Scene = (&'static str, Report);
@@ -151,6 +154,85 @@ fn open_ends() -> Vec<Scene> {
                 world.obtain_at_backend();
             }),
         ),
+        (
+            "as long as asked and granted, to the millisecond",
+            told(|world| {
+                world.ungrant();
+                let (first, second) = (world.now.plus(Seconds(2)), world.now.plus(Seconds(3)));
+                let until = Some(second.plus(TTL));
+                world.give(Terms { ttl: Seconds(60), max_ttl: TTL, until, ..crate::world::terms() });
+                let given = |world: &mut World, at: Timestamp, ttl: Seconds, life: Seconds| {
+                    let mut issue = world.issue(world.ask(Issue { ttl, ..world.wish() }));
+                    (issue.hdr.iat, issue.hdr.exp) = (at, at.plus(life));
+                    world.put(issue);
+                };
+                given(world, first.plus(Seconds(1)), TTL, TTL);
+                let lease = world.lease();
+                given(world, second.plus(Seconds(1)), Seconds(0), Seconds(60));
+                let at = world.now.plus(Seconds(1));
+                let ttl = Seconds(second.plus(TTL).since(at).0);
+                let request = world.ask(Renew { lease: world.lease(), ttl });
+                world.put(entry::Renew { exp: at.plus(ttl), lease: world.lease(), request });
+                world.release(&lease);
+            }),
+        ),
+        (
+            "sessions with something at a backend, of which one was closed",
+            told(|world| {
+                world.obtain_at_backend();
+                world.sid = "nightly-8";
+                world.hello();
+                world.obtain_at_backend();
+                let request = world.ask(Close {});
+                world.put(entry::Close { request });
+            }),
+        ),
+        (
+            "given back by the request that made it",
+            told(|world| {
+                let request = world.ask(Release::Req(world.last_issue().hdr.req));
+                world.put(entry::Release { lease: world.lease(), request });
+            }),
+        ),
+        (
+            "run out to the millisecond",
+            told(|world| {
+                let (lease, exp) = (world.lease(), world.last_issue().hdr.exp);
+                world.now = exp.minus(Seconds(1));
+                world.put(entry::Expire { lease, outcome: "none".into() });
+            }),
+        ),
+        (
+            "refused, whatever was asked",
+            told(|world| {
+                let next = world.register(kit(), &SigningKey::generate(&world.entropy), Some((&copy(&world.agent), 1)));
+                let lease = world.lease();
+                let requests = [
+                    world.ask(Hello { seal: world.seal.clone() }),
+                    world.ask(Renew { lease: lease.clone(), ttl: TTL }),
+                    world.ask(Release::Lease(lease)),
+                    world.ask(Close {}),
+                    world.ask(RotateKey { new: next }),
+                ];
+                for request in requests {
+                    world.put(entry::Deny { handle: None, lease: None, reason: "frozen".into(), request });
+                }
+            }),
+        ),
+        (
+            "an intent of a key that ended before it, by a clock that was put back",
+            told(|world| {
+                let then = world.now;
+                world.now = then.plus(Seconds(7200));
+                let (request, lease) = (world.ask(world.wish()), LeaseId::new(then.0, [7; 10]));
+                let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+                world.now = then;
+                world.put(entry::ClockReset { by });
+                world.end_key();
+                let handle = Some(handle(&"kit".parse().unwrap(), &lease));
+                world.put(entry::Deny { handle, lease: Some(lease), reason: "interrupted".into(), request });
+            }),
+        ),
         ("a lease lives", told(|_| {})),
         (
             "of two leases one ran out",
@@ -200,6 +282,18 @@ fn broken() -> Vec<Scene> {
         of(&world.kit.file(), &world.pins())
     };
     let held = Pins { heads: vec![world.kit.head.seen()], ..world.pins() };
+    let otherwise = |count: usize| {
+        let mut world = World::at_work(11);
+        for _ in 0..count {
+            let line = b"{\"v\":2}".to_vec();
+            let head = &mut world.kit.head;
+            (head.size, head.leaf) = (head.size + 1, leaf(&line));
+            head.tree.push(leaf(&line));
+            world.kit.lines.push(line);
+        }
+        world.put(entry::SessionEnd { by: None, reason: "idle".into(), sid: world.sid.parse().unwrap() });
+        of(&world.kit.file(), &world.pins())
+    };
     vec![
         ("torn", of(&bytes[..bytes.len() - 20], &held)),
         ("without its last LF", of(&bytes[..bytes.len() - 1], &world.pins())),
@@ -208,6 +302,8 @@ fn broken() -> Vec<Scene> {
             unknown(|entry| (entry["kind"], entry["origin"]) = ("rebuild".into(), "prod/kit~1".into()), false)
         }),
         ("an unknown version", unknown(|entry| entry["v"] = 2.into(), true)),
+        ("a version that is laid out otherwise, which a later entry names", otherwise(1)),
+        ("two of them", otherwise(2)),
         ("an unknown version at the end", unknown(|entry| entry["v"] = 2.into(), false)),
     ]
 }
@@ -239,6 +335,32 @@ fn parts() -> Vec<Scene> {
     vec![
         ("a part", of(&part, &bare())),
         ("a part with the agent's keys and the commands", of(&part, &held)),
+        ("a part in which what was before goes on and ends", {
+            let mut world = World::at_work(7);
+            let (renewed, undone) = (world.lease(), world.obtain_at_backend());
+            world.release(&undone);
+            world.vouch();
+            let begin = world.kit.lines.len() - 1;
+            world.renew(&renewed, TTL);
+            world.release(&renewed);
+            world.put(entry::Undone { lease: undone, outcome: "revoked".into(), tries: 0 });
+            of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
+        }),
+        ("a part, and a request in view of what stands before it", {
+            let mut world = World::at_work(7);
+            let seen = world.kit.head.seen();
+            world.obtain();
+            world.vouch();
+            let begin = world.kit.lines.len() - 1;
+            let request = world.ask_as(world.wish(), |common| common.seen = seen);
+            let issue = world.issue(request);
+            world.put(issue);
+            of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
+        }),
+        ("a command of before the part of _operators that is known", {
+            let (_, commands) = verify_operators(file(&operators.operators.lines[3..]).as_slice(), &since()).unwrap();
+            of(&operators.kit.file(), &Pins { operators: commands.map(Arc::new), ..operators.pins() })
+        }),
         ("a part with a directory", of(&part, &Pins { directory: named(), ..bare() })),
         ("a part with a directory without names", of(&part, &Pins { directory: nameless, ..bare() })),
         ("a part of _operators", of_operators(&since())),
@@ -251,15 +373,27 @@ fn parts() -> Vec<Scene> {
 /// `_operators` and `_vault`.
 fn vaults() -> Vec<Scene> {
     let world = World::whole(1);
-    let made = |kind: Option<Kind>| {
+    let made = |kind: Option<Kind>, told: bool| {
         let mut world = World::at_work(1);
         let key = SigningKey::generate(&world.entropy);
         let mut made = crate::custody::zoe(&world, &key);
         if let Some(kind) = kind {
             (made.kind, made.shares) = (kind, Vec::new());
         }
+        if told {
+            crate::custody::appointed(&mut world, &made, "ops", &["file", "ops"]);
+        }
         world.operators.put(&world.audit, &made.into(), world.now);
         let signed = signed_by(&world, "zoe", &key, &OperatorList {});
+        world.order(entry::Command::carried(signed, Map::new()));
+        verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0
+    };
+    let later = |duty: Duty| {
+        let mut world = World::at_work(1);
+        let joe = crate::operators::hire(&mut world, "joe", duty);
+        let mut payload = signed_by(&world, "joe", &joe, &OperatorList {}).payload;
+        payload["typ"] = "nockvault/later".into();
+        let signed = Envelope::sign(PayloadType::Command, &payload, &joe, Form::Pae).embed().unwrap();
         world.order(entry::Command::carried(signed, Map::new()));
         verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0
     };
@@ -277,8 +411,11 @@ fn vaults() -> Vec<Scene> {
     use Told::{Config, Recover, Restore, Start, StartWithout, Stop};
     vec![
         ("_operators", verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0),
-        ("an operator whom shares made", made(None)),
-        ("an operator whom a file made", made(Some(Kind::File))),
+        ("a command of a later version, by an admin", later(Duty::Admin)),
+        ("a command of a later version, by an auditor", later(Duty::Auditor)),
+        ("an operator whom shares made", made(None, false)),
+        ("an operator whom the shares of a custodian made that was told", made(None, true)),
+        ("an operator whom a file made", made(Some(Kind::File), false)),
         ("a daemon began and ended", told(&[Start, Config, Stop], false, false)),
         ("two began, one after one that was broken off", told(&[Start, Config, Start, Recover(2)], false, false)),
         ("everything is frozen", told(&[Start], true, false)),
@@ -286,6 +423,16 @@ fn vaults() -> Vec<Scene> {
         ("_vault was restored", {
             let (chain, world) = vault(&[Start, Config, Restore(2), StartWithout, Recover(3), Stop]);
             of(&chain.file(), &world.pins())
+        }),
+        ("a part of _vault, in which a daemon says what it found", {
+            let (mut chain, world) = vault(&[Start, Config]);
+            let note = Checkpoint::of(&chain.head.origin, &chain.head.tree);
+            let checkpoint = crate::checkpoints::of(&world, &note, chain.head.tree.peaks().to_vec());
+            let begin = chain.lines.len();
+            chain.put(&world.audit, &checkpoint.into(), world.now);
+            let recover = entry::Recover { interrupted: 0, quarantined: Vec::new(), since: world.now };
+            chain.put(&world.audit, &recover.into(), world.now);
+            of(&file(&chain.lines[begin..]), &Pins { since_checkpoint: true, ..world.pins() })
         }),
         ("_vault was restored by a command that is not known", told(&[Start, Restore(2)], false, false)),
     ]
@@ -312,7 +459,9 @@ fn restores() -> Vec<Scene> {
         ..pinned(&world, kept(&lost, 5, None))
     };
     let mut longer = World::at_work(15);
-    (0..5).for_each(|_| drop(longer.obtain()));
+    for _ in 0..5 {
+        longer.obtain();
+    }
     let beyond = of(&once, &pinned(&world, kept(&longer, 9, None)));
     let many = (0..23).map(|size| Seen { head: Digest::of(b"beyond"), size: size + 40 }).collect();
     let many = Pins { heads: many, ..world.pins() };
@@ -331,6 +480,14 @@ fn restores() -> Vec<Scene> {
     vec![
         ("restored", of(&once, &world.pins())),
         ("what is held was lost to the restore", lost_some),
+        ("an answer in whose place another stands was lost to it", {
+            let mut lost = World::at_work(15);
+            lost.obtain();
+            let mut issue = lost.next_issue();
+            issue.sealed = sealed().2;
+            lost.put(issue);
+            of(&once, &Pins { receipts: vec![receipt(&lost, |_| {})], ..lost.pins() })
+        }),
         ("a checkpoint from beyond the end was lost to it", beyond),
         ("much that is held was lost to it", lost_many),
         ("restored twice", twice),

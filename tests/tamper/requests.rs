@@ -3,7 +3,7 @@
 use nockvault::audit::entry;
 use nockvault::audit::verify::Pins;
 use nockvault::audit::verify::report::Fault;
-use nockvault::crypto::envelope::{Envelope, PayloadType};
+use nockvault::crypto::envelope::{Embedded, Envelope, PayloadType};
 use nockvault::crypto::hash::Digest;
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::statement::Body as _;
@@ -30,6 +30,13 @@ pub(crate) const REQUESTS: &[Case] = &[
             world.agent = SigningKey::generate(&world.entropy);
             world.obtain();
         })
+    }),
+    ("a request signed in another form than its key's", Fault::RequestSignature, || {
+        issued(|world, issue| issue.request = in_another_form(world, issue))
+    }),
+    ("a request longer than any may be", Fault::RequestMembers, || with_params(serde_json::json!("y".repeat(9000)))),
+    ("a request deeper than any may be", Fault::RequestMembers, || {
+        with_params((0..8).fold(serde_json::json!(1), |inside, _| serde_json::json!([inside])))
     }),
     ("a request changed after it was signed", Fault::RequestSignature, || {
         issued(|_, issue| issue.request.payload["role"] = "orders-write".into())
@@ -251,5 +258,21 @@ fn successor(follows: u64) -> Bad {
         let register = world.register(kit(), &next, Some((&copy(&world.agent), follows)));
         let request = Some(world.ask(RotateKey { new: register.clone() }));
         world.put(entry::AgentKey { by: None, grace: None, register, request });
+    })
+}
+
+/// The request of an issuance as its agent would sign it with an SSH key's form, which it did not register.
+pub(crate) fn in_another_form(world: &World, issue: &entry::Issue) -> Embedded {
+    let payload: serde_json::Value = issue.request.payload.clone();
+    Envelope::sign(PayloadType::Request, &payload, &world.agent, Form::Sshsig).embed().unwrap()
+}
+
+/// Issued on a request with this parameter.
+fn with_params(value: serde_json::Value) -> Bad {
+    then(|world| {
+        let mut wish = world.wish();
+        wish.params.insert("x".to_owned(), value);
+        let issue = world.issue(world.ask(wish));
+        world.put(issue);
     })
 }

@@ -126,9 +126,10 @@ mod tests {
 
     #[test]
     fn a_role_is_frozen_for_itself() {
-        let freezes = told(&[(1, 10, RoleFreeze::TYP), (3, 20, RoleThaw::TYP)]);
-        let role = |name: &str| freezes.forbids(Some(0), Timestamp(12 * HOUR), Some(&name.parse().unwrap()));
-        assert_eq!((role("orders"), role("others")), (Some(1), None));
+        let freezes = told(&[(1, 10, RoleFreeze::TYP), (3, 20, RoleThaw::TYP), (4, 40, "nockvault/grant_create")]);
+        let role =
+            |name: &str, hours: u64| freezes.forbids(Some(0), Timestamp(hours * HOUR), Some(&name.parse().unwrap()));
+        assert_eq!((role("orders", 12), role("others", 12), role("orders", 30)), (Some(1), None, None));
     }
 
     #[test]
@@ -141,6 +142,9 @@ mod tests {
             (at(Some(2), 10), at(Some(2), 12), at(Some(4), 10), at(Some(2), 92)),
             (Some(1), None, Some(1), None)
         );
+        assert!(!freezes.never_reset() && told(&[(1, 10, VaultFreeze::TYP)]).never_reset());
+        let open = told(&[(1, 10, VaultFreeze::TYP), (2, 15, "nockvault/grant_create")]);
+        assert_eq!(open.forbids(None, Timestamp(13 * HOUR), None), Some(1), "the clock was never reset");
         assert_eq!(at(None, 92), None, "of a part of a chain it is not known how often the clock was reset before");
     }
 }

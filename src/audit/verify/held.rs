@@ -83,7 +83,7 @@ impl Verifier<'_> {
         let heads = self.pins.heads.iter().map(|seen| (seen.size, seen.head, Fault::Head));
         let receipts =
             self.receipts.iter().map(|Named { entry, .. }| (entry.seq.saturating_add(1), entry.leaf, Fault::Receipt));
-        for (size, leaf, fault) in heads.chain(receipts).filter(|_| first > 0) {
+        for (size, leaf, fault) in heads.chain(receipts) {
             if size == first && leaf != before {
                 return Err(
                     fault.found(format!("the entry before it has the leaf {before}, but {leaf} was held for it"))

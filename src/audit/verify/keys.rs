@@ -410,7 +410,8 @@ impl KeyHistory {
         }
         let kid = register.pk.kid();
         self.keys.retain(|key| key.kid != kid);
-        if let Some(old) = self.keys.last_mut().filter(|key| !self.part || key.since.is_some()) {
+        // In a part of a chain that is one which the reader gave, or none that is known.
+        if let Some(old) = self.keys.iter_mut().find(|key| Some(&key.kid) == register.prev.as_ref()) {
             let end = grace.unwrap_or(ts);
             old.over |= grace.is_none();
             old.until = Some(old.until.map_or(end, |until| until.min(end)));
@@ -567,5 +568,59 @@ mod tests {
         {
             assert_eq!(AuditKeys::within(good, ever).is_ok(), fits, "{good} {ever}");
         }
+    }
+
+    fn directory(listed: Vec<ListedKey>, iat: u64) -> Option<Arc<Directory>> {
+        let identity = nobodys();
+        let of = crate::statement::directory::Of {
+            aud: Aud::of_identity(&identity.kid()),
+            certs: Vec::new(),
+            identity,
+            name: "prod".parse().unwrap(),
+        };
+        Some(Arc::new(Directory::new(of, listed, Vec::new(), Timestamp(iat))))
+    }
+
+    #[test]
+    fn a_key_may_lack_in_a_directory_that_was_made_within_a_minute() {
+        let kit = Holder::Agent("kit".parse().unwrap());
+        let pinned = Pinned { directory: directory(Vec::new(), 1_000_000), ..Pinned::default() };
+        let admits = |ts: u64| pinned.admits(&nobodys().kid(), &kit, Timestamp(ts)).is_ok();
+        assert_eq!([admits(939_999), admits(940_000), admits(1_000_000)], [false, true, true]);
+    }
+
+    #[test]
+    fn a_chain_has_the_keys_that_a_directory_lists_but_for_what_was_lost() {
+        let first = SigningKey::generate(&SeededEntropy::new(1));
+        let aud = Aud::of_identity(&first.public().kid());
+        let name: AgentName = "kit".parse().unwrap();
+        let (pk, since) = (nobodys(), Timestamp(500));
+        let (agent, kid) = (Some(name.clone()), pk.kid());
+        let listed = ListedKey {
+            agent,
+            ended: None,
+            form: Form::Pae,
+            grace: None,
+            kid,
+            kver: Some(2),
+            operator: None,
+            pk,
+            since,
+        };
+        let lacks = |to: u64, change: &dyn Fn(&mut KeyHistory)| {
+            let pinned = Pinned { directory: directory(vec![listed.clone()], 1_000_000), ..Pinned::default() };
+            let (holder, begins) = (Holder::Agent(name.clone()), register(&first, &aud, None));
+            // That the directory lists another key than the chain registers is not what this is about.
+            let mut keys = KeyHistory::begin(holder, &aud, &begins, Timestamp(990_000), pinned).unwrap();
+            change(&mut keys);
+            keys.lacks(&name, Timestamp(to)).is_err()
+        };
+        let as_is = |_: &mut KeyHistory| {};
+        assert_eq!([lacks(499, &as_is), lacks(500, &as_is), lacks(501, &as_is)], [false, true, true]);
+        for (gap, lost) in [((500, 600), true), ((400, 500), true), ((501, 600), false), ((400, 499), false)] {
+            let restored = |keys: &mut KeyHistory| keys.restored(Timestamp(gap.0), Timestamp(gap.1));
+            assert_eq!(lacks(9_000, &restored), !lost, "{gap:?}");
+        }
+        assert!(!lacks(9_000, &|keys| keys.clock_reset()) && !lacks(9_000, &|keys| keys.part = true));
     }
 }

@@ -545,4 +545,73 @@ mod tests {
             assert_eq!(found, wanted, "{typ} {body}");
         }
     }
+
+    /// Commands of these kinds and bodies, refused or not, one behind the other.
+    fn given(commands: &mut Commands, told: &[(&str, Value, bool)]) -> Result<(), Finding> {
+        let leaves = super::super::spill::Leaves::holding(1);
+        told.iter().zip(commands.given.len() as u64..).try_for_each(|((typ, body, denied), seq)| {
+            let place = Place { seq, ts: Timestamp(seq), leaves: &leaves, opened: None };
+            commands.take(place, Digest::ZERO, typ, body, *denied)
+        })
+    }
+
+    fn none() -> Commands {
+        Commands::none(&Aud::of_identity(&Kid::from_thumbprint(&[1; 32])))
+    }
+
+    #[test]
+    fn a_role_leaves_what_the_engine_of_its_first_command_leaves() {
+        let role = |engine: &str| json!({ "role": "a", "engine": engine });
+        let mut commands = none();
+        let told = [
+            (GrantCreate::TYP, json!({ "role": "a" }), false),
+            (RoleCreate::TYP, role("ssh"), true),
+            (RoleCreate::TYP, role("postgres"), false),
+            (RoleCreate::TYP, role("x509"), false),
+        ];
+        given(&mut commands, &told).unwrap();
+        let role: RoleName = "a".parse().unwrap();
+        assert_eq!(commands.revocation_of(&role), Some(Revocation::Backend));
+    }
+
+    #[test]
+    fn what_is_about_an_agent_leaves_an_entry_in_its_chain() {
+        let (kit, mira) = (json!({ "agent": "kit", "scope": {} }), json!({ "agent": "mira" }));
+        let registered = json!({ "register": { "payload": { "agent": "kit" } } });
+        let mut commands = none();
+        let told = [
+            (GrantCreate::TYP, kit.clone(), false),
+            (GrantCreate::TYP, kit.clone(), true),
+            (GrantCreate::TYP, mira, false),
+            (LeaseRevoke::TYP, kit, false),
+            (AgentRegister::TYP, registered, false),
+            (VaultFreeze::TYP, json!({}), false),
+            (VaultThaw::TYP, json!({}), true),
+        ];
+        given(&mut commands, &told).unwrap();
+        assert_eq!(commands.about(&"kit".parse().unwrap()).collect::<Vec<_>>(), [0, 4]);
+        assert_eq!(commands.about_the_vault().collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn that_the_clock_was_never_reset_is_known_of_a_whole_chain() {
+        let (whole, part) = (none(), Commands { first: 3, ..none() });
+        let mut reset = none();
+        given(&mut reset, &[(CLOCK_RESET, json!({}), false)]).unwrap();
+        assert_eq!([whole.never_reset(), part.never_reset(), reset.never_reset()], [true, false, false]);
+    }
+
+    #[test]
+    fn commands_are_kept_up_to_a_limit() {
+        let (each, freeze) = (size_of::<Given>(), (AgentFreeze::TYP, json!({ "agent": "kit" }), false));
+        let mut commands = none();
+        given(&mut commands, &[freeze.clone(), freeze]).unwrap();
+        assert_eq!(commands.bytes, 2 * (each + r#"{"agent":"kit"}"#.len()));
+        let list = [("nockvault/agent_list", json!({}), false)];
+        commands.bytes = MOST - each;
+        assert!(given(&mut commands, &list).is_ok() && commands.bytes == MOST);
+        assert!(matches!(given(&mut commands, &list), Err(Finding::Unusable(_))));
+        commands.bytes = 2 * MOST;
+        assert!(given(&mut commands, &list).is_err());
+    }
 }

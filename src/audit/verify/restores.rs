@@ -137,4 +137,14 @@ mod tests {
         let lost = lost.map(|(entry, of)| restores.lost(entry, of.map(Timestamp)));
         assert_eq!(lost, [false, true, true, true, false, false]);
     }
+
+    #[test]
+    fn a_chain_may_begin_behind_a_restore() {
+        let began = |restored: u64| {
+            let mut restores = Restores::default();
+            restores.began_after(restored, 5);
+            (restores.newest(), restores.from())
+        };
+        assert_eq!([began(0), began(1), began(2)], [(None, None), (Some(1), Some(5)), (Some(2), Some(5))]);
+    }
 }

@@ -229,8 +229,7 @@ impl Roster {
         }
         for kid in &kids {
             self.member(&body.operator)?.keys.end(kid, ts, body.suspect_from)?;
-            if let Some(rest) = self.rest.as_mut().filter(|rest| rest.has(kid.as_str()) && !rest.is_ended(kid.as_str()))
-            {
+            if let Some(rest) = self.rest.as_mut().filter(|rest| rest.has(kid.as_str())) {
                 rest.end(kid, ts, body.suspect_from)?;
             }
         }

@@ -389,4 +389,27 @@ mod tests {
         assert_eq!(once.again().unwrap(), Some((5000, value(1))));
         assert_eq!(once.runs.as_ref().unwrap().counts.len(), 5002);
     }
+
+    #[test]
+    fn leaves_leave_the_memory_however_little_it_holds() {
+        let mut leaves = Leaves::holding(1);
+        for n in 0..100 {
+            leaves.push(Digest::from_bytes(value(n)), Timestamp(n)).unwrap();
+            assert!(leaves.recent.len() <= 1);
+        }
+        assert_eq!(leaves.at(50).unwrap(), Some((Digest::from_bytes(value(50)), Timestamp(50))));
+    }
+
+    /// Where there are many runs, of each a part is read at a time.
+    #[test]
+    fn runs_that_are_read_in_parts_are_merged_as_if_whole() {
+        let value = |n: u64| u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes();
+        let mut once = Once::<16>::holding(20);
+        for n in 0..60_000 {
+            assert!(once.insert(value(n), n).unwrap());
+        }
+        assert_eq!(once.again().unwrap(), None);
+        assert!(once.insert(value(5), 60_000).unwrap() && once.insert(value(59_000), 60_001).unwrap());
+        assert_eq!(once.again().unwrap(), Some((60_000, value(5))));
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -136,7 +137,8 @@ impl Judge<'_> {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()?;
-        Ok(status.code())
+        // `timeout` ends itself as it ends the test.
+        Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)))
     }
 
     /// Does it to each, some at a time, and gives what it gave in their order.
