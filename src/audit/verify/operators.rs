@@ -589,7 +589,7 @@ mod tests {
             (VaultThaw::TYP, json!({}), true),
         ];
         given(&mut commands, &told).unwrap();
-        assert_eq!(commands.about(&"kit".parse().unwrap()).collect::<Vec<_>>(), [0, 4]);
+        assert_eq!(commands.about(&"kit".parse().unwrap()), [0, 4]);
         assert_eq!(commands.about_the_vault().collect::<Vec<_>>(), [5]);
     }
 
