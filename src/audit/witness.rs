@@ -325,6 +325,9 @@ mod tests {
         let alias = Line { name: "example.com/x".into(), ..good.clone() };
         assert_eq!(accept(&[&namesake, &good, &alias]), Ok((vec![good.clone()], 7)));
         assert_eq!((witness().name(), witness().id()), ("example.com/w", good.id));
+        // SHA-256(name LF 0x04 key), its first four bytes.
+        let id = Digest::of_parts(&[b"example.com/w\n\x04", &key(2).public().to_bytes()]);
+        assert_eq!(witness().id(), id.as_bytes()[..4]);
         assert_eq!(accept(&[&stranger]), Err(BadAnswer::Missing("example.com/w".into())));
         assert_eq!(accept(&[&good, &lie]), Err(BadAnswer::Spoilt("example.com/w".into())));
         assert_eq!(Answer::read(200, &format!("{stranger}\n{good}\n")), Ok(Answer::Lines(vec![stranger, good])));

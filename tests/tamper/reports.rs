@@ -146,14 +146,14 @@ fn open_ends() -> Vec<Scene> {
                 world.obtain();
             }),
         ),
-        (
-            "a credential of an engine that leaves something",
-            commanded(|world| {
-                let role: RoleName = "orders-read".parse().unwrap();
-                world.command(RoleCreate { role, engine: "postgres".into(), config: Map::new() });
-                world.obtain_at_backend();
-            }),
-        ),
+        ("a credential of an engine that leaves something", {
+            let (mut world, role) = (World::new(5), "orders-read".parse::<RoleName>().unwrap());
+            world.command(RoleCreate { role, engine: "postgres".into(), config: Map::new() });
+            world.give(crate::world::terms());
+            world.hello();
+            world.obtain_at_backend();
+            of(&world.kit.file(), &Pins { operators: commands(&world), ..world.pins() })
+        }),
         (
             "as long as asked and granted, to the millisecond",
             told(|world| {
