@@ -606,7 +606,8 @@ mod tests {
         let (each, freeze) = (size_of::<Given>(), (AgentFreeze::TYP, json!({ "agent": "kit" }), false));
         let mut commands = none();
         given(&mut commands, &[freeze.clone(), freeze]).unwrap();
-        assert_eq!(commands.bytes, 2 * (each + r#"{"agent":"kit"}"#.len()));
+        // The command, and that it is about kit.
+        assert_eq!(commands.bytes, 2 * (each + r#"{"agent":"kit"}"#.len() + each + "kit".len()));
         let list = [("nockvault/agent_list", json!({}), false)];
         commands.bytes = MOST - each;
         assert!(given(&mut commands, &list).is_ok() && commands.bytes == MOST);
