@@ -144,7 +144,7 @@ impl Head {
     pub fn at(mark: &[u8], last: &[u8], key: &PublicKey) -> Option<Head> {
         let (mark, row) = (Mark::read(mark).ok()?, Row::read(last).ok()?);
         let good = mark.last_sig == row.sig && Key::Agent(key.clone()).signed(&[&mark.message()], &mark.sig);
-        (good && mark.count > 0).then_some(Head { count: mark.count, sig: mark.last_sig })
+        good.then_some(Head { count: mark.count, sig: mark.last_sig })
     }
 
     /// How many rows there are.
@@ -267,8 +267,8 @@ mod tests {
         assert_eq!(Head::at(mark.as_bytes(), last.as_bytes(), &other.public()), None);
         let lower = mark.replace("\"count\":3", "\"count\":2");
         assert_eq!(Head::at(lower.as_bytes(), last.as_bytes(), &kit().public()), None);
-        // Signed by the right key, over the newest row, and of no row at all.
-        let none = Head { count: 0, sig: Row::read(last.as_bytes()).unwrap().sig };
+        // Signed by the right key, over the newest row, and of no row at all: it is not read.
+        let none = Head { count: 0, sig: Row::read(last.as_bytes()).unwrap().sig.to_owned() };
         let none = none.marked(&kit().sign_raw(&none.message().0));
         assert_eq!(Head::at(none.as_bytes(), last.as_bytes(), &kit().public()), None);
     }
