@@ -1,15 +1,17 @@
-//! How far a sink has come in each chain. A cursor is a small file of its own, written whole under another name and
-//! then renamed, so that it is always one that was true; it may be older than the truth, never newer. Nothing is synced:
-//! what a power cut takes is found again in the store, and a sink repeats a little or looks at what it has written.
+//! How far a sink has come in each chain. A cursor is a small file of its own, written whole over the one before in a
+//! single piece that the system does not part, so that it is always one that was true; it may be older than the truth,
+//! never newer. Nothing is synced: what a power cut takes is found again in the store, and a sink repeats a little or looks
+//! at what it has written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,8 +19,8 @@ use crate::id::ChainName;
 
 /// How many cursors are kept in memory, some megabytes of them; where there are more, all are written down and forgotten.
 const KNOWN: usize = 16_384;
-/// No chain has this name.
-const UNFINISHED: &str = "~new";
+/// How long a cursor's file is: filled up with spaces, each one covers the whole of the last. None needs more.
+const LENGTH: usize = 512;
 
 /// A cursor.
 pub(super) trait Mark: Clone + Serialize + DeserializeOwned {
@@ -71,6 +73,8 @@ impl<M: Mark> Cursors<M> {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // It was made, and then nothing was written to it any more.
+            Ok(bytes) if bytes.is_empty() => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a cursor cannot be read and is made anew");
                 return None;
@@ -118,9 +122,7 @@ impl<M: Mark> Cursors<M> {
         while let Some(chain) = self.unsaved.first() {
             if let Some(mark) = self.known.get(chain) {
                 let text = serde_json::to_vec(mark).map_err(io::Error::other)?;
-                let unfinished = self.folder.join(UNFINISHED);
-                anew(&unfinished)?.write_all(&text)?;
-                fs::rename(&unfinished, self.folder.join(chain.as_str()))?;
+                write(&self.folder.join(chain.as_str()), text)?;
             }
             self.unsaved.pop_first();
         }
@@ -129,6 +131,21 @@ impl<M: Mark> Cursors<M> {
         }
         Ok(())
     }
+}
+
+/// Writes a cursor over the one before, without a new file for each: with thousands of chains on their way these would cost
+/// more than what is carried. A link, or a file that has another name too, is not written to but replaced.
+fn write(path: &Path, mut text: Vec<u8>) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let before = fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1));
+    let mut file = before.map_or_else(|| anew(path), Ok)?;
+    text.resize(text.len().next_multiple_of(LENGTH), b' ');
+    file.write_all(&text)
 }
 
 /// A new file to write. What has the name is removed and never written to: it may be a link that somebody laid.
@@ -183,27 +200,49 @@ mod tests {
         cursors.save().unwrap();
 
         fs::write(place.join("lea"), "{").unwrap();
-        fs::write(place.join(UNFINISHED), "9").unwrap();
+        fs::write(place.join("max"), "").unwrap();
         let mut again: Cursors<Seq> = Cursors::new(place);
-        again.count(&["kit", "_vault", "lea", "max"].map(chain).into());
+        again.count(&["kit", "_vault", "lea", "max", "zoe"].map(chain).into());
         assert_eq!(again.carried().total(), 7);
         assert_eq!(again.load(&chain("kit")), Some(Seq(4)));
-        assert_eq!((again.load(&chain("lea")), again.load(&chain("max"))), (None, None));
+        assert_eq!(["lea", "max", "zoe"].map(|name| again.load(&chain(name))), [None, None, None]);
         again.put(&chain("kit"), Seq(5));
         assert_eq!(again.carried().total(), 8);
     }
 
     #[test]
-    fn no_link_is_written_through() {
+    fn a_cursor_covers_the_whole_of_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
-        let other = folder.path().join("other");
-        fs::write(&other, "mine").unwrap();
-        std::os::unix::fs::symlink(&other, folder.path().join(UNFINISHED)).unwrap();
+        let file = folder.path().join("kit");
         let mut cursors = Cursors::new(folder.path().to_owned());
-        cursors.put(&chain("kit"), Seq(7));
-        cursors.save().unwrap();
-        assert_eq!(fs::read(&other).unwrap(), b"mine");
-        assert_eq!(cursors.read(&chain("kit")), Some(Seq(7)));
+        let mut inodes = BTreeSet::new();
+        for seq in [u64::MAX, 7, 12] {
+            cursors.put(&chain("kit"), Seq(seq));
+            cursors.save().unwrap();
+            assert_eq!(cursors.read(&chain("kit")), Some(Seq(seq)));
+            let meta = fs::metadata(&file).unwrap();
+            assert_eq!(meta.len(), LENGTH as u64);
+            inodes.insert(meta.ino());
+        }
+        assert_eq!(inodes.len(), 1, "a file was made for each");
+    }
+
+    #[test]
+    fn nothing_but_a_cursor_is_written_over() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let (other, place) = (folder.path().join("other"), folder.path().join("kit"));
+        let lay: [fn(&Path, &Path) -> io::Result<()>; 2] = [|a, b| symlink(a, b), |a, b| fs::hard_link(a, b)];
+        for lay in lay {
+            fs::write(&other, "mine").unwrap();
+            lay(&other, &place).unwrap();
+            let mut cursors = Cursors::new(folder.path().to_owned());
+            cursors.put(&chain("kit"), Seq(7));
+            cursors.save().unwrap();
+            assert_eq!(fs::read(&other).unwrap(), b"mine");
+            assert_eq!(cursors.read(&chain("kit")), Some(Seq(7)));
+            fs::remove_file(&place).unwrap();
+        }
     }
 
     #[test]

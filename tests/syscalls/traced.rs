@@ -89,8 +89,7 @@ fn files(vault: &Path) -> Vec<PathBuf> {
         }
         at += 1;
     }
-    for name in ["data/vault.db-wal", "data/vault.db-shm", "data/vault.db-journal", "data/reserve", "audit/.state/~new"]
-    {
+    for name in ["data/vault.db-wal", "data/vault.db-shm", "data/vault.db-journal", "data/reserve"] {
         found.push(vault.join(name));
     }
     found.sort_unstable();
