@@ -71,10 +71,10 @@ impl<M: Mark> Cursors<M> {
     fn read(&self, chain: &ChainName) -> Option<M> {
         let path = self.folder.join(chain.as_str());
         let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             // It was made, and then nothing was written to it any more.
             Ok(bytes) if bytes.is_empty() => return None,
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a cursor cannot be read and is made anew");
                 return None;

@@ -232,6 +232,11 @@ impl Book {
             if bytes.is_empty() {
                 return Ok(Step::default());
             }
+            // The store may have kept it waiting while the file was rotated once, and then again and compressed.
+            if !live.is_named() {
+                mark = Some(stands);
+                continue;
+            }
             let written = (&live.file).write_all(&bytes);
             if written.is_ok() && live.length()? == next.at {
                 let more = next.seq < lines.head.size;

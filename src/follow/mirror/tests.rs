@@ -47,6 +47,18 @@ impl Source for Kept {
     }
 }
 
+/// A store that something happens before, once, while it is asked.
+struct Slow(Kept, Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Source for Slow {
+    fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
+        if let Some(meanwhile) = self.1.lock().unwrap().take() {
+            meanwhile();
+        }
+        self.0.lines(chain, from, limit, bytes)
+    }
+}
+
 fn kit() -> ChainName {
     "kit".parse().unwrap()
 }
@@ -415,4 +427,22 @@ fn whatever_happens_in_whatever_order_there_is_neither_gap_nor_repeat() {
         assert_whole(&stage, &format!("seed {seed}: {told:?}"));
         assert_eq!(stage.book.cursors.carried().total() as usize, stage.kept.0.lock().unwrap().len(), "seed {seed}");
     }
+}
+
+#[test]
+fn what_is_rotated_and_compressed_while_the_store_is_slow_gets_nothing_more() {
+    let mut stage = Stage::with(3);
+    stage.kept.grow(2, "y");
+    let (live, rotated) = (stage.live(), stage.at("kit.audit.jsonl.1"));
+    let (packed, before) = (Arc::new(Mutex::new(String::new())), stage.kept.clone());
+    let into = Arc::clone(&packed);
+    let rotate = move || {
+        fs::rename(&live, &rotated).unwrap();
+        *into.lock().unwrap() = fs::read_to_string(&rotated).unwrap();
+        fs::remove_file(&rotated).unwrap();
+    };
+    stage.book.source = Box::new(Slow(before, Mutex::new(Some(Box::new(rotate)))));
+    stage.follow();
+    assert_eq!(packed.lock().unwrap().lines().count(), 3);
+    assert_eq!(packed.lock().unwrap().clone() + &stage.read("kit.audit.jsonl"), stage.kept.text());
 }
