@@ -113,7 +113,8 @@ fn check(file: &Path) -> anyhow::Result<()> {
     }
     sinks::check(&config)?;
     let data = &config.vault.data_dir;
-    anyhow::ensure!(data.is_dir(), "{}: no such folder; `vaultctl init` makes a vault", data.display());
+    let there = data.metadata().with_context(|| format!("{}; `vaultctl init` makes a vault", data.display()))?;
+    anyhow::ensure!(there.is_dir(), "{}: no folder; name the data directory of the vault", data.display());
     for finding in open {
         // Where nobody reads it, nothing is lost.
         let _ = writeln!(std::io::stderr(), "vaultd: {finding}");

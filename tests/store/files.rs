@@ -129,6 +129,12 @@ async fn a_directory_that_is_not_a_store_is_refused() {
     assert!(matches!(fault(), OpenFault::Missing(_)));
     symlink("/dev/null", data.join("vault.db")).unwrap();
     assert!(matches!(fault(), OpenFault::NotOurs));
+
+    // What cannot be looked at is not called missing: who believed it would make a new vault.
+    let round = folder.path().join("round");
+    symlink(&round, &round).unwrap();
+    let opened = Sqlite::open(&round, &other, RULES, Arc::new(clock.clone()), Arc::clone(&entropy));
+    assert!(matches!(opened, Err(OpenFault::Io { .. })), "{opened:?}");
 }
 
 #[test]

@@ -153,7 +153,7 @@ pub(super) fn look(folder: &Path) -> Result<PathBuf, OpenFault> {
 
 /// The directory, where it is closed to others.
 fn closed(folder: &Path) -> Result<PathBuf, OpenFault> {
-    let folder = folder.canonicalize().map_err(|_| OpenFault::Missing(folder.to_owned()))?;
+    let folder = folder.canonicalize().map_err(missing(folder))?;
     let mode = folder.metadata().map_err(io(&folder))?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 { Err(OpenFault::Open { path: folder, mode }) } else { Ok(folder) }
 }
@@ -164,7 +164,15 @@ fn database_in(folder: &Path) -> Result<PathBuf, OpenFault> {
         Ok(file) if !file.is_file() => Err(OpenFault::NotOurs),
         Ok(file) if file.mode() & 0o077 != 0 => Err(OpenFault::Open { path, mode: file.mode() & 0o7777 }),
         Ok(_) => Ok(path),
-        Err(_) => Err(OpenFault::Missing(path)),
+        Err(cause) => Err(missing(&path)(cause)),
+    }
+}
+
+/// What is not there is missing; what a disk does not let anybody look at may well be there.
+fn missing(path: &Path) -> impl Fn(std::io::Error) -> OpenFault {
+    move |cause| match cause.kind() {
+        ErrorKind::NotFound => OpenFault::Missing(path.to_owned()),
+        _ => io(path)(cause),
     }
 }
 
