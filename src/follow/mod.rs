@@ -86,6 +86,14 @@ pub trait Sink: Send {
     /// # Errors
     /// [`Trouble`]; the same part is carried again later.
     async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble>;
+    /// Carries a part of the first of these chains, and of as many after it as it takes together. What came of each, in
+    /// their order; the last may be trouble that no other chain escapes.
+    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        match chains.first() {
+            Some(first) => vec![self.step(first).await],
+            None => Vec::new(),
+        }
+    }
     /// Looks, each second and after each trouble, whether something that was carried is lost: the chains that need
     /// another step.
     async fn look(&mut self) -> BTreeSet<ChainName> {

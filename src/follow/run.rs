@@ -172,33 +172,20 @@ impl Run {
             let behind = round.partition_point(|chain| *chain <= failed);
             round.rotate_left(behind);
         }
-        let mut round = round.into_iter();
-        while let Some(chain) = round.next() {
-            match self.step(&chain).await {
-                Ok(step) => {
-                    self.health.carried(step);
-                    if step.more {
-                        self.pending.insert(chain);
-                    }
-                    if self.troubled.is_empty() {
-                        self.health.went_well(false);
-                    }
-                }
-                Err(trouble) => {
+        let mut left = round.as_slice();
+        while !left.is_empty() {
+            let steps = self.steps(left).await;
+            let (taken, rest) = left.split_at(steps.len());
+            for (at, (chain, step)) in taken.iter().zip(steps).enumerate() {
+                if let Err(trouble) = self.came_of(chain, step) {
                     self.health.fails(&trouble.why);
-                    if trouble.all {
-                        self.failed = Some(chain.clone());
-                        self.pending.insert(chain);
-                        self.pending.extend(round);
-                        self.tend().await;
-                        return Err(self.health.next_try());
-                    }
-                    if self.troubled.is_empty() {
-                        self.retry = self.health.next_try();
-                    }
-                    self.troubled.insert(chain);
+                    self.failed = Some(chain.clone());
+                    self.pending.extend(left[at..].iter().cloned());
+                    self.tend().await;
+                    return Err(self.health.next_try());
                 }
             }
+            left = rest;
             if self.tended.elapsed() >= TICK {
                 self.tend().await;
             }
@@ -206,13 +193,37 @@ impl Run {
         Ok(())
     }
 
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
-        let mut step = self.sink.step(chain);
-        match timeout(SLOW, &mut step).await {
+    /// Notes what came of a step. Trouble that no other chain escapes is given back.
+    fn came_of(&mut self, chain: &ChainName, step: Result<Step, Trouble>) -> Result<(), Trouble> {
+        match step {
+            Ok(step) => {
+                self.health.carried(step);
+                if step.more {
+                    self.pending.insert(chain.clone());
+                }
+                if self.troubled.is_empty() {
+                    self.health.went_well(false);
+                }
+            }
+            Err(trouble) if trouble.all => return Err(trouble),
+            Err(trouble) => {
+                self.health.fails(&trouble.why);
+                if self.troubled.is_empty() {
+                    self.retry = self.health.next_try();
+                }
+                self.troubled.insert(chain.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        let mut steps = self.sink.steps(chains);
+        match timeout(SLOW, &mut steps).await {
             Ok(ended) => ended,
             Err(_) => {
                 self.health.fails("it has not taken an entry for half a minute");
-                step.await
+                steps.await
             }
         }
     }

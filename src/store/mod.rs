@@ -601,6 +601,13 @@ pub trait Store: Rings + Recoveries + Send + Sync + std::fmt::Debug {
     async fn chains(&self, page: &Page) -> Result<Listed<(ChainName, Seen)>, Failure>;
     /// Lines of a chain from `from` on: at most `limit`, and at most `bytes` in all but for the first.
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
+    /// The same of many chains in one read, each from its own `from` on and with these bounds for each.
+    async fn lines_of(
+        &self,
+        chains: Vec<(ChainName, u64)>,
+        limit: u64,
+        bytes: usize,
+    ) -> Result<Vec<Option<Lines>>, Failure>;
 
     // --- checkpoints and proofs
 

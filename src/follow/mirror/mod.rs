@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use self::files::{Open, Rotated};
-use self::settle::{Mark, Settling, Source, Stop, Truth};
+use self::settle::{Mark, PART, Settling, Source, Stop, Truth};
 use super::cursor::{Carried, Cursors};
 use super::facts::follows;
 use super::{Sink, Step, Trouble};
@@ -45,6 +45,8 @@ const FOLDER: u32 = 0o750;
 const RECENT: Duration = Duration::from_secs(60);
 /// The most files that are looked at so.
 const LOOKED_AT: usize = 4096;
+/// How many chains are read from the store in one look, and at most how much of each: many threads are woken for each look.
+const AHEAD: (usize, usize) = (64, 16 << 10);
 /// How often a file is settled in one step before the step is given up.
 const TRIES: usize = 4;
 /// The most files that one chain is written aside to.
@@ -111,6 +113,11 @@ impl Sink for Mirror {
         self.ask(move |book| book.step(&chain)).await?
     }
 
+    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        let chains = chains[..chains.len().min(AHEAD.0)].to_vec();
+        self.ask(move |book| book.steps(&chains)).await.unwrap_or_else(|trouble| vec![Err(trouble)])
+    }
+
     async fn look(&mut self) -> BTreeSet<ChainName> {
         self.ask(Book::look).await.unwrap_or_default()
     }
@@ -130,6 +137,10 @@ struct Waiting {
 impl Source for Waiting {
     fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
         self.runtime.block_on(self.store.lines(chain, from, limit, bytes))
+    }
+
+    fn lines_of(&self, chains: Vec<(ChainName, u64)>, limit: u64, bytes: usize) -> Result<Vec<Option<Lines>>, Failure> {
+        self.runtime.block_on(self.store.lines_of(chains, limit, bytes))
     }
 }
 
@@ -159,6 +170,8 @@ struct Book {
     rotated: Option<Rotated>,
     /// When the files that were written last were written.
     recent: BTreeMap<ChainName, Instant>,
+    /// What was read ahead of chains whose turn comes, and from which entry on.
+    ahead: BTreeMap<ChainName, (u64, Lines)>,
     boot: String,
 }
 
@@ -167,7 +180,38 @@ impl Book {
         // Where the system tells none, every run looks like the last.
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let cursors = Cursors::new(folder.join(STATE));
-        Book { folder, mode, source, cursors, rotated: None, recent: BTreeMap::new(), boot }
+        let (recent, ahead) = (BTreeMap::new(), BTreeMap::new());
+        Book { folder, mode, source, cursors, rotated: None, recent, ahead, boot }
+    }
+
+    /// Brings these chains forward by one part each, until one meets trouble that no other escapes.
+    fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        self.look_ahead(chains);
+        let mut steps = Vec::with_capacity(chains.len());
+        for chain in chains {
+            let step = self.step(chain);
+            let over = step.as_ref().is_err_and(|trouble| trouble.all);
+            steps.push(step);
+            if over {
+                break;
+            }
+        }
+        self.ahead.clear();
+        steps
+    }
+
+    /// Reads what follows in each of these chains, as far as it is known where they stand. What is not read here is read in
+    /// its turn.
+    fn look_ahead(&mut self, chains: &[ChainName]) {
+        let stands = |chain: &ChainName| self.cursors.known(chain).map(|mark| (chain.clone(), mark.seq));
+        let asked: Vec<_> = chains.iter().filter_map(stands).collect();
+        if asked.is_empty() {
+            return;
+        }
+        if let Ok(read) = self.source.lines_of(asked.clone(), PART.0, AHEAD.1) {
+            let read = asked.into_iter().zip(read);
+            self.ahead = read.filter_map(|((chain, from), lines)| Some((chain, (from, lines?)))).collect();
+        }
     }
 
     /// Brings a chain forward by one part.
@@ -227,7 +271,10 @@ impl Book {
                     stands
                 }
             };
-            let lines = truth.from(stands.seq)?;
+            let lines = match self.ahead.remove(chain) {
+                Some((from, lines)) if from == stands.seq => lines,
+                _ => truth.from(stands.seq)?,
+            };
             let (next, bytes) = follow_on(truth, &stands, &lines)?;
             if bytes.is_empty() {
                 return Ok(Step::default());

@@ -45,9 +45,13 @@ impl Source for Kept {
         let part = lines.iter().skip(from as usize).take(limit.min(8) as usize).cloned().collect();
         Ok(Some(Lines { lines: part, head }))
     }
+
+    fn lines_of(&self, chains: Vec<(ChainName, u64)>, limit: u64, bytes: usize) -> Result<Vec<Option<Lines>>, Failure> {
+        chains.iter().map(|(chain, from)| self.lines(chain, *from, limit, bytes)).collect()
+    }
 }
 
-/// A store that something happens before, once, while it is asked.
+/// A store that cannot be read ahead, and that something happens before, once, while it is asked.
 struct Slow(Kept, Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Source for Slow {
@@ -56,6 +60,10 @@ impl Source for Slow {
             meanwhile();
         }
         self.0.lines(chain, from, limit, bytes)
+    }
+
+    fn lines_of(&self, _: Vec<(ChainName, u64)>, _: u64, _: usize) -> Result<Vec<Option<Lines>>, Failure> {
+        Err(Failure::Unavailable("not now".to_owned()))
     }
 }
 
@@ -87,7 +95,7 @@ impl Stage {
     }
 
     fn follow(&mut self) {
-        while self.book.step(&kit()).unwrap().more {}
+        while self.book.steps(&[kit()]).pop().unwrap().unwrap().more {}
     }
 
     /// The process ends here, and another one begins, in this run of the machine or another one.
@@ -445,4 +453,27 @@ fn what_is_rotated_and_compressed_while_the_store_is_slow_gets_nothing_more() {
     stage.follow();
     assert_eq!(packed.lock().unwrap().lines().count(), 3);
     assert_eq!(packed.lock().unwrap().clone() + &stage.read("kit.audit.jsonl"), stage.kept.text());
+}
+
+#[test]
+fn many_chains_are_carried_together_until_none_fares_better() {
+    let mut stage = Stage::with(3);
+    stage.kept.grow(2, "y");
+    let chains = [kit(), "lea".parse().unwrap()];
+    let steps = stage.book.steps(&chains);
+    assert_eq!(steps[0], Ok(Step { more: false, carried: true, set_aside: false }));
+    assert!(steps[1].as_ref().is_err_and(|trouble| !trouble.all && trouble.why.contains("lea")), "{steps:?}");
+    assert_eq!(stage.read("kit.audit.jsonl"), stage.kept.text());
+
+    // Without a folder no chain fares better than the first.
+    stage.kept.grow(1, "z");
+    let (audit, away) = (stage.folder.path().join("audit"), stage.folder.path().join("away"));
+    fs::rename(&audit, &away).unwrap();
+    fs::write(&audit, "no folder").unwrap();
+    let steps = stage.book.steps(&chains);
+    assert!(matches!(steps.as_slice(), [Err(trouble)] if trouble.all), "{steps:?}");
+    fs::remove_file(&audit).unwrap();
+    fs::rename(&away, &audit).unwrap();
+    stage.kept.grow(1, "z");
+    stage.assert_whole("a folder that was gone for a while");
 }

@@ -11,6 +11,7 @@ use super::super::{
     StoredLines, Sweep, TokenKey, Waiting, WantedBackup,
 };
 use super::orders::{self, Wish};
+use super::reader::Instant;
 use super::requests::{self, Asking, Minted, Refused, embed};
 use super::writer::Weight;
 use super::{
@@ -341,6 +342,18 @@ impl Store for Sqlite {
     async fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
         let chain = chain.clone();
         self.read(move |at| lists::lines(at, &chain, from, limit, bytes)).await
+    }
+
+    async fn lines_of(
+        &self,
+        chains: Vec<(ChainName, u64)>,
+        limit: u64,
+        bytes: usize,
+    ) -> Result<Vec<Option<Lines>>, Failure> {
+        let each = move |at: Instant<'_>| {
+            chains.iter().map(|(chain, from)| lists::lines(at, chain, *from, limit, bytes)).collect()
+        };
+        self.read(each).await
     }
 
     async fn checkpoint(&self, chain: &ChainName, key: Arc<CheckpointKey>) -> Result<Option<EntryRef>, Failure> {
