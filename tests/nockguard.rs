@@ -306,9 +306,12 @@ fn what_is_no_trail_and_what_is_too_long_cannot_be_told() {
         assert_eq!(report.verdict.exit_code(), 1, "{report}");
     }
     let (rows, mark) = trail("go");
-    let long = [&rows[..], &vec![b'x'; 9 << 20], b"\n"].concat();
-    let report = judged(&long, Some(&mark), &[own()]);
-    assert!(matches!(&report.verdict, Verdict::Unusable { how } if how.contains("not read")), "{report}");
+    for (length, read) in [(8 << 20, true), ((8 << 20) + 1, false)] {
+        let long = [&rows[..], &vec![b'x'; length], b"\n"].concat();
+        let report = judged(&long, Some(&mark), &[own()]);
+        let unread = matches!(&report.verdict, Verdict::Unusable { how } if how.contains("not read"));
+        assert_eq!(unread, !read, "{report}");
+    }
 }
 
 /// Names are the trail's own words: there may be as many as it has rows.

@@ -192,10 +192,12 @@ mod tests {
     use super::*;
     use crate::entropy::SeededEntropy;
 
+    const DAY: u64 = 86_400_000;
+
     fn register() -> Register {
         let pk = SigningKey::generate(&SeededEntropy::new(1)).public();
         let (holder, aud) = (Holder::Agent("kit".parse().unwrap()), Aud::of_identity(&pk.kid()));
-        let (iat, nonce, prev) = (Timestamp(10 * MAX_AGE.0 * 1000), Nonce::from_bytes(&[7; 24]), Some(pk.kid()));
+        let (iat, nonce, prev) = (Timestamp(300 * DAY), Nonce::from_bytes(&[7; 24]), Some(pk.kid()));
         Register { holder, aud, form: Form::Pae, iat, kver: 2, nonce, pk, prev }
     }
 
@@ -229,7 +231,7 @@ mod tests {
     fn a_statement_is_taken_here_and_for_thirty_days() {
         let (register, skew) = (register(), Seconds(300));
         let at = |now: u64| register.timely(&register.aud, Timestamp(now), skew).map_err(|denial| denial.reason);
-        let (early, late) = (register.iat.0 - 300_000, register.iat.0 + MAX_AGE.0 * 1000);
+        let (early, late) = (register.iat.0 - 300_000, register.iat.0 + 30 * DAY);
         assert_eq!([at(early), at(register.iat.0), at(late)], [Ok(()); 3]);
         assert_eq!([at(early - 1), at(late + 1)], [Err(Reason::BadProof); 2]);
         let other = Aud::of_identity(&SigningKey::generate(&SeededEntropy::new(2)).public().kid());

@@ -11,7 +11,7 @@ use crate::id::{Aud, Nonce, SecretName};
 use crate::time::Timestamp;
 
 /// The largest sealed input, in bytes of ciphertext.
-pub const SEALED_INPUT_MAX: usize = 1024 * 1024;
+pub const SEALED_INPUT_MAX: usize = 1 << 20;
 
 /// What a stored secret is for. It is fixed by the first version and bound into the seal at rest: what was stored for
 /// one use is never found by another.

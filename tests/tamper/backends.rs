@@ -12,7 +12,7 @@ use nockvault::time::Seconds;
 use crate::cases::{Case, then, with_operators};
 use crate::world::World;
 
-fn undone(world: &mut World, lease: &LeaseId) {
+pub(crate) fn undone(world: &mut World, lease: &LeaseId) {
     world.put(entry::Undone { lease: lease.clone(), outcome: "revoked".into(), tries: 0 });
 }
 
@@ -20,6 +20,15 @@ pub(crate) const BACKENDS: &[Case] = &[
     ("undone while it lives", Fault::Lease, || {
         then(|world| {
             let lease = world.obtain_at_backend();
+            undone(world, &lease);
+        })
+    }),
+    ("undone while it lives and another session was closed", Fault::Lease, || {
+        then(|world| {
+            let lease = world.obtain_at_backend();
+            world.sid = "nightly-8";
+            world.hello();
+            world.close();
             undone(world, &lease);
         })
     }),

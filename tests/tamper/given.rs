@@ -7,7 +7,6 @@ use nockvault::id::ChainName;
 use nockvault::statement::grant::Terms;
 use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::Renew;
-use nockvault::statement::session::Close;
 use nockvault::time::Seconds;
 
 use crate::cases::{Case, issued, then, under};
@@ -115,6 +114,9 @@ pub(crate) const GIVEN: &[Case] = &[
             world.renew(&lease, Seconds(3600));
         })
     }),
+    ("renewed though never issued", Fault::Lease, || {
+        then(|world| world.renew(&nockvault::id::LeaseId::new(1, [1; 10]), TTL))
+    }),
     ("renewed after its end", Fault::Lease, || {
         then(|world| {
             let lease = world.lease();
@@ -171,8 +173,7 @@ pub(crate) const GIVEN: &[Case] = &[
     ("revoked after its session was closed", Fault::Lease, || {
         then(|world| {
             let lease = world.lease();
-            let request = world.ask(Close {});
-            world.put(entry::Close { request });
+            world.close();
             let by = world.command(nockvault::statement::lease::LeaseRevoke {
                 reason: None,
                 scope: nockvault::statement::lease::Scope::Lease(lease.clone()),
@@ -196,16 +197,13 @@ pub(crate) const GIVEN: &[Case] = &[
     }),
     ("a session closed twice", Fault::Session, || {
         then(|world| {
-            for _ in 0..2 {
-                let request = world.ask(Close {});
-                world.put(entry::Close { request });
-            }
+            world.close();
+            world.close();
         })
     }),
     ("issued in a session that was closed", Fault::Session, || {
         then(|world| {
-            let request = world.ask(Close {});
-            world.put(entry::Close { request });
+            world.close();
             world.obtain();
         })
     }),

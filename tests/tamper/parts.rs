@@ -13,10 +13,9 @@ use nockvault::statement::agent::AgentRegister;
 use nockvault::statement::operator::Duty;
 use nockvault::statement::register::Register;
 use nockvault::statement::request::Seen;
-use nockvault::statement::session::Close;
 
 use crate::cases::{Bad, Case};
-use crate::checkpoints::{kept, pinned};
+use crate::checkpoints::{kept, pinned, vouch_for_operators};
 use crate::files::listed;
 use crate::world::{World, copy, file, kit, terms};
 
@@ -107,6 +106,10 @@ pub(crate) const PARTS: &[Case] = &[
     ("a part behind another history than the kept checkpoint's", Fault::KeptCheckpoint, || {
         of_before(|world| pinned(world, kept(world, 4, Some(Digest::of(b"fork")))))
     }),
+    ("a part behind another history than the checkpoint's that its own key signed", Fault::KeptCheckpoint, || {
+        // The key's certificate comes with the checkpoint at which the part begins.
+        of_before(|world| Pins { certs: Vec::new(), ..pinned(world, kept(world, 4, Some(Digest::of(b"fork")))) })
+    }),
     ("a part behind another state than the one held", Fault::Head, || {
         of_before(|world| Pins { heads: vec![Seen { head: Digest::of(b"fork"), size: 4 }], ..world.pins() })
     }),
@@ -157,8 +160,7 @@ pub(crate) const PARTS: &[Case] = &[
     }),
     ("a session of before used behind its end", Fault::Session, || {
         behind(|world| {
-            let request = world.ask(Close {});
-            world.put(entry::Close { request });
+            world.close();
             world.obtain();
         })
     }),
@@ -215,10 +217,7 @@ pub(crate) const PARTS: &[Case] = &[
     ("an operator's key ended twice in a part of _operators", Fault::KeyOrder, || {
         let mut world = World::at_work(7);
         let joe = crate::operators::hire(&mut world, "joe", Duty::Auditor);
-        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
-        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
-        let begin = world.operators.lines.len();
-        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        let begin = vouch_for_operators(&mut world);
         crate::operators::put_out(&mut world, "joe", &joe);
         crate::operators::put_out(&mut world, "joe", &joe);
         let holder_keys = vec![world.operator.public(), joe.public()];
@@ -228,10 +227,7 @@ pub(crate) const PARTS: &[Case] = &[
     }),
     ("an operator registered twice in a part of _operators", Fault::KeyOrder, || {
         let mut world = World::at_work(7);
-        let (origin, tree) = (world.operators.head.origin.clone(), world.operators.head.tree.clone());
-        let checkpoint = crate::checkpoints::of(&world, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
-        let begin = world.operators.lines.len();
-        world.operators.put(&world.audit, &checkpoint.into(), world.now);
+        let begin = vouch_for_operators(&mut world);
         crate::operators::hire(&mut world, "joe", Duty::Auditor);
         crate::operators::hire(&mut world, "joe", Duty::Auditor);
         let holder_keys = vec![world.operator.public()];

@@ -22,7 +22,8 @@ use nockvault::statement::directory::{Directory, ListedKey};
 use nockvault::statement::grant::{GrantRevoke, Terms};
 use nockvault::statement::issue::Issue;
 use nockvault::statement::lease::{LeaseForget, Release, Renew};
-use nockvault::statement::operator::{Duty, OperatorList};
+use nockvault::statement::operator::{Duty, OperatorKeyEnd, OperatorList, OperatorRotate};
+use nockvault::statement::register::Holder;
 use nockvault::statement::request::Seen;
 use nockvault::statement::role::RoleCreate;
 use nockvault::statement::rotate_key::RotateKey;
@@ -30,11 +31,12 @@ use nockvault::statement::session::{Close, Hello};
 use nockvault::time::{Seconds, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::backends::undone;
 use crate::cases::{receipt, sealed};
-use crate::checkpoints::{kept, pinned};
+use crate::checkpoints::{kept, pinned, vouch_for_operators};
 use crate::daemons::{Told, said, vault};
 use crate::files::{begins, cosigned, listed, note, witness};
-use crate::operators::signed_by;
+use crate::operators::{carried_by, hire, put_out, signed_by};
 use crate::parts::keys;
 use crate::restores::restored;
 use crate::world::{START, TTL, World, copy, file, kit};
@@ -182,9 +184,10 @@ fn open_ends() -> Vec<Scene> {
                 world.obtain_at_backend();
                 world.sid = "nightly-8";
                 world.hello();
+                let gone = world.obtain_at_backend();
                 world.obtain_at_backend();
-                let request = world.ask(Close {});
-                world.put(entry::Close { request });
+                world.close();
+                undone(world, &gone);
             }),
         ),
         (
@@ -322,16 +325,6 @@ fn parts() -> Vec<Scene> {
         operators: commands(&world),
         ..bare()
     };
-    let mut operators = World::at_work(4);
-    let (origin, tree) = (operators.operators.head.origin.clone(), operators.operators.head.tree.clone());
-    let checkpoint = crate::checkpoints::of(&operators, &Checkpoint::of(&origin, &tree), tree.peaks().to_vec());
-    operators.operators.put(&operators.audit, &checkpoint.into(), operators.now);
-    operators.give(crate::world::terms());
-    let of_operators = |pins: &Pins| {
-        let lines = &operators.operators.lines;
-        verify_operators(file(&lines[lines.len() - 2..]).as_slice(), pins).unwrap().0
-    };
-    let since = || Pins { since_checkpoint: true, ..operators.pins() };
     vec![
         ("a part", of(&part, &bare())),
         ("a part with the agent's keys and the commands", of(&part, &held)),
@@ -357,17 +350,46 @@ fn parts() -> Vec<Scene> {
             world.put(issue);
             of(&file(&world.kit.lines[begin..]), &crate::parts::pins(&world))
         }),
-        ("a command of before the part of _operators that is known", {
-            let (_, commands) = verify_operators(file(&operators.operators.lines[3..]).as_slice(), &since()).unwrap();
-            of(&operators.kit.file(), &Pins { operators: commands.map(Arc::new), ..operators.pins() })
+        ("a part with another history before it than a checkpoint that its own key signed", {
+            let other = kept(&world, begin, Some(Digest::of(b"fork")));
+            of(&part, &Pins { checkpoints: vec![other], ..bare() })
         }),
         ("a part with a directory", of(&part, &Pins { directory: named(), ..bare() })),
         ("a part with a directory without names", of(&part, &Pins { directory: nameless, ..bare() })),
-        ("a part of _operators", of_operators(&since())),
-        ("a part of _operators with the key", {
-            of_operators(&Pins { holder_keys: vec![operators.operator.public()], ..since() })
-        }),
     ]
+}
+
+/// Parts of `_operators`.
+fn parts_of_operators() -> Vec<Scene> {
+    let mut world = World::at_work(4);
+    let begin = vouch_for_operators(&mut world);
+    world.give(crate::world::terms());
+    let part = file(&world.operators.lines[begin..]);
+    let of_operators = |part: &[u8], pins: &Pins| verify_operators(part, pins).unwrap();
+    let since = Pins { since_checkpoint: true, ..world.pins() };
+    let held = Pins { holder_keys: vec![world.operator.public()], ..since.clone() };
+    let mut scenes = vec![
+        ("a part of _operators", of_operators(&part, &since).0),
+        ("a part of _operators with the key", of_operators(&part, &held).0),
+        ("a command of before the part of _operators that is known", {
+            let commands = of_operators(&part, &since).1.map(Arc::new);
+            of(&world.kit.file(), &Pins { operators: commands, ..world.pins() })
+        }),
+    ];
+    // An operator whom the part registers, and who stands in the directory for that.
+    let joe = hire(&mut world, "joe", Duty::Auditor);
+    let signed = signed_by(&world, "joe", &joe, &OperatorList {});
+    world.order(entry::Command::carried(signed, Map::new()));
+    let listed = |name: &str, key: &SigningKey, since: Timestamp| {
+        let operator = Some(name.parse().unwrap());
+        let (kid, pk, form, kver) = (key.kid(), key.public(), Form::Pae, Some(1));
+        ListedKey { agent: None, ended: None, form, grace: None, kid, kver, operator, pk, since }
+    };
+    let operators = vec![listed("ada", &world.operator, START), listed("joe", &joe, world.now)];
+    let directory = Some(Arc::new(Directory { operators, ..directory(&world, |_| {}) }));
+    let part = file(&world.operators.lines[begin..]);
+    scenes.push(("a part of _operators with a directory", of_operators(&part, &Pins { directory, ..since }).0));
+    scenes
 }
 
 /// `_operators` and `_vault`.
@@ -390,7 +412,7 @@ fn vaults() -> Vec<Scene> {
     };
     let later = |duty: Duty| {
         let mut world = World::at_work(1);
-        let joe = crate::operators::hire(&mut world, "joe", duty);
+        let joe = hire(&mut world, "joe", duty);
         let mut payload = signed_by(&world, "joe", &joe, &OperatorList {}).payload;
         payload["typ"] = "nockvault/later".into();
         let signed = Envelope::sign(PayloadType::Command, &payload, &joe, Form::Pae).embed().unwrap();
@@ -411,6 +433,19 @@ fn vaults() -> Vec<Scene> {
     use Told::{Config, Recover, Restore, Start, StartWithout, Stop};
     vec![
         ("_operators", verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0),
+        ("an operator was put out, of whom a key was ended before", {
+            let mut world = World::at_work(1);
+            let (first, next) = (hire(&mut world, "joe", Duty::Auditor), SigningKey::generate(&world.entropy));
+            let joe = || "joe".parse().unwrap();
+            let register = world.register(Holder::Operator(joe()), &next, Some((&first, 1)));
+            carried_by(&mut world, "joe", &first, &OperatorRotate { register });
+            let kid = Some(first.kid());
+            let end = world.signed_command(&OperatorKeyEnd { operator: joe(), kid, suspect_from: None });
+            let result = serde_json::json!({ "kids": [first.kid()] });
+            world.order(entry::Command::carried(end, result.as_object().cloned().unwrap()));
+            put_out(&mut world, "joe", &next);
+            verify_operators(world.operators.file().as_slice(), &world.pins()).unwrap().0
+        }),
         ("a command of a later version, by an admin", later(Duty::Admin)),
         ("a command of a later version, by an auditor", later(Duty::Auditor)),
         ("an operator whom shares made", made(None, false)),
@@ -538,6 +573,6 @@ pub(crate) fn stands(name: &str, text: &str) {
 
 #[test]
 fn an_auditor_reads_what_is_written_here() {
-    let all = [agents(), open_ends(), broken(), parts(), vaults(), restores()].concat();
+    let all = [agents(), open_ends(), broken(), parts(), parts_of_operators(), vaults(), restores()].concat();
     stands("reports.txt", &all.iter().map(|(name, report)| told(name, report)).collect::<String>());
 }

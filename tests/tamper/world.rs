@@ -168,8 +168,7 @@ impl World {
         world.now = world.now.plus(TTL);
         world.put(entry::Expire { lease: expired, outcome: "none".into() });
         world.obtain();
-        let close = world.ask(Close {});
-        world.put(entry::Close { request: close });
+        world.close();
         world.vouch();
         let counts = [("no_grant".to_owned(), 4)].into();
         world.put(entry::DenySummary { counts, from: world.now, to: world.now });
@@ -384,6 +383,12 @@ impl World {
     pub(crate) fn release(&mut self, lease: &LeaseId) {
         let request = self.ask(Release::Lease(lease.clone()));
         self.put(entry::Release { lease: lease.clone(), request });
+    }
+
+    /// The agent closes its session.
+    pub(crate) fn close(&mut self) {
+        let request = self.ask(Close {});
+        self.put(entry::Close { request });
     }
 
     /// The agent puts its next key in place.

@@ -33,7 +33,7 @@ use crate::crypto::signature::{PublicKey, Signature};
 use crate::time::{Seconds, Timestamp};
 
 /// The longest line: NockGuard's own limit. A longer one is not read, which says nothing about tampering.
-const LINE_BYTES: u64 = 8 * 1024 * 1024;
+const LINE_BYTES: u64 = 8 << 20;
 
 /// How many agents and decisions a report tells apart.
 const NAMES: usize = 64;

@@ -75,11 +75,12 @@ impl Leaves {
     /// Where the temporary file cannot be read.
     pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
         let count = len.saturating_sub(self.first);
-        if let (true, Some(past)) = (count <= self.past, count.checked_sub(1)) {
-            self.recent = self.at(len - 1)?.into_iter().collect();
-            self.past = past;
+        if count > self.past {
+            self.recent.truncate(usize::try_from(count - self.past).unwrap_or(usize::MAX));
         } else {
-            self.recent.truncate(usize::try_from(count.saturating_sub(self.past)).unwrap_or(usize::MAX));
+            // Of those that are left the last is held in memory, as ever.
+            let last = if count > 0 { self.at(len - 1)? } else { None };
+            (self.recent, self.past) = (last.into_iter().collect(), count.saturating_sub(1));
         }
         Ok(())
     }
@@ -316,6 +317,8 @@ mod tests {
             assert_eq!((leaves.len(), leaves.newest()), (len, Some(Timestamp(len - 1))));
             assert_eq!(leaves.at(len).unwrap(), None);
         }
+        leaves.cut(0).unwrap();
+        assert_eq!((leaves.len(), leaves.newest(), leaves.at(0).unwrap()), (0, None, None));
     }
 
     #[test]
@@ -330,8 +333,10 @@ mod tests {
             let at = leaves.at(index).unwrap();
             assert_eq!(at, there.then(|| (Digest::from_bytes(value(index)), Timestamp(index))), "{index}");
         }
-        leaves.cut(120).unwrap();
-        assert_eq!((leaves.len(), leaves.newest(), leaves.is_empty()), (120, Some(Timestamp(119)), false));
+        for (len, newest) in [(120, Some(Timestamp(119))), (101, Some(Timestamp(100))), (100, None)] {
+            leaves.cut(len).unwrap();
+            assert_eq!((leaves.len(), leaves.newest(), leaves.is_empty()), (len, newest, newest.is_none()));
+        }
     }
 
     #[test]

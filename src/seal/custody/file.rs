@@ -1,8 +1,9 @@
 //! A custodian that is a file: 32 bytes, mode 0600, outside the data directory, so that no copy or backup of the one holds
 //! the other. What does not look like that is refused with what was wrong and the command that mends it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -91,9 +92,8 @@ pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<Cus
         ErrorKind::AlreadyExists => CustodyFault::Exists(path.to_owned()),
         _ => CustodyFault::Io { path: path.to_owned(), cause },
     };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    let mut file = File::from(rustix::fs::open(path, flags, mode).map_err(|errno| io(errno.into()))?);
+    // What is there already is not opened, and a link is not followed, wherever it leads: O_CREAT | O_EXCL.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
     let secret = CustodySecret::generate(entropy);
     // A crash before the last of these leaves a file that is too short and is refused as such; nothing was founded yet.
     file.write_all(secret.expose()).and_then(|()| file.sync_all()).map_err(io)?;
@@ -193,11 +193,14 @@ mod tests {
         assert_eq!(read(&key, &data).unwrap().expose(), made.expose());
         let again = create(&taken, &data, &SeededEntropy::new(2)).unwrap_err();
         assert!(matches!(again, CustodyFault::Exists(_)), "{again}");
-        assert_eq!(fs::read(&taken).unwrap(), b"taken");
-        let dangling = folder.path().join("dangling");
-        symlink(folder.path().join("elsewhere"), &dangling).unwrap();
-        assert!(create(&dangling, &data, &SeededEntropy::new(3)).is_err());
+        for to in ["elsewhere", "root.key"] {
+            let link = folder.path().join(format!("to-{to}"));
+            symlink(folder.path().join(to), &link).unwrap();
+            let followed = create(&link, &data, &SeededEntropy::new(3)).unwrap_err();
+            assert!(matches!(followed, CustodyFault::Exists(_)), "{followed}");
+        }
         assert!(!folder.path().join("elsewhere").exists());
+        assert_eq!(fs::read(&taken).unwrap(), b"taken");
     }
 
     #[test]

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often is looked whether it has ended.
 const TURN: Duration = Duration::from_millis(10);
 /// One byte more than the longest text of a secret, 64 digits with CR LF.
-const LONGEST: usize = 67;
+pub(super) const LONGEST: usize = 67;
 
 /// Why nothing was given.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +137,10 @@ pub fn command(command: &[String]) -> Result<CustodySecret, GivenFault> {
 
 /// What a program prints, at most a little more than a secret.
 pub(super) fn output(command: &[String]) -> Result<Zeroizing<Vec<u8>>, GivenFault> {
+    within(PATIENCE, command)
+}
+
+fn within(patience: Duration, command: &[String]) -> Result<Zeroizing<Vec<u8>>, GivenFault> {
     let (program, arguments) = command.split_first().ok_or(GivenFault::Empty)?;
     let failed = |cause| GivenFault::Program { program: program.clone(), cause };
     let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -145,7 +149,7 @@ pub(super) fn output(command: &[String]) -> Result<Zeroizing<Vec<u8>>, GivenFaul
     let (send, answer) = mpsc::channel();
     let reader = std::thread::Builder::new().name("custody-command".to_owned());
     let reader = reader.spawn(move || drop(send.send(some(&mut out)))).map_err(failed)?;
-    let bytes = match answer.recv_timeout(PATIENCE) {
+    let bytes = match answer.recv_timeout(patience) {
         Ok(bytes) => {
             // It has said all that it had to say. No thread is left behind, which would stay outside of the daemon's walls.
             let _ = reader.join();
@@ -153,7 +157,7 @@ pub(super) fn output(command: &[String]) -> Result<Zeroizing<Vec<u8>>, GivenFaul
         }
         Err(_) => return Err(GivenFault::Late(program.clone())),
     };
-    for _ in 0..PATIENCE.as_millis() / TURN.as_millis() {
+    for _ in 0..patience.as_millis() / TURN.as_millis() {
         match child.0.try_wait().map_err(failed)? {
             Some(status) if status.success() => return Ok(bytes),
             Some(status) => return Err(GivenFault::Failed { program: program.clone(), status }),
@@ -165,6 +169,8 @@ pub(super) fn output(command: &[String]) -> Result<Zeroizing<Vec<u8>>, GivenFaul
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn sh(script: &str) -> Vec<String> {
@@ -197,6 +203,21 @@ mod tests {
         }
         assert!(matches!(command(&["/no/such/program".to_owned()]), Err(GivenFault::Program { .. })));
         assert!(matches!(command(&[]), Err(GivenFault::Empty)));
+    }
+
+    #[test]
+    fn a_program_that_goes_on_for_too_long_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        // One that says nothing, and one that has said all and does not end.
+        for first in ["", "exec >&-;"] {
+            let (script, began) = (format!("echo $$ > {}; {first} exec sleep 60", pid.display()), Instant::now());
+            let told = within(Duration::from_secs(2), &sh(&script)).unwrap_err();
+            assert!(matches!(told, GivenFault::Late(_)), "{told}");
+            assert!(began.elapsed() < Duration::from_secs(30), "it was waited for");
+            let pid = std::fs::read_to_string(&pid).unwrap();
+            assert!(!Path::new("/proc").join(pid.trim()).exists(), "it was left behind");
+        }
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub enum TokenFault {
     /// The PIN's program.
     #[error("the PIN: {0}")]
     Given(#[from] GivenFault),
+    /// What holds the PIN holds something else.
+    #[error("a PIN is a text of at most 66 bytes, its end of line among them")]
+    NoPin,
     /// The record is no token's.
     #[error("this custodian is no token")]
     Kind,
@@ -99,13 +102,14 @@ impl Token {
         TokenFault::Refused { token: self.token.clone(), cause }
     }
 
-    fn pin(&self) -> Result<AuthPin, TokenFault> {
+    fn pin(&self) -> Result<Zeroizing<String>, TokenFault> {
         let bytes = match &self.pin {
             Pin::Command(command) => given::output(command)?,
             Pin::File(path) => closed(path).map_err(|why| TokenFault::Pin { path: path.clone(), why })?,
         };
-        let text = std::str::from_utf8(&bytes).map_err(|_| GivenFault::NoSecret("what holds the PIN".to_owned()))?;
-        Ok(AuthPin::from(text.trim_end_matches(['\r', '\n']).to_owned()))
+        // Of a longer one only the beginning was read, and a token counts wrong PINs.
+        let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() < given::LONGEST).ok_or(TokenFault::NoPin)?;
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// Runs `work` in a session of the token's user.
@@ -122,7 +126,7 @@ impl Token {
             }
             let session = if writes { module.open_rw_session(slot) } else { module.open_ro_session(slot) };
             let session = session.map_err(refused)?;
-            session.login(UserType::User, Some(&self.pin()?)).map_err(refused)?;
+            session.login(UserType::User, Some(&AuthPin::from(self.pin()?.as_str()))).map_err(refused)?;
             return work(&session);
         }
         Err(TokenFault::NoToken { module: self.module.clone(), token: self.token.clone(), known: known.join(", ") })
@@ -191,4 +195,48 @@ fn closed(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err(format!("others can use it (mode {:04o}); `chmod 600 {}`", about.mode() & 0o7777, path.display()));
     }
     given::some(&mut &file).map_err(|cause| cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn token(pin: Pin) -> Token {
+        Token { module: "none.so".into(), token: "prod".into(), key: "nockvault".into(), pin }
+    }
+
+    #[test]
+    fn a_pin_comes_from_a_file_that_nobody_else_may_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pin");
+        let of = |path: &std::path::Path| token(Pin::File(path.to_owned())).pin();
+        assert!(matches!(of(&path), Err(TokenFault::Pin { .. })));
+        assert!(matches!(of(folder.path()), Err(TokenFault::Pin { why, .. }) if why == "no regular file"));
+        let longest = "1".repeat(65) + "\n";
+        for (text, pin) in [("1234", "1234"), ("12 34 \r\n", "12 34 "), (&longest, &longest[..65])] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(of(&path).unwrap().as_str(), pin);
+        }
+        for mode in [0o640, 0o620, 0o610, 0o604, 0o602, 0o601] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let told = of(&path).unwrap_err().to_string();
+            assert!(told.contains(&format!("(mode {mode:04o}); `chmod 600 ")), "{told}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        for bytes in [&b"12\xff4"[..], &[b'1'; 67], &[b'1'; 100]] {
+            fs::write(&path, bytes).unwrap();
+            assert!(matches!(of(&path), Err(TokenFault::NoPin)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_pin_comes_from_a_program() {
+        let of = |script: &str| token(Pin::Command(["/bin/sh", "-c", script].map(str::to_owned).to_vec())).pin();
+        assert_eq!(of("echo 1234").unwrap().as_str(), "1234");
+        assert!(matches!(of("exit 1"), Err(TokenFault::Given(GivenFault::Failed { .. }))));
+    }
 }

@@ -276,9 +276,11 @@ mod tests {
         for three in [[0, 1, 2], [4, 2, 0], [1, 3, 4]] {
             let mut gathered = Gathered::of(&kind).unwrap();
             for (have, at) in three.into_iter().enumerate() {
+                assert!(!gathered.is_enough());
                 assert_eq!(gathered.secret().unwrap_err(), ShareFault::Few { have: have as u8, need: 3 });
                 gathered.add(again(&shares[at])).unwrap();
             }
+            assert!(gathered.is_enough());
             assert_eq!(gathered.secret().unwrap().public(), secret.public());
         }
         let mut all = Gathered::of(&kind).unwrap();
@@ -287,6 +289,11 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         for numbers in [(1, 3), (4, 3), (2, 17), (0, 0)] {
             assert_eq!(split(&secret, numbers, &entropy).unwrap_err(), ShareFault::Numbers);
+        }
+        for (threshold, count) in [(2, 2), (2, SHARES), (SHARES, SHARES)] {
+            let (_, shares) = split(&secret, (threshold, count), &entropy).unwrap();
+            assert_eq!(shares.len(), count.into());
+            assert!(shares.iter().all(|share| again(share).threshold() == threshold));
         }
     }
 
