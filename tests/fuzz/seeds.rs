@@ -4,7 +4,6 @@
 //! those.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,21 +33,15 @@ use nockvault::wire::v1::{DescribeVaultRequest, OpenSessionRequest, SignedEnvelo
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
+use crate::committed::stands;
 use crate::targets::{wire, world};
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
 #[test]
 fn the_seeds_are_those_that_are_made_here() {
-    let home = crate::home().join("seeds");
     for (name, bytes) in all() {
-        let path = home.join(&name);
-        if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &bytes).unwrap();
-        }
-        let committed = fs::read(&path).unwrap_or_else(|why| panic!("{name}: {why}"));
-        assert!(committed == bytes, "{name} is out of date; NOCKVAULT_REGENERATE=1 writes it anew");
+        stands(format!("tests/fuzz/seeds/{name}"), bytes);
     }
 }
 
