@@ -73,6 +73,10 @@ impl Example<'_> {
         if let Some(known) = self.known(schema, name) {
             return known;
         }
+        // What is bounded here says more than what it refers to.
+        if let (Some(_), Some(least)) = (schema.get("$ref"), schema["minimum"].as_u64()) {
+            return json!(least.max(1));
+        }
         if let Some(path) = schema["$ref"].as_str() {
             let found = self.root.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("{path}"));
             let named = path.rsplit('/').next().unwrap();
@@ -136,7 +140,6 @@ impl Example<'_> {
             "aud" | "vault" if schema.get("$ref").is_some() => json!(world::aud()),
             "operator" if schema.get("$ref").is_some() => json!("root"),
             "v" | "kver" => json!(1),
-            "wait" => json!(3600),
             "iat" => json!(world::NOW),
             "Embedded" | "register" | "new" => json!(world::register(world::agent(), &kit).sign(&kit)),
             "Set" | "set" => json!({ "id": text("^[A-Za-z0-9_-]{22}$"), "of": 3, "part": 2 }),
