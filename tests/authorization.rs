@@ -5,6 +5,8 @@
 #![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/committed.rs"]
+mod committed;
 #[path = "server/daemon.rs"]
 #[allow(dead_code, reason = "this test program uses a part of it")]
 mod daemon;
@@ -16,7 +18,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use nockvault::authz::operator::{TABLE, permits, word};
 use nockvault::statement::schema;
@@ -163,10 +164,6 @@ fn aligned(lines: &[Vec<String>]) -> String {
 async fn the_table_is_what_a_vault_answers() {
     let rows = ask_all().await;
     let text = text(&rows);
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/authorization/table.txt");
-    if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-        std::fs::write(&file, &text).unwrap();
-    }
     for row in &rows {
         operators_as_the_rules_say(row);
         an_auditor_changes_nothing(row);
@@ -175,13 +172,7 @@ async fn the_table_is_what_a_vault_answers() {
     let met: BTreeSet<&str> = rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.code.as_deref()).collect();
     let unmet: Vec<_> = OF_THE_MATTER.iter().filter(|code| !met.contains(*code)).collect();
     assert!(unmet.is_empty(), "nobody is refused for {unmet:?}, so it needs no exception");
-    let there = std::fs::read_to_string(&file).unwrap_or_default();
-    let differs = text.lines().zip(there.lines()).find(|(is, was)| is != was);
-    assert!(
-        there == text,
-        "{} is not what a vault answers; first: {differs:?}; review it and run with NOCKVAULT_REGENERATE=1",
-        file.display()
-    );
+    committed::stands("tests/authorization/table.txt", text);
 }
 
 /// The rules of [`TABLE`] and the vault say the same of each command as it was sent.

@@ -5,8 +5,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use nockvault::denial::Reason;
 use nockvault::lease::State;
+use nockvault::rate;
 use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Page;
@@ -14,10 +17,11 @@ use nockvault::statement::grant::{Rate, Terms};
 use nockvault::statement::lease::Which;
 use nockvault::store::{Pace, Rules, Store as _};
 use nockvault::time::{Seconds, Timestamp};
+use nockvault::vault::answer::Outcome;
 use nockvault::vault::operate::Call;
 use serde_json::Value;
 
-use support::agent::Agent;
+use support::agent::{Agent, Rpc};
 use support::{Harness, rules, terms};
 
 const YEAR: Seconds = Seconds(365 * 86_400);
@@ -294,4 +298,28 @@ async fn a_key_that_was_ended_under_a_wrong_clock_is_ended() {
         vault.vault().tend_once().await;
         assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::KeyRetired, "after {ahead} s");
     }
+}
+
+/// How often an agent may ask is not counted by the clock that somebody sets.
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_no_agent_waiting_longer() {
+    let mut vault = Harness::new().await;
+    vault.kv_role("orders", b"a value").await;
+    let mut kit = vault.agent("kit").await;
+    vault.grant(&kit.name, "orders", terms()).await;
+    kit.hello(&vault).await;
+    vault.agents.rate = rate::Rate::new(1, 2);
+    vault.reopen().await;
+    let mut asked = 0;
+    let wait = loop {
+        assert!(asked < 20, "it may ask as often as it wants");
+        asked += 1;
+        let Outcome::Refused(refused) = vault.send(Rpc::RequestCredential, kit.issue("orders")).await else { continue };
+        assert_eq!(refused.denial.reason, Reason::RateLimited);
+        break Duration::from_millis(refused.denial.retry_after_ms.unwrap());
+    };
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    vault.clock.set(vault.clock_now().minus(Seconds(4)));
+    tokio::time::sleep(wait).await;
+    vault.issued(&kit.issue("orders")).await;
 }

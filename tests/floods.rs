@@ -11,6 +11,8 @@ mod dice;
 mod programs;
 #[path = "floods/raw.rs"]
 mod raw;
+#[path = "floods/stage.rs"]
+mod stage;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,14 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nockvault::client::agent::{Agent as Client, Ask, Session};
-use nockvault::client::signer::Identity;
-use nockvault::client::{channel, keyfile};
+use nockvault::client::agent::{Ask, Session};
+use nockvault::client::channel;
 use nockvault::crypto::envelope::Envelope;
-use nockvault::crypto::signature::Form;
 use nockvault::statement::card::Card;
 use nockvault::statement::session::Hello;
-use nockvault::time::{Clock as _, ManualClock, SystemClock};
+use nockvault::time::{Clock as _, SystemClock};
 use nockvault::wire::convert::RefusalDetails;
 use nockvault::wire::v1::agent_service_client::AgentServiceClient;
 use nockvault::wire::v1::{OpenSessionRequest, RequestCredentialRequest};
@@ -39,6 +39,7 @@ use tonic::transport::Channel;
 use dice::Dice;
 use programs::Vault;
 use raw::Tap;
+use stage::{by_hand, card, session};
 use support::agent::Agent;
 
 /// What a request may take on a machine that is busy with other tests.
@@ -55,40 +56,6 @@ const MILLION: f64 = 1e6;
 
 /// One at a time, since they measure.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-fn card(vault: &Vault) -> Card {
-    Card::read(&std::fs::read_to_string(vault.card()).unwrap()).unwrap()
-}
-
-/// A vault with these limits in place of the defaults, and the agents `kit` and `ada`.
-fn vault(limits: &[(&str, u64)]) -> Vault {
-    let vault = Vault::start_with(|config| {
-        let line = |line: &str| {
-            let set = line.split_once(" = ").and_then(|(name, _)| limits.iter().find(|(limit, _)| *limit == name));
-            set.map_or_else(|| line.to_owned(), |(name, value)| format!("{name} = {value}"))
-        };
-        config.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
-    });
-    vault.with_kit("a value");
-    for name in ["ada", "nobody"] {
-        vault.vaultctl(&["keygen", "--agent", name]).ok();
-    }
-    vault.vaultctl(&["agent", "register", "ada.register"]).ok();
-    vault.vaultctl(&["grant", "ada", "orders-read", "--ttl", "15m"]).ok();
-    vault
-}
-
-async fn session(vault: &Vault, agent: &str) -> Session {
-    let key = keyfile::read_secret(&vault.path().join(format!("{agent}.ed25519"))).unwrap();
-    let client = Client::connect(&card(vault), Identity::held(agent.parse().unwrap(), key, 1)).await.unwrap();
-    client.session("work").unwrap()
-}
-
-/// An agent by hand, or a stranger who says that it is kit.
-fn by_hand(vault: &Vault, key: &str) -> Agent {
-    let key = keyfile::read_secret(&vault.path().join(format!("{key}.ed25519"))).unwrap();
-    Agent::new("kit", key, Form::Pae, &card(vault).aud, &ManualClock::at(SystemClock.now()))
-}
 
 /// How long so many requests took, but for one of ten, and each was granted.
 async fn politely(session: &Session, count: usize) -> Duration {
@@ -239,7 +206,7 @@ fn last_words(vault: &Vault) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_flood_grows_the_daemon_fills_its_log_or_keeps_an_agent_waiting() {
     let _alone = ALONE.lock().await;
-    let vault = vault(&[]);
+    let vault = stage::vault(&[], |config| config);
     let ada = session(&vault, "ada").await;
     politely(&ada, 20).await;
     let quiet = politely(&ada, 30).await;
@@ -327,7 +294,7 @@ fn store_length(vault: &Vault) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_nonces_of_one_agent_cost_it_disk_and_the_daemon_no_memory() {
     let _alone = ALONE.lock().await;
-    let vault = vault(ROOMY);
+    let vault = stage::vault(ROOMY, |config| config);
     let ada = session(&vault, "ada").await;
     politely(&ada, 10).await;
     let quiet = politely(&ada, 20).await;
@@ -370,7 +337,7 @@ const SESSIONS: u64 = 10_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_sessions_cost_rows_and_no_memory() {
     let _alone = ALONE.lock().await;
-    let mut vault = vault(ROOMY);
+    let mut vault = stage::vault(ROOMY, |config| config);
     let ada = session(&vault, "ada").await;
     politely(&ada, 10).await;
     let quiet = politely(&ada, 20).await;

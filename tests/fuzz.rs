@@ -9,6 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unreachable_pub, reason = "the list is shared with a program of its own")]
 
+#[path = "fuzz/bounds.rs"]
+mod bounds;
+#[path = "support/committed.rs"]
+mod committed;
 #[path = "../src/bin/vaultctl/members.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod members;

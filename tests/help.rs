@@ -4,9 +4,10 @@
 #![cfg(all(feature = "daemon", feature = "launcher"))]
 #![allow(clippy::unwrap_used, reason = "a test stops where what it stands on is not there")]
 
+#[path = "support/committed.rs"]
+mod committed;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// Every program, and every command of it.
@@ -163,16 +164,8 @@ fn told() -> BTreeMap<String, String> {
 
 #[test]
 fn help_is_as_it_is_pinned() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     for (file, text) in told() {
-        let path = dir.join(&file);
-        if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(&path, &text).unwrap();
-        }
-        let pinned = fs::read_to_string(&path).unwrap_or_default();
-        let differs = pinned.lines().zip(text.lines()).find(|(pinned, now)| pinned != now);
-        assert!(pinned == text, "{file} is not as it is pinned; first difference: {differs:?}");
+        committed::stands(format!("tests/help/{file}"), text);
     }
 }
 

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod programs;
+#[path = "floods/stage.rs"]
+mod stage;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -14,13 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nockvault::client::agent::{Agent as Client, Ask, Session};
-use nockvault::client::signer::Identity;
-use nockvault::client::{channel, keyfile};
+use nockvault::client::agent::{Ask, Session};
+use nockvault::client::channel;
 use nockvault::crypto::envelope::Envelope;
-use nockvault::crypto::signature::Form;
 use nockvault::statement::card::Card;
-use nockvault::time::{Clock as _, ManualClock, SystemClock};
+use nockvault::time::{Clock as _, SystemClock};
 use nockvault::wire::convert::RefusalDetails;
 use nockvault::wire::v1::RequestCredentialRequest;
 use nockvault::wire::v1::agent_service_client::AgentServiceClient;
@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use programs::Vault;
+use stage::{by_hand, card, session};
 use support::agent::Agent;
 
 /// The longest that anybody waits, and the time that a busy machine takes.
@@ -41,38 +42,10 @@ const BREATH: Duration = Duration::from_millis(3);
 /// One at a time, since they measure.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn card(vault: &Vault) -> Card {
-    Card::read(&std::fs::read_to_string(vault.card()).unwrap()).unwrap()
-}
-
-/// A vault with these limits in place of the defaults, and the agents `kit` and `ada`.
+/// A vault with these limits in place of the defaults.
 fn vault(limits: &[(&str, u64)]) -> Vault {
-    let vault = Vault::start_with(|config| {
-        // Of both families: a peer of IPv4 is the same whichever way it is written.
-        let config = config.replacen("listen = \"127.0.0.1:", "listen = \"[::]:", 1);
-        let line = |line: &str| {
-            let set = line.split_once(" = ").and_then(|(name, _)| limits.iter().find(|(limit, _)| *limit == name));
-            set.map_or_else(|| line.to_owned(), |(name, value)| format!("{name} = {value}"))
-        };
-        config.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
-    });
-    vault.with_kit("a value");
-    vault.vaultctl(&["keygen", "--agent", "ada"]).ok();
-    vault.vaultctl(&["agent", "register", "ada.register"]).ok();
-    vault.vaultctl(&["grant", "ada", "orders-read", "--ttl", "15m", "--max-ttl", "1h"]).ok();
-    vault
-}
-
-async fn session(vault: &Vault, agent: &str) -> Session {
-    let key = keyfile::read_secret(&vault.path().join(format!("{agent}.ed25519"))).unwrap();
-    let client = Client::connect(&card(vault), Identity::held(agent.parse().unwrap(), key, 1)).await.unwrap();
-    client.session("work").unwrap()
-}
-
-/// An agent that does not listen to what it is told.
-fn rude(vault: &Vault, key: &str) -> Agent {
-    let key = keyfile::read_secret(&vault.path().join(format!("{key}.ed25519"))).unwrap();
-    Agent::new("kit", key, Form::Pae, &card(vault).aud, &ManualClock::at(SystemClock.now()))
+    // Of both families: a peer of IPv4 is the same whichever way it is written.
+    stage::vault(limits, |config| config.replacen("listen = \"127.0.0.1:", "listen = \"[::]:", 1))
 }
 
 /// How long each of so many requests took, one after the other, and each was granted.
@@ -186,7 +159,7 @@ async fn an_agent_that_floods_waits_and_another_does_not() {
     let quiet = politely(&ada, 20).await;
 
     let (stop, begin) = (Arc::new(AtomicBool::new(false)), Instant::now());
-    let kit = Arc::new(tokio::sync::Mutex::new(rude(&vault, "kit")));
+    let kit = Arc::new(tokio::sync::Mutex::new(by_hand(&vault, "kit")));
     let flooding = tokio::spawn(flood(card(&vault), Arc::clone(&kit), Arc::clone(&stop)));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let flooded = politely(&ada, 60).await;
@@ -219,13 +192,12 @@ async fn an_agent_that_floods_waits_and_another_does_not() {
 async fn a_stranger_who_floods_keeps_no_agent_and_no_operator_out() {
     let _alone = ALONE.lock().await;
     let vault = vault(&[("peer_requests_per_s", 100), ("peer_request_burst", 300)]);
-    vault.vaultctl(&["keygen", "--agent", "nobody"]).ok();
     let ada = session(&vault, "ada").await;
     politely(&ada, 10).await;
     let quiet = politely(&ada, 40).await;
 
     let (stop, begin) = (Arc::new(AtomicBool::new(false)), Instant::now());
-    let stranger = Arc::new(tokio::sync::Mutex::new(rude(&vault, "nobody")));
+    let stranger = Arc::new(tokio::sync::Mutex::new(by_hand(&vault, "nobody")));
     let flooding = tokio::spawn(flood(card(&vault), Arc::clone(&stranger), Arc::clone(&stop)));
     tokio::time::sleep(Duration::from_secs(2)).await;
     // From the same address, one that is at work goes on, and another comes in.
@@ -256,7 +228,7 @@ async fn a_stranger_who_floods_keeps_no_agent_and_no_operator_out() {
     let failures = "nockvault_signature_failures_total{listener=\"agents\",peer=\"loopback\"}";
     assert!(sample(&well, failures) > 0);
     // Whoever waits as he is told comes in from there too.
-    comes_in(&vault, &rude(&vault, "kit")).await;
+    comes_in(&vault, &by_hand(&vault, "kit")).await;
 }
 
 async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {

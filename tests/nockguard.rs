@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/committed.rs"]
+mod committed;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -394,7 +397,6 @@ fn a_checkpoint_that_is_not_signed_covers_nothing_and_empty_lines_are_told() {
 }
 
 /// Trails as they can be, and what is said of each, word for word: `tests/nockguard/reports.txt`, for people to review.
-/// `NOCKVAULT_REGENERATE=1` writes it anew.
 #[test]
 fn what_is_said_of_a_trail_stands_here() {
     let mut text = String::new();
@@ -440,13 +442,7 @@ fn what_is_said_of_a_trail_stands_here() {
         let (rows, mark) = by_kit(&[GOOD, &row]);
         text += &format!("{row}\n  {}\n", judged(rows.as_bytes(), Some(mark.as_bytes()), &[own()]).verdict);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nockguard/reports.txt");
-    if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = text.lines().zip(there.lines()).find(|(is, was)| is != was);
-    assert!(there == text, "first: {differs:?}; review it and run with NOCKVAULT_REGENERATE=1");
+    committed::stands("tests/nockguard/reports.txt", text);
 }
 
 #[test]

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nockvault::client::Surroundings;
@@ -22,6 +21,8 @@ use nockvault::statement::card::Card;
 use nockvault::time::{ManualClock, Seconds};
 use serde_json::{Value, json};
 
+#[path = "support/committed.rs"]
+mod committed;
 #[path = "requests/conversations.rs"]
 mod conversations;
 #[path = "requests/statements.rs"]
@@ -209,15 +210,10 @@ async fn held(n: u64, plan: Plan) -> Value {
     })
 }
 
-/// Holds a published file against what it must be, or writes it.
+/// Holds a published file against what it must be.
 fn published(name: &str, value: &Value) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/requests").join(name);
     let text = serde_json::to_string_pretty(value).unwrap() + "\n";
-    if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-        fs::write(&file, &text).unwrap();
-    }
-    let there = fs::read_to_string(&file).unwrap_or_default();
-    assert!(there == text, "{} is not what the client says; run with NOCKVAULT_REGENERATE=1", file.display());
+    committed::stands(format!("tests/vectors/requests/{name}"), text);
 }
 
 #[test]

@@ -3,40 +3,32 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/committed.rs"]
+mod committed;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use nockvault::statement::schema;
 use serde_json::Value;
 
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/schema")
-}
-
-/// Holds the files of a folder against these schemas, by their names.
-fn published(folder: &Path, schemas: impl IntoIterator<Item = (String, Value)>) {
-    let regenerate = std::env::var_os("NOCKVAULT_REGENERATE").is_some();
+/// Holds the files of this folder below the project's against these schemas, by their names.
+fn published(folder: &str, schemas: impl IntoIterator<Item = (String, Value)>) {
     let mut wanted = BTreeSet::new();
     for (name, schema) in schemas {
-        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        let file = folder.join(format!("{name}.json"));
-        wanted.insert(format!("{name}.json"));
-        if regenerate {
-            std::fs::create_dir_all(folder).unwrap();
-            std::fs::write(&file, &text).unwrap();
-        }
-        let there = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(there == text, "{} is not the schema of its type; run with NOCKVAULT_REGENERATE=1", file.display());
+        let file = format!("{name}.json");
+        committed::stands(format!("{folder}/{file}"), serde_json::to_string_pretty(&schema).unwrap() + "\n");
+        wanted.insert(file);
     }
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().map(Result::unwrap);
     let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
     let there: BTreeSet<String> = files.map(|file| file.file_name().into_string().unwrap()).collect();
-    assert_eq!(there, wanted, "{} holds other files than these", folder.display());
+    assert_eq!(there, wanted, "{folder} holds other files than these");
 }
 
 #[test]
 fn the_published_schemas_are_those_of_the_types() {
-    published(&folder(), schema::all());
+    published("proto/schema", schema::all());
 }
 
 #[cfg(feature = "daemon")]
@@ -66,7 +58,7 @@ fn each_engine_publishes_what_it_takes_and_gives() {
             (format!("{kind}.{part}"), shape)
         }));
     }
-    published(&folder().join("engine"), schemas);
+    published("proto/schema/engine", schemas);
 }
 
 #[test]

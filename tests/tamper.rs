@@ -19,6 +19,8 @@ mod checkpoints;
 mod claims;
 #[path = "tamper/cli.rs"]
 mod cli;
+#[path = "support/committed.rs"]
+mod committed;
 #[path = "tamper/custody.rs"]
 mod custody;
 #[path = "tamper/daemons.rs"]
@@ -252,7 +254,7 @@ fn every_bad_file_is_refused_at_its_entry_and_for_its_fault() {
     }
     let missing: Vec<_> = Fault::ALL.iter().filter(|fault| !covered.contains(fault)).collect();
     assert!(missing.is_empty(), "no bad file for {missing:?}");
-    reports::stands("verdicts.txt", &verdicts);
+    committed::stands("tests/tamper/verdicts.txt", verdicts);
 }
 
 /// `_vault` with three entries: small enough to flip every bit of it.

@@ -35,9 +35,13 @@ pub const LEAST: usize = 8;
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// scrypt's N, as its logarithm, and its r and p.
 const COST: (u8, u32, u32) = (14, 8, 5);
-/// The dearest that is tried: a file of another's making must not fill the memory. N * r, and rounds of PBKDF2.
-const MEMORY: u64 = 1 << 23;
+/// The dearest that is tried: a file of another's making must not fill the memory. Bytes of scrypt's, sixteen times what is
+/// written here; its r and p; and rounds of PBKDF2.
+const MEMORY: u64 = 256 << 20;
+const WIDEST: (u16, u16) = (128, 64);
 const ROUNDS: u32 = 10_000_000;
+const DEAR: &str = "to try a passphrase would take more than 256 MiB of memory, or too long; have it protected anew where it \
+     was made: openssl pkcs8 -topk8 -scrypt";
 
 /// Why a protected key was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,12 +111,17 @@ fn bearable(way: &EncryptionScheme) -> Result<(), NotUnlocked> {
     };
     let bearable = match kdf {
         Kdf::Scrypt(scrypt) => {
-            scrypt.cost_parameter.saturating_mul(u64::from(scrypt.block_size)) <= MEMORY && scrypt.parallelization <= 64
+            // N blocks; the p beside them are 1 MiB at the most.
+            let block = 128 * u64::from(scrypt.block_size);
+            let (r, p) = WIDEST;
+            scrypt.cost_parameter.saturating_mul(block) <= MEMORY
+                && scrypt.block_size <= r
+                && scrypt.parallelization <= p
         }
         Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= ROUNDS,
         _ => false,
     };
-    if bearable { Ok(()) } else { Err(NotUnlocked::Form("to try a passphrase would cost too much")) }
+    if bearable { Ok(()) } else { Err(NotUnlocked::Form(DEAR)) }
 }
 
 #[cfg(test)]
@@ -135,6 +144,32 @@ mod tests {
         }
         // Another salt and another iv each time.
         assert_ne!(*lock(&key, &words("correct horse"), &OsEntropy).unwrap(), *pem);
+    }
+
+    #[test]
+    fn a_file_does_not_say_how_much_memory_is_taken() {
+        let scrypt = |log_n, r, p| {
+            let cost = scrypt::Params::new(log_n, r, p).unwrap();
+            bearable(&Parameters::generate_scrypt_aes256cbc(cost, &[7; 16], [7; 16]).unwrap().into())
+        };
+        let (log_n, r, p) = COST;
+        // What is written here, what openssl writes, and 256 MiB.
+        for (log_n, r, p) in [(log_n, r, p), (14, 8, 1), (18, 8, 1), (18, 8, 64), (14, 128, 1)] {
+            assert_eq!(scrypt(log_n, r, p), Ok(()), "{log_n} {r} {p}");
+        }
+        for (log_n, r, p) in [(19, 8, 1), (20, 8, 1), (18, 9, 1), (14, 8, 65), (1, 129, 1), (1, 32_768, 64)] {
+            assert_eq!(scrypt(log_n, r, p), Err(NotUnlocked::Form(DEAR)), "{log_n} {r} {p}");
+        }
+        let pbkdf2 =
+            |rounds| bearable(&Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &[7; 16], [7; 16]).unwrap().into());
+        assert_eq!((pbkdf2(ROUNDS), pbkdf2(ROUNDS + 1)), (Ok(()), Err(NotUnlocked::Form(DEAR))));
+        // And the passphrase is not tried.
+        let cost = scrypt::Params::new(24, 8, 1).unwrap();
+        let way = Parameters::generate_scrypt_aes256cbc(cost, &[7; 16], [7; 16]).unwrap();
+        let encrypted_data = OctetStringRef::new(&[7; 48]).unwrap();
+        let sealed = EncryptedPrivateKeyInfoRef { encryption_algorithm: way.into(), encrypted_data };
+        let pem = SecretDocument::encode_msg(&sealed).unwrap().to_pem(LABEL, LineEnding::LF).unwrap();
+        assert_eq!(unlock(&pem, &words("x")).unwrap_err(), NotUnlocked::Form(DEAR));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct PolicySet {
     pub rules: Rules,
     /// For how long a command waits for approval, in seconds: 60 to 2592000 (30 days).
     #[serde(deserialize_with = "wait")]
-    #[schemars(range(min = 60, max = 2_592_000))]
+    #[schemars(extend("minimum" = 60, "maximum" = 2_592_000))]
     pub wait: Seconds,
 }
 

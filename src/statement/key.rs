@@ -23,7 +23,7 @@ pub struct KeyRotate {
     pub role: Rotated,
     /// In how many seconds the new key begins to sign: 0 is at once, 30 days are the most.
     #[serde(deserialize_with = "ahead")]
-    #[schemars(range(min = 0, max = 2_592_000))]
+    #[schemars(extend("minimum" = 0, "maximum" = 2_592_000))]
     pub ahead: Seconds,
     /// Whether the keys before it are published no more from that moment on. What they signed is refused then.
     pub withdraw: bool,

@@ -117,7 +117,7 @@ impl Door {
     ) -> Result<(Admitted<Request<B>>, InHand), TurnedAway> {
         let admitted = self.let_in::<Request<B>>(envelope, candidate)?;
         let authenticated = &admitted.authenticated;
-        let in_hand = self.paces.enter(&authenticated.statement().common.agent, authenticated.at());
+        let in_hand = self.paces.enter(&authenticated.statement().common.agent);
         let in_hand =
             in_hand.map_err(|denial| TurnedAway { denial: Box::new(denial), req: Some(authenticated.req()) })?;
         Ok((admitted, in_hand))

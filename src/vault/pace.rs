@@ -4,12 +4,11 @@
 //! happens to him: the first request after that wait is served.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::denial::{Denial, Reason};
 use crate::id::AgentName;
 use crate::rate::{Rate, Seat, Shares, Table};
-use crate::time::Timestamp;
 
 /// How many agents are known to have asked lately. More than that are forgotten as they have been quiet the longest.
 const AGENTS: usize = 65_536;
@@ -33,6 +32,8 @@ pub(super) type InHand = Seat<AgentName>;
 /// What agents have asked lately, and have in hand.
 #[derive(Debug)]
 pub(super) struct Paces {
+    /// The beginning of its time. It is not the vault's clock, which may be set back while somebody waits.
+    began: Instant,
     rates: Mutex<Table<AgentName>>,
     in_hand: Shares<AgentName>,
 }
@@ -41,6 +42,7 @@ impl Paces {
     pub(super) fn new(limits: &PerAgent) -> Paces {
         let places = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         Paces {
+            began: Instant::now(),
             rates: Mutex::new(Table::new(limits.rate, AGENTS)),
             in_hand: Shares::new(places(limits.all), places(limits.of_one)),
         }
@@ -50,13 +52,16 @@ impl Paces {
     ///
     /// # Errors
     /// [`Reason::RateLimited`], with when to come again.
-    pub(super) fn enter(&self, agent: &AgentName, now: Timestamp) -> Result<InHand, Denial> {
+    pub(super) fn enter(&self, agent: &AgentName) -> Result<InHand, Denial> {
+        self.enter_at(agent, u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn enter_at(&self, agent: &AgentName, now: u64) -> Result<InHand, Denial> {
         let limited =
             |wait, what: &str| Denial::new(Reason::RateLimited).retry_after(wait).detail(what).internal(agent);
         let in_hand = self.in_hand.enter(agent);
         let in_hand = in_hand.ok_or_else(|| limited(AGAIN, "this agent has as much in hand as one agent may have"))?;
-        let nanoseconds = now.0.saturating_mul(1_000_000);
-        let taken = self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(agent, 1, nanoseconds);
+        let taken = self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(agent, 1, now);
         taken.map_err(|wait| limited(wait, "this agent asks more often than one agent may"))?;
         Ok(in_hand)
     }
@@ -70,18 +75,18 @@ mod tests {
     fn an_agent_that_asks_too_often_or_too_much_at_once_waits_and_others_do_not() {
         let paces = Paces::new(&PerAgent { rate: Rate::new(10, 5), all: 100, of_one: 3 });
         let (kit, ada): (AgentName, AgentName) = ("kit".parse().unwrap(), "ada".parse().unwrap());
-        let now = Timestamp(1_780_000_000_000);
-        let held: Vec<_> = (0..3).map(|_| paces.enter(&kit, now).unwrap()).collect();
-        let full = paces.enter(&kit, now).unwrap_err();
+        let now = 1_780_000_000;
+        let held: Vec<_> = (0..3).map(|_| paces.enter_at(&kit, now).unwrap()).collect();
+        let full = paces.enter_at(&kit, now).unwrap_err();
         assert_eq!((full.reason, full.retry_after_ms, full.limit), (Reason::RateLimited, Some(100), Some(1)));
         drop(held);
         for _ in 0..2 {
-            drop(paces.enter(&kit, now).unwrap());
+            drop(paces.enter_at(&kit, now).unwrap());
         }
-        let fast = paces.enter(&kit, now).unwrap_err();
+        let fast = paces.enter_at(&kit, now).unwrap_err();
         assert_eq!((fast.reason, fast.retry_after_ms), (Reason::RateLimited, Some(100)));
         assert!(fast.detail.contains("more often"), "{fast}");
-        assert!(paces.enter(&ada, now).is_ok());
-        assert!(paces.enter(&kit, Timestamp(now.0 + 100)).is_ok(), "after the wait it is served");
+        assert!(paces.enter_at(&ada, now).is_ok());
+        assert!(paces.enter_at(&kit, now + 100_000_000).is_ok(), "after the wait it is served");
     }
 }

@@ -110,6 +110,8 @@ pub struct Harness {
     pub rules: Rules,
     /// How long a call of an engine may take, from the next opening on.
     pub engine_deadline: Duration,
+    /// What one agent may ask, from the next opening on.
+    pub agents: PerAgent,
     /// What the engine `fake` speaks to.
     pub backend: Backend,
     /// What the engine `far` speaks to.
@@ -183,7 +185,8 @@ impl Harness {
         let (key, form) = (founder.operator_key, Form::Pae);
         let operator = Operator { name, key, kver: 1, form, aud: aud.clone(), clock: clock.clone() };
         let (engine_deadline, backend, far) = (Duration::from_secs(5), Backend::default(), Far::default());
-        let limits = limits(rules, engine_deadline);
+        let agents = PerAgent { rate: Rate::new(1_000_000, 1_000_000), all: 1 << 20, of_one: 1 << 20 };
+        let limits = limits(rules, engine_deadline, agents);
         let vault = open(&folder.path().join("data"), &root, limits, &clock, (&backend, &far)).await.unwrap();
         let (response, intake) = own_keys(&vault.0, &founder.identity);
         Harness {
@@ -197,6 +200,7 @@ impl Harness {
             clock,
             rules,
             engine_deadline,
+            agents,
             backend,
             far,
             operator,
@@ -237,7 +241,7 @@ impl Harness {
     pub async fn try_reopen_under(&mut self, rules: Rules) -> Result<(), OpeningFault> {
         self.shut();
         self.rules = rules;
-        let limits = limits(rules, self.engine_deadline);
+        let limits = limits(rules, self.engine_deadline, self.agents);
         self.vault = Some(open(&self.data(), &self.root, limits, &self.clock, (&self.backend, &self.far)).await?);
         Ok(())
     }
@@ -245,7 +249,7 @@ impl Harness {
     /// Begins again, where the files may be such that nothing can begin.
     pub async fn begin_again(&mut self) -> Result<(), Unopened> {
         self.shut();
-        let limits = limits(self.rules, self.engine_deadline);
+        let limits = limits(self.rules, self.engine_deadline, self.agents);
         let opened = try_open(&self.data(), &self.root, limits, &self.clock, (&self.backend, &self.far)).await?;
         self.vault = Some(opened);
         Ok(())
@@ -509,12 +513,12 @@ async fn try_open(
     Ok((vault, store))
 }
 
-fn limits(rules: Rules, engine_deadline: Duration) -> Limits {
+fn limits(rules: Rules, engine_deadline: Duration, agents: PerAgent) -> Limits {
     Limits {
         rules,
         engine_deadline,
         backend_retry: Seconds(30),
-        agents: PerAgent { rate: Rate::new(1_000_000, 1_000_000), all: 1 << 20, of_one: 1 << 20 },
+        agents,
         node: "node1".into(),
         issuer: None,
         named: Default::default(),

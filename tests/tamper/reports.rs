@@ -2,7 +2,6 @@
 //! stands in `tests/tamper/reports.txt` for people to review, as the verdict on every bad file stands in `verdicts.txt`;
 //! `NOCKVAULT_REGENERATE=1` writes them anew.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use nockvault::audit::checkpoint::Checkpoint;
@@ -556,23 +555,9 @@ fn told(name: &str, report: &Report) -> String {
     format!("== {name}\n{report}{members}\n\n")
 }
 
-/// Holds a text against the file of this name beside this one.
-pub(crate) fn stands(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tamper").join(name);
-    if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = text.lines().zip(there.lines()).find(|(is, was)| is != was);
-    assert!(
-        there == text,
-        "{} is not what a verifier says; first: {differs:?}; review it and run with NOCKVAULT_REGENERATE=1",
-        path.display()
-    );
-}
-
 #[test]
 fn an_auditor_reads_what_is_written_here() {
     let all = [agents(), open_ends(), broken(), parts(), parts_of_operators(), vaults(), restores()].concat();
-    stands("reports.txt", &all.iter().map(|(name, report)| told(name, report)).collect::<String>());
+    let text: String = all.iter().map(|(name, report)| told(name, report)).collect();
+    crate::committed::stands("tests/tamper/reports.txt", text);
 }

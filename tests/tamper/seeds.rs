@@ -1,9 +1,6 @@
 //! What the fuzzer begins with of a trail: `tests/fuzz/seeds`, made of the chains of these tests. They come out alike each
 //! time; `NOCKVAULT_REGENERATE=1` writes them anew.
 
-use std::fs;
-use std::path::Path;
-
 use nockvault::audit::chain::Head;
 use nockvault::audit::entry::{self, Entry};
 use nockvault::crypto::hash::leaf;
@@ -12,6 +9,7 @@ use nockvault::statement::card::{Card, Genesis};
 use nockvault::time::Seconds;
 
 use crate::cases::receipt;
+use crate::committed::stands;
 use crate::files::{begins, listed, note, proof};
 use crate::world::{Chain, World, file};
 
@@ -72,14 +70,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn the_seeds_of_the_fuzzer_are_made_of_these_chains() {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
     for (name, bytes) in seeds() {
-        let path = home.join(&name);
-        if std::env::var_os("NOCKVAULT_REGENERATE").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &bytes).unwrap();
-        }
-        let committed = fs::read(&path).unwrap_or_else(|why| panic!("{name}: {why}"));
-        assert!(committed == bytes, "{name} is out of date; NOCKVAULT_REGENERATE=1 writes it anew");
+        stands(format!("tests/fuzz/{name}"), bytes);
     }
 }

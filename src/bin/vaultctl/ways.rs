@@ -266,7 +266,7 @@ impl Ways {
     }
 }
 
-/// The first secret that may be one of theirs; else the last, which whoever opens with it refuses.
+/// The first secret that may be one of theirs; else what came of the last: whoever opens with it refuses it.
 fn fitting(
     secrets: impl Iterator<Item = anyhow::Result<CustodySecret>>,
     custodians: &[Custodian],
@@ -274,13 +274,16 @@ fn fitting(
 ) -> anyhow::Result<(CustodySecret, Custody)> {
     let mut last = None;
     for secret in secrets {
-        let secret = secret?;
-        if custodians.iter().any(|custodian| custodian.fits(&secret)) {
-            return Ok((secret, opens));
+        let fits = secret.as_ref().is_ok_and(|secret| custodians.iter().any(|custodian| custodian.fits(secret)));
+        // One that cannot be had stands in the way of no other.
+        if secret.is_ok() || last.is_none() {
+            last = Some(secret);
         }
-        last = Some(secret);
+        if fits {
+            break;
+        }
     }
-    Ok((last.context("no custodian comes by its secret in this way")?, opens))
+    Ok((last.context("no custodian comes by its secret in this way")??, opens))
 }
 
 /// The secret out of files with shares, a line each; `-` is standard input.
@@ -318,4 +321,37 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
         bail!("{}: the path is not UTF-8", path.display());
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use nockvault::entropy::SeededEntropy;
+    use nockvault::seal::custody::{Appointed, RootKey};
+
+    use super::*;
+
+    #[test]
+    fn a_custodian_whose_secret_cannot_be_had_stands_in_the_way_of_no_other() {
+        let (entropy, aud) = (SeededEntropy::new(3), nockvault::id::Aud::of_identity(&kid()));
+        let secret = || CustodySecret::generate(&SeededEntropy::new(4));
+        let who = Appointed { name: "ada".parse().unwrap(), kind: Kind::File, public: secret().public() };
+        let custodians = [who.appoint(&RootKey::generate(&entropy), &aud, &entropy)];
+        let dear = || Err(anyhow::anyhow!("it is too dear"));
+        let other = || Ok(CustodySecret::generate(&SeededEntropy::new(5)));
+        let of = |all: Vec<anyhow::Result<CustodySecret>>| {
+            let found = fitting(all.into_iter(), &custodians, Custody::Unseal);
+            found.map(|(secret, _)| *secret.expose()).map_err(|why| why.to_string())
+        };
+        let (wanted, wrong) =
+            (Ok(*secret().expose()), other().map(|secret| *secret.expose()).map_err(|_: anyhow::Error| String::new()));
+        assert_eq!(of(vec![dear(), Ok(secret()), dear()]), wanted);
+        assert_eq!(of(vec![other(), dear()]), wrong);
+        assert_eq!(of(vec![dear(), other()]), wrong);
+        assert_eq!(of(vec![dear()]), Err("it is too dear".to_owned()));
+        assert!(of(Vec::new()).is_err());
+    }
+
+    fn kid() -> nockvault::id::Kid {
+        nockvault::crypto::signature::SigningKey::generate(&SeededEntropy::new(6)).kid()
+    }
 }
