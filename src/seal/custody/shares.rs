@@ -292,7 +292,7 @@ mod tests {
         }
         for (threshold, count) in [(2, 2), (2, SHARES), (SHARES, SHARES)] {
             let (_, shares) = split(&secret, (threshold, count), &entropy).unwrap();
-            assert_eq!(shares.len(), count.into());
+            assert_eq!(shares.len(), usize::from(count));
             assert!(shares.iter().all(|share| again(share).threshold() == threshold));
         }
     }
