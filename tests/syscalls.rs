@@ -35,8 +35,10 @@ use traced::{Began, CALLS, Fault, Traced, counted, injected};
 
 /// How long the daemon may take to serve again or to end, and the mirror to be whole.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// After how long a daemon that cannot lock its database is given up.
+/// After how long a daemon that cannot lock its database is given up, and how long one has to end by itself: the minute
+/// that it tries, and the ten seconds that one try may take.
 const LOCKED: Duration = Duration::from_secs(4);
+const ENDS: Duration = Duration::from_secs(90);
 /// What says: nothing was issued, try again; and: it is not known, sign a new one.
 const NOTHING: &str = "audit_unavailable";
 const UNKNOWN: &str = "outcome_unknown";
@@ -227,7 +229,8 @@ async fn recovers_or_stops(stage: &Stage, daemon: &mut Traced, fault: &Fault, se
                 return "went on";
             }
         }
-        // Where a lock cannot be given back, the database stays locked for as long as the process lives.
+        // Where a lock cannot be given back, the database stays locked for as long as the process lives: a minute, as
+        // the last test here shows.
         if fault.call == "fcntl" && begin.elapsed() > LOCKED {
             return "refused everything until it was started anew";
         }
@@ -385,4 +388,37 @@ async fn whatever_call_fails_a_request_is_entered_for_good_or_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_other_call_fails_a_request_is_entered_for_good_or_refused() {
     each(1).await;
+}
+
+/// Locks that can neither be had nor given back from some moment on, as on a network's file system whose lock service is
+/// gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_cannot_lock_its_database_any_more_ends_and_says_what_to_do() {
+    let mut stage = Stage::new();
+    // It has begun and served by then.
+    let from = count(&mut stage).await["fcntl"] + 20;
+    stage.begin_again();
+    let fault = Fault { call: "fcntl", error: "ENOLCK", when: format!("{from}+") };
+    let Began::Serves(mut daemon) = stage.start(Some(&fault)) else { panic!("it does not begin") };
+    let (mut sent, begin) = (Vec::new(), Instant::now());
+    let code = loop {
+        if let Some(code) = daemon.over() {
+            break code;
+        }
+        assert!(begin.elapsed() < ENDS, "it neither serves nor ends: {}", daemon.words());
+        if let Some(channel) = stage.channel().await {
+            sent.push(send(channel, Rpc::RequestCredential, stage.issue()).await);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let words = daemon.words();
+    println!("it ended after {:?} and {} requests", begin.elapsed(), sent.len());
+    assert_eq!(code, 2, "{words}");
+    assert!(words.contains("could not be locked for a minute"), "{words}");
+    why(&words);
+    assert!(injected(&stage.calls) > 0);
+    assert!(sent.iter().any(|one| matches!(one.end, End::Answered(_))), "it never served");
+    stage.vault.go_on();
+    holds(&fault, &sent, &stage.verified());
+    stage.vault.kill();
 }

@@ -78,9 +78,9 @@
 //! - as it is, 64 digits of hex;
 //! - behind a passphrase: `init --passphrase`, `keygen --operator NAME --passphrase`, or later `vaultctl key-passphrase`,
 //!   which changes and removes it too. The file is then an `EncryptedPrivateKeyInfo` of PKCS #8 in PEM (PBES2: scrypt with
-//!   N = 2^14, r = 8, p = 5, and AES-256-CBC), which openssl reads; one that openssl made with PBES2 is read. The passphrase
-//!   is asked for on the terminal, or read from the file of mode 0600 that `NOCKVAULT_KEY_PASSPHRASE_FILE` names; it is never
-//!   on a command line;
+//!   N = 2^14, r = 8, p = 5, and AES-256-CBC), which openssl reads; one that openssl made with PBES2 is read, where a try
+//!   takes at most 256 MiB. The passphrase is asked for on the terminal, or read from the file of mode 0600 that
+//!   `NOCKVAULT_KEY_PASSPHRASE_FILE` names; it is never on a command line;
 //! - in an ssh-agent, and in no file of ours: `init --operator-key-from-ssh-agent [KEY]`, or `keygen --operator NAME
 //!   --from-ssh-agent [KEY]`. `OPERATOR.register` stands alone in the folder and says which key it is; each command is
 //!   signed there, in the form `sshsig`, and with `ssh-add -c` a person says yes to each.
@@ -292,7 +292,7 @@
 //!
 //! | alert | what it means | what to do |
 //! |---|---|---|
-//! | `NockVaultDown` | it is stopped, cannot be reached, or ended by itself since its disk failed | the log; mend the disk; start it |
+//! | `NockVaultDown` | it is stopped, cannot be reached, or ended by itself since its disk failed or its database stayed locked for a minute | the log; mend what it names; start it |
 //! | `NockVaultNotReady` | `/readyz` says `stopping`, `failed`, `clock_behind` or `disk_full` | what the word says |
 //! | `NockVaultSealed` | the vault holds no key | `vaultctl unseal`, once it is known who sealed it and why |
 //! | `NockVaultMadeByCustody` | custody made an operator, and no operator did | ask the custodians; where they know nothing of it, `vaultctl operator end NAME` and change custody |

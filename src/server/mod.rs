@@ -84,7 +84,8 @@ pub enum RunFault {
     Listener(String),
     /// The store failed.
     #[error(
-        "the store failed, so nothing more can be issued; mend the disk and start again, recovery goes on from there"
+        "the store failed, as the log says, so nothing more can be issued; mend the disk, or what keeps it locked, and start \
+         again: recovery goes on from there"
     )]
     Vault,
     /// It was sealed, and something held on to its keys.

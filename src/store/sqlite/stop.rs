@@ -49,7 +49,7 @@ impl From<Stop> for Failure {
 pub(super) enum Meaning {
     /// There is no room.
     Full,
-    /// Another connection holds the lock.
+    /// Another connection holds the lock, or the system gives none.
     Busy,
     /// The disk or the file cannot be trusted any more.
     Fatal,
@@ -61,7 +61,9 @@ impl Meaning {
     pub(super) fn of(error: &rusqlite::Error) -> Meaning {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Meaning::Full,
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Meaning::Busy,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+                Meaning::Busy
+            }
             Some(
                 ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseCorrupt

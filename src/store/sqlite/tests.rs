@@ -2,6 +2,7 @@
 //! is under way.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use rusqlite::ffi;
@@ -96,6 +97,45 @@ async fn an_error_of_the_disk_is_the_end() {
     assert!(store.failed());
     for failed in [store.event(Event::Stop, None).await.err(), store.census().await.err()] {
         assert!(matches!(failed, Some(Failure::Unavailable(why)) if why == FAILED));
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_stays_locked_is_the_end_and_one_that_is_free_again_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), Duration::from_secs(1)).await;
+    let locked_out = &store.shared.condition.locked_out;
+    let other = rusqlite::Connection::open(folder.path().join("data/vault.db")).unwrap();
+    let waits = async || store.event(Event::Epoch, None).await;
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(waits().await, Err(Failure::Unavailable(_))));
+    let counted = locked_out.load(Ordering::Acquire);
+    assert!((1..30_000_000).contains(&counted), "{counted} us of a second");
+
+    // Nearly a minute of it, and the other lets go.
+    locked_out.store(59_000_000, Ordering::Release);
+    other.execute_batch("ROLLBACK").unwrap();
+    waits().await.unwrap();
+    assert_eq!(locked_out.load(Ordering::Acquire), 0);
+    assert!(!store.failed());
+
+    // A minute of it.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    locked_out.store(59_999_000, Ordering::Release);
+    let ended = waits().await;
+    assert!(matches!(&ended, Err(Failure::Unavailable(why)) if why.contains("no other program")), "{ended:?}");
+    assert!(store.failed());
+}
+
+#[test]
+fn a_lock_that_the_system_does_not_give_is_waited_for_as_one_of_another() {
+    for (code, meaning) in [
+        (ffi::SQLITE_BUSY, stop::Meaning::Busy),
+        (ffi::SQLITE_PROTOCOL, stop::Meaning::Busy),
+        (ffi::SQLITE_IOERR_LOCK, stop::Meaning::Fatal),
+    ] {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        assert_eq!(stop::Meaning::of(&error), meaning, "{error}");
     }
 }
 

@@ -9,13 +9,14 @@
 //!
 //! A job that fails, fails alone. A full disk fails the group: what gives is refused, what ends is run again in the room
 //! that the reserve gives up. An error of the disk while it commits is the end: what is durable is not known any more,
-//! so the store refuses everything until the daemon was started anew.
+//! so the store refuses everything until the daemon was started anew. A database that cannot be locked for a minute is the
+//! end too: whoever has it for that long, or a file system that gives no locks, lets nothing be written again.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -34,9 +35,14 @@ use crate::id::LeaseId;
 use crate::time::Timestamp;
 
 const FULL: &str = "the disk is full";
+const STAYS_LOCKED: &str = "the database could not be locked for a minute; see that no other program has vault.db open and \
+     that its file system gives locks, as NFS does only with a lock service, and start again";
 
 /// The most jobs of one commit.
 const GROUP: usize = 256;
+
+/// How long the writer waits in vain for the database before nothing is expected of it any more.
+const LOCKED_OUT: Duration = Duration::from_secs(60);
 
 /// Whether a job gives something out or ends what was given: what gives is refused while the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +192,8 @@ pub(super) struct Condition {
     failed: AtomicBool,
     full: AtomicBool,
     newest: AtomicU64,
+    /// How long the writer has waited for the database since it last had it, in microseconds.
+    pub(super) locked_out: AtomicU64,
 }
 
 impl Condition {
@@ -211,6 +219,18 @@ impl Condition {
 
     pub(super) fn full(&self) -> bool {
         self.full.load(Ordering::Acquire)
+    }
+
+    /// The writer has waited so much longer in vain. Gives for how long by now: only tries count, so that a store that
+    /// nobody writes to is not taken for one that is locked.
+    fn locked_out_for(&self, more: Duration) -> Duration {
+        let more = u64::try_from(more.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.locked_out.fetch_add(more, Ordering::AcqRel).saturating_add(more))
+    }
+
+    /// The writer has the database.
+    fn let_in(&self) {
+        self.locked_out.store(0, Ordering::Release);
     }
 }
 
@@ -329,9 +349,15 @@ impl Writer {
     }
 
     fn commit(&mut self, group: &mut Jobs, ran: &mut Outcomes) -> End {
+        let began = Instant::now();
         if let Err(error) = execute(&self.conn, "BEGIN IMMEDIATE") {
-            return if Meaning::of(&error) == Meaning::Busy { End::Busy } else { end_of(&error) };
+            return match Meaning::of(&error) {
+                Meaning::Busy if self.shared.condition.locked_out_for(began.elapsed()) < LOCKED_OUT => End::Busy,
+                Meaning::Busy => End::Fatal(format!("{STAYS_LOCKED}: {error}"), false),
+                _ => end_of(&error),
+            };
         }
+        self.shared.condition.let_in();
         let mut tx = Tx::new(&self.conn, &self.shared, self.key.clone(), self.newest);
         while let Some(mut job) = group.pop_front() {
             if !job.start() {
