@@ -108,7 +108,8 @@ impl Token {
             Pin::File(path) => closed(path).map_err(|why| TokenFault::Pin { path: path.clone(), why })?,
         };
         // Of a longer one only the beginning was read, and a token counts wrong PINs.
-        let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() < given::LONGEST).ok_or(TokenFault::NoPin)?;
+        let text =
+            std::str::from_utf8(&bytes).ok().filter(|text| text.len() < given::LONGEST).ok_or(TokenFault::NoPin)?;
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
