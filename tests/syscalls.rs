@@ -345,6 +345,8 @@ fn faults(counts: &BTreeMap<String, usize>, half: usize) -> Vec<Fault> {
         ("write", "ENOSPC", "1+"),
         ("write", "EROFS", "3+"),
         ("rename", "EROFS", "1+"),
+        ("statx", "EIO", "1+"),
+        ("fstat", "EIO", "1+"),
         ("pread64", "EIO", "200+"),
         ("pread64", "EIO", "20+"),
     ];

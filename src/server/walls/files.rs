@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, Ruleset, RulesetAttr as _, RulesetCreated,
     RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
 
 use super::Raised;
 use crate::config::{Config, Custody};
@@ -204,7 +206,7 @@ const KNOWN: ABI = ABI::V6;
 /// Closes everything else to the calling thread and to those that it will start, for good.
 ///
 /// # Errors
-/// The kernel took the rules and did not enforce them.
+/// A place cannot be looked at, or the kernel took the rules and did not enforce them.
 pub fn close(plan: &Plan) -> Result<Raised, String> {
     let failed = |error: landlock::RulesetError| error.to_string();
     let ruleset = Ruleset::default()
@@ -215,7 +217,7 @@ pub fn close(plan: &Plan) -> Result<Raised, String> {
         .map_err(failed)?;
     let mut ruleset = ruleset;
     for (place, reach) in &plan.places {
-        ruleset = allow(ruleset, place, *reach).map_err(failed)?;
+        ruleset = allow(ruleset, place, *reach)?;
     }
     for port in &plan.ports {
         ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp)).map_err(failed)?;
@@ -233,10 +235,15 @@ pub fn close(plan: &Plan) -> Result<Raised, String> {
     }
 }
 
-/// What is not there, or is closed to this user, needs no rule.
-fn allow(ruleset: RulesetCreated, place: &Path, reach: Reach) -> Result<RulesetCreated, landlock::RulesetError> {
-    match rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(there) => ruleset.add_rule(PathBeneath::new(there, reach.rights(place.is_dir()))),
-        Err(_) => Ok(ruleset),
-    }
+/// What is not there, or is closed to this user, needs no rule. Of what cannot be looked at for another reason nobody
+/// knows which rights it takes, and a folder with a file's would be closed to the daemon itself.
+fn allow(ruleset: RulesetCreated, place: &Path, reach: Reach) -> Result<RulesetCreated, String> {
+    let failed = |error: Errno| format!("{}: {}", place.display(), io::Error::from(error));
+    let there = match rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(there) => there,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => return Ok(ruleset),
+        Err(error) => return Err(failed(error)),
+    };
+    let is_folder = FileType::from_raw_mode(fstat(&there).map_err(failed)?.st_mode).is_dir();
+    ruleset.add_rule(PathBeneath::new(there, reach.rights(is_folder))).map_err(|error| error.to_string())
 }

@@ -36,8 +36,8 @@ pub enum WallFault {
         /// Why not, and what to do.
         why: String,
     },
-    /// The system took the rules of a wall and did not keep them.
-    #[error("{key}: {error}; [host] {key} = \"off\" starts without it")]
+    /// The system did not take or keep the rules of a wall.
+    #[error("{key}: {error}; if that cannot be mended, [host] {key} = \"off\" starts without it")]
     Broken {
         /// Its key in the configuration.
         key: &'static str,
