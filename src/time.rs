@@ -1,12 +1,13 @@
 //! Time as the vault counts it: milliseconds since the Unix epoch for instants, whole seconds for durations.
 //!
-//! [`Clock`] is the only way to ask for the present. Everything that decides takes `now` as an argument; only the
+//! [`Clock`] is the only way to ask for the present, [`Stopwatch`] for how long something takes. Everything that decides takes `now` as an argument; only the
 //! edge (the daemon, the client, a command line) holds a clock. [`ManualClock`] is for tests: its clones share one
 //! hand, so that a test can step the time of a running vault, forwards and back.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,24 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Counts on from its start, by a clock that nobody sets: for rates and spans, never for instants that are written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to count.
+    #[must_use]
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![cfg(all(feature = "daemon", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "what makes the chains panics where it cannot")]
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 #![allow(dead_code, reason = "the worlds of the bad files are shared with tests/tamper.rs, which uses all of them")]
 
 #[path = "tamper/approvals.rs"]
@@ -218,6 +219,7 @@ fn both_find_every_bad_file_bad_at_the_same_entry() {
         desk.add(name, &file(&lines), &pins, operators.as_deref());
         count += 1;
     }
+    println!("{count} bad files");
     assert_eq!(desk.agree(), count);
 }
 

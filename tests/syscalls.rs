@@ -344,7 +344,6 @@ fn faults(counts: &BTreeMap<String, usize>, half: usize) -> Vec<Fault> {
         ("openat", "EMFILE", "6+"),
         ("write", "ENOSPC", "1+"),
         ("write", "EROFS", "3+"),
-        ("rename", "EROFS", "1+"),
         ("statx", "EIO", "1+"),
         ("fstat", "EIO", "1+"),
         ("pread64", "EIO", "200+"),

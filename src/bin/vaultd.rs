@@ -113,7 +113,9 @@ fn check(file: &Path) -> anyhow::Result<()> {
     }
     sinks::check(&config)?;
     let data = &config.vault.data_dir;
-    let there = data.metadata().with_context(|| format!("{}; `vaultctl init` makes a vault", data.display()))?;
+    let there = data.metadata().with_context(|| {
+        format!("{}: the data directory; `vaultctl init` makes one where there is none", data.display())
+    })?;
     anyhow::ensure!(there.is_dir(), "{}: no folder; name the data directory of the vault", data.display());
     for finding in open {
         // Where nobody reads it, nothing is lost.

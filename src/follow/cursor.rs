@@ -19,7 +19,8 @@ use crate::id::ChainName;
 
 /// How many cursors are kept in memory, some megabytes of them; where there are more, all are written down and forgotten.
 const KNOWN: usize = 16_384;
-/// How long a cursor's file is: filled up with spaces, each one covers the whole of the last. None needs more.
+/// How long a cursor's file is: filled up with spaces, each one covers the whole of the last. None needs more, and it is
+/// one sector of any disk, which no end of the process and no power cut leaves half written.
 const LENGTH: usize = 512;
 
 /// A cursor.

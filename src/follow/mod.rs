@@ -80,20 +80,11 @@ pub trait Sink: Send {
     }
     /// Counts, once at the start, what was carried of these chains before.
     async fn begin(&mut self, _chains: &BTreeSet<ChainName>) {}
-    /// Carries one part of a chain, the next that is missing outside. Memory is bounded by the part. It is never dropped
-    /// while it runs, but for the end of the process.
-    ///
-    /// # Errors
-    /// [`Trouble`]; the same part is carried again later.
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble>;
-    /// Carries a part of the first of these chains, and of as many after it as it takes together. What came of each, in
-    /// their order; the last may be trouble that no other chain escapes.
-    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
-        match chains.first() {
-            Some(first) => vec![self.step(first).await],
-            None => Vec::new(),
-        }
-    }
+    /// Carries one part, the next that is missing outside, of the first of these chains, which are never none, and of as
+    /// many after it as it takes together. What came of each, in their order: [`Trouble`] where the same part is carried
+    /// again later; only the last may be trouble that no other chain escapes. Memory is bounded by the part. It is never
+    /// dropped while it runs, but for the end of the process.
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>>;
     /// Looks, each second and after each trouble, whether something that was carried is lost: the chains that need
     /// another step.
     async fn look(&mut self) -> BTreeSet<ChainName> {

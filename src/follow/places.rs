@@ -170,15 +170,9 @@ impl Folder {
     fn file(&self, chain: &ChainName) -> PathBuf {
         self.folder.join(format!("{chain}.checkpoint"))
     }
-}
 
-#[async_trait]
-impl Sink for Folder {
-    fn name(&self) -> &'static str {
-        self.place.name
-    }
-
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
+    /// Writes the newest checkpoint of a chain where it is not there yet.
+    async fn carry(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let Some(noted) = self.place.newest(chain).await? else { return Ok(Step::default()) };
         let (file, note) = (self.file(chain), whole(&noted));
         let lies = blocking({
@@ -198,6 +192,17 @@ impl Sink for Folder {
         }
         blocking(move || replace(&file, note.as_bytes()).map_err(Trouble::all)).await?;
         Ok(self.place.delivered(chain))
+    }
+}
+
+#[async_trait]
+impl Sink for Folder {
+    fn name(&self) -> &'static str {
+        self.place.name
+    }
+
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        vec![self.carry(&chains[0]).await]
     }
 }
 
@@ -258,13 +263,9 @@ struct Endpoint {
     target: Target,
 }
 
-#[async_trait]
-impl Sink for Endpoint {
-    fn name(&self) -> &'static str {
-        self.place.name
-    }
-
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
+impl Endpoint {
+    /// Sends the newest checkpoint of a chain.
+    async fn carry(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let Some(noted) = self.place.newest(chain).await? else { return Ok(Step::default()) };
         let (method, target) = if self.target.is_folder() {
             (Method::PUT, self.target.below(&format!("{chain}.checkpoint")).map_err(Trouble::of)?)
@@ -278,6 +279,17 @@ impl Sink for Endpoint {
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Err(self.place.forked(chain, why())),
             _ => Err(Trouble::all(why())),
         }
+    }
+}
+
+#[async_trait]
+impl Sink for Endpoint {
+    fn name(&self) -> &'static str {
+        self.place.name
+    }
+
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        vec![self.carry(&chains[0]).await]
     }
 }
 

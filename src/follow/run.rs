@@ -174,11 +174,10 @@ impl Run {
         }
         let mut left = round.as_slice();
         while !left.is_empty() {
-            let steps = self.steps(left).await;
+            let steps = self.step(left).await;
             let (taken, rest) = left.split_at(steps.len());
             for (at, (chain, step)) in taken.iter().zip(steps).enumerate() {
-                if let Err(trouble) = self.came_of(chain, step) {
-                    self.health.fails(&trouble.why);
+                if !self.came_of(chain, step) {
                     self.failed = Some(chain.clone());
                     self.pending.extend(left[at..].iter().cloned());
                     self.tend().await;
@@ -193,8 +192,8 @@ impl Run {
         Ok(())
     }
 
-    /// Notes what came of a step. Trouble that no other chain escapes is given back.
-    fn came_of(&mut self, chain: &ChainName, step: Result<Step, Trouble>) -> Result<(), Trouble> {
+    /// Notes what came of a step. Gives whether other chains may fare better.
+    fn came_of(&mut self, chain: &ChainName, step: Result<Step, Trouble>) -> bool {
         match step {
             Ok(step) => {
                 self.health.carried(step);
@@ -204,26 +203,28 @@ impl Run {
                 if self.troubled.is_empty() {
                     self.health.went_well(false);
                 }
+                true
             }
-            Err(trouble) if trouble.all => return Err(trouble),
             Err(trouble) => {
                 self.health.fails(&trouble.why);
-                if self.troubled.is_empty() {
-                    self.retry = self.health.next_try();
+                if !trouble.all {
+                    if self.troubled.is_empty() {
+                        self.retry = self.health.next_try();
+                    }
+                    self.troubled.insert(chain.clone());
                 }
-                self.troubled.insert(chain.clone());
+                !trouble.all
             }
         }
-        Ok(())
     }
 
-    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
-        let mut steps = self.sink.steps(chains);
-        match timeout(SLOW, &mut steps).await {
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        let mut step = self.sink.step(chains);
+        match timeout(SLOW, &mut step).await {
             Ok(ended) => ended,
             Err(_) => {
                 self.health.fails("it has not taken an entry for half a minute");
-                steps.await
+                step.await
             }
         }
     }

@@ -112,23 +112,9 @@ impl<W: Wire> Stream<W> {
         }
         Err(Trouble::of(format!("the store's own chain {chain} is broken at its entry {}", place.seq)))
     }
-}
 
-#[async_trait]
-impl<W: Wire> Sink for Stream<W> {
-    fn name(&self) -> &'static str {
-        W::NAME
-    }
-
-    fn carried(&self) -> Carried {
-        self.cursors.carried().clone()
-    }
-
-    async fn begin(&mut self, chains: &BTreeSet<ChainName>) {
-        self.cursors.count(chains);
-    }
-
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
+    /// Sends the next entries of a chain.
+    async fn carry(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
         let place = self.cursors.load(chain).unwrap_or(BEGIN);
         let lines = self.store.lines(chain, place.seq, PART.0, PART.1).await;
         let lines = lines.map_err(|failure| Trouble::all(failure.to_string()))?;
@@ -147,6 +133,25 @@ impl<W: Wire> Sink for Stream<W> {
         self.cursors.put(chain, next);
         self.remember(chain, place);
         Ok(Step { more: next.seq < lines.head.size, carried: true, set_aside: false })
+    }
+}
+
+#[async_trait]
+impl<W: Wire> Sink for Stream<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn carried(&self) -> Carried {
+        self.cursors.carried().clone()
+    }
+
+    async fn begin(&mut self, chains: &BTreeSet<ChainName>) {
+        self.cursors.count(chains);
+    }
+
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        vec![self.carry(&chains[0]).await]
     }
 
     async fn look(&mut self) -> BTreeSet<ChainName> {

@@ -54,7 +54,8 @@
 //! On two cores of an AMD EPYC under a hypervisor, ext4, one `fdatasync` of 0.2 ms, with nothing else on the machine. CPU of
 //! the same program still moves by a third from minute to minute there, and more from day to day, and the pieces move less:
 //! what is dear is the waking of threads, which leaves the guest. So two programs are compared by turns, a second and a half
-//! each. Five runs of the whole bench, 64 sessions, minimum, median and maximum:
+//! each. Five runs of the whole bench, 64 sessions, minimum, median and maximum, before the mirror took many chains in one
+//! turn (below):
 //!
 //! | job | per second | CPU of the daemon | sum of its pieces | ratio | of the bound |
 //! |---|--:|--:|--:|--:|--:|
@@ -152,7 +153,7 @@
 //! | 11 % | 13 % | SQLite |
 //! | 7 % | 7 % | gRPC, and JSON without the memory that it asks for |
 //!
-//! By threads, `kv`, 64 sessions, with the cores kept awake by other work (`/proc/PID/task`):
+//! By threads, `kv`, 64 sessions, with the cores kept awake by other work (`/proc/PID/task`), before point 4 below:
 //!
 //! | thread | user | system | waits |
 //! |---|--:|--:|--:|
@@ -162,7 +163,7 @@
 //! | the mirror, and the reads it asks for | 11 us | 19 us | 1.3 |
 //! | the log, copied into the database | 5 us | 19 us | 0.1 |
 //!
-//! What was done about the dearest three:
+//! What was done about the dearest of it:
 //!
 //! 1. Waking. Three looks into the store, each on a thread of the runtime's pool, are two, on threads of the store's own:
 //!    the key, the signature and all that decides are one look, reads that wait together share an instant, and one thread

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::backup::Belongings;
@@ -15,6 +14,7 @@ use crate::crypto::envelope::Envelope;
 use crate::denial::{Denial, Fault, Reason};
 use crate::rate::{Rate, Table};
 use crate::telemetry::Telemetry;
+use crate::time::Stopwatch;
 use crate::vault::Vault;
 use crate::vault::answer::Outcome;
 use crate::vault::operate::Call;
@@ -34,7 +34,7 @@ pub(super) struct Desk {
 /// Whether a refusal is worth a line in the log: so many of each reason. Whoever has a key and floods with it shall not
 /// fill a disk; the metrics count every refusal.
 #[derive(Clone, Debug)]
-pub(super) struct Told(Arc<(Mutex<Table<Reason>>, Instant)>);
+pub(super) struct Told(Arc<(Mutex<Table<Reason>>, Stopwatch)>);
 
 impl Told {
     /// How many lines a second, and how many at once.
@@ -42,13 +42,12 @@ impl Told {
 
     pub(super) fn new() -> Told {
         let rate = Rate::new(Told::LINES.0, Told::LINES.1);
-        Told(Arc::new((Mutex::new(Table::new(rate, Reason::ALL.len())), Instant::now())))
+        Told(Arc::new((Mutex::new(Table::new(rate, Reason::ALL.len())), Stopwatch::start())))
     }
 
     fn may(&self, reason: Reason) -> bool {
-        let (lines, began) = &*self.0;
-        let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        lines.lock().unwrap_or_else(PoisonError::into_inner).take(&reason, 1, now).is_ok()
+        let (lines, watch) = &*self.0;
+        lines.lock().unwrap_or_else(PoisonError::into_inner).take(&reason, 1, watch.nanos()).is_ok()
     }
 }
 

@@ -17,12 +17,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::listen::Origin;
 use crate::authz::Peer;
 use crate::config::Limits;
 use crate::rate::{Rate, Seat, Shares, Table};
+use crate::time::Stopwatch;
 
 /// What a request costs whose signature is bad, beyond the one that it was counted as.
 const BAD_SIGNATURE: u64 = 9;
@@ -116,7 +117,7 @@ pub struct Peers(Arc<Counted>);
 struct Counted {
     free: Free,
     /// The beginning of its time.
-    began: Instant,
+    watch: Stopwatch,
     connections: Shares<Source>,
     opened: Mutex<Table<Source>>,
     in_hand: Shares<Source>,
@@ -136,7 +137,7 @@ impl Peers {
         let asked = Rate::new(limits.peer_requests_per_s, limits.peer_request_burst);
         Peers(Arc::new(Counted {
             free,
-            began: Instant::now(),
+            watch: Stopwatch::start(),
             connections: Shares::new(count(limits.connections), count(limits.connections_per_peer)),
             opened: Mutex::new(Table::new(opened, count(limits.peers))),
             in_hand: Shares::new(count(limits.concurrent_requests), count(limits.concurrent_requests_per_peer)),
@@ -145,7 +146,7 @@ impl Peers {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.0.watch.nanos()
     }
 
     fn is_uncounted(&self, peer: &Peer) -> bool {

@@ -335,7 +335,7 @@ pub struct GrantInUse {
 }
 
 /// Part of a chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lines {
     /// Lines without LF, in order.
     pub lines: Vec<Vec<u8>>,

@@ -4,11 +4,12 @@
 //! happens to him: the first request after that wait is served.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::denial::{Denial, Reason};
 use crate::id::AgentName;
 use crate::rate::{Rate, Seat, Shares, Table};
+use crate::time::Stopwatch;
 
 /// How many agents are known to have asked lately. More than that are forgotten as they have been quiet the longest.
 const AGENTS: usize = 65_536;
@@ -32,8 +33,8 @@ pub(super) type InHand = Seat<AgentName>;
 /// What agents have asked lately, and have in hand.
 #[derive(Debug)]
 pub(super) struct Paces {
-    /// The beginning of its time. It is not the vault's clock, which may be set back while somebody waits.
-    began: Instant,
+    /// Not the vault's clock, which may be set back while somebody waits.
+    watch: Stopwatch,
     rates: Mutex<Table<AgentName>>,
     in_hand: Shares<AgentName>,
 }
@@ -42,7 +43,7 @@ impl Paces {
     pub(super) fn new(limits: &PerAgent) -> Paces {
         let places = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         Paces {
-            began: Instant::now(),
+            watch: Stopwatch::start(),
             rates: Mutex::new(Table::new(limits.rate, AGENTS)),
             in_hand: Shares::new(places(limits.all), places(limits.of_one)),
         }
@@ -53,7 +54,7 @@ impl Paces {
     /// # Errors
     /// [`Reason::RateLimited`], with when to come again.
     pub(super) fn enter(&self, agent: &AgentName) -> Result<InHand, Denial> {
-        self.enter_at(agent, u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.enter_at(agent, self.watch.nanos())
     }
 
     fn enter_at(&self, agent: &AgentName, now: u64) -> Result<InHand, Denial> {

@@ -318,4 +318,12 @@ async fn lines_come_within_their_limits() {
     assert_eq!(lines(3, 100, 1).await.unwrap().unwrap().lines, all.lines[3..4], "the first comes whatever it holds");
     assert!(lines(u64::MAX, 100, 1 << 20).await.unwrap().unwrap().lines.is_empty());
     assert!(world.store().lines(&"nobody".parse().unwrap(), 0, 1, 1).await.unwrap().is_none());
+
+    let (nobody, operators) = ("nobody".parse().unwrap(), "_operators".parse().unwrap());
+    let many = vec![(chain.clone(), 3), (nobody, 0), (operators, 1), (chain.clone(), 0)];
+    let read = world.store().lines_of(many, 2, 1 << 20).await.unwrap();
+    let of_operators = world.store().lines(&"_operators".parse().unwrap(), 1, 2, 1 << 20).await.unwrap();
+    assert!(of_operators.as_ref().is_some_and(|lines| lines.lines.len() == 2));
+    let one_by_one = [lines(3, 2, 1 << 20).await.unwrap(), None, of_operators, lines(0, 2, 1 << 20).await.unwrap()];
+    assert_eq!(read, one_by_one);
 }

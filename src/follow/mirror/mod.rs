@@ -45,8 +45,10 @@ const FOLDER: u32 = 0o750;
 const RECENT: Duration = Duration::from_secs(60);
 /// The most files that are looked at so.
 const LOOKED_AT: usize = 4096;
-/// How many chains are read from the store in one look, and at most how much of each: many threads are woken for each look.
-const AHEAD: (usize, usize) = (64, 16 << 10);
+/// How many chains are read from the store in one look, since each look wakes threads; and at most how many bytes of all
+/// of them.
+const TOGETHER: usize = 64;
+const AHEAD: usize = 1 << 20;
 /// How often a file is settled in one step before the step is given up.
 const TRIES: usize = 4;
 /// The most files that one chain is written aside to.
@@ -108,13 +110,8 @@ impl Sink for Mirror {
         let _ = self.ask(move |book| book.cursors.count(&chains)).await;
     }
 
-    async fn step(&mut self, chain: &ChainName) -> Result<Step, Trouble> {
-        let chain = chain.clone();
-        self.ask(move |book| book.step(&chain)).await?
-    }
-
-    async fn steps(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
-        let chains = chains[..chains.len().min(AHEAD.0)].to_vec();
+    async fn step(&mut self, chains: &[ChainName]) -> Vec<Result<Step, Trouble>> {
+        let chains = chains[..chains.len().min(TOGETHER)].to_vec();
         self.ask(move |book| book.steps(&chains)).await.unwrap_or_else(|trouble| vec![Err(trouble)])
     }
 
@@ -208,7 +205,8 @@ impl Book {
         if asked.is_empty() {
             return;
         }
-        if let Ok(read) = self.source.lines_of(asked.clone(), PART.0, AHEAD.1) {
+        let each = (AHEAD / asked.len()).min(PART.1);
+        if let Ok(read) = self.source.lines_of(asked.clone(), PART.0, each) {
             let read = asked.into_iter().zip(read);
             self.ahead = read.filter_map(|((chain, from), lines)| Some((chain, (from, lines?)))).collect();
         }

@@ -76,6 +76,7 @@ impl From<io::Error> for Stop {
 pub(super) trait Source: Send {
     /// As [`crate::store::Store::lines`] has it.
     fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure>;
+    /// As [`crate::store::Store::lines_of`] has it.
     fn lines_of(&self, chains: Vec<(ChainName, u64)>, limit: u64, bytes: usize) -> Result<Vec<Option<Lines>>, Failure>;
 }
 

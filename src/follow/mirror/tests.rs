@@ -67,6 +67,20 @@ impl Source for Slow {
     }
 }
 
+/// A store that notes how many bytes of each chain were asked of it at once.
+struct Noting(Kept, Arc<Mutex<Vec<usize>>>);
+
+impl Source for Noting {
+    fn lines(&self, chain: &ChainName, from: u64, limit: u64, bytes: usize) -> Result<Option<Lines>, Failure> {
+        self.0.lines(chain, from, limit, bytes)
+    }
+
+    fn lines_of(&self, chains: Vec<(ChainName, u64)>, limit: u64, bytes: usize) -> Result<Vec<Option<Lines>>, Failure> {
+        self.1.lock().unwrap().push(bytes);
+        self.0.lines_of(chains, limit, bytes)
+    }
+}
+
 fn kit() -> ChainName {
     "kit".parse().unwrap()
 }
@@ -476,4 +490,22 @@ fn many_chains_are_carried_together_until_none_fares_better() {
     fs::rename(&away, &audit).unwrap();
     stage.kept.grow(1, "z");
     stage.assert_whole("a folder that was gone for a while");
+}
+
+#[test]
+fn chains_that_are_read_together_share_the_bytes_and_one_alone_is_read_as_fast_as_ever() {
+    let mut stage = Stage::with(3);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    stage.book.source = Box::new(Noting(stage.kept.clone(), Arc::clone(&asked)));
+    stage.kept.grow(1, "y");
+    stage.follow();
+    let mark = stage.book.cursors.known(&kit()).unwrap().clone();
+    let mut chains = vec![kit()];
+    for number in 1..TOGETHER {
+        let chain: ChainName = format!("kit-{number}").parse().unwrap();
+        stage.book.cursors.put(&chain, mark.clone());
+        chains.push(chain);
+    }
+    stage.book.steps(&chains);
+    assert_eq!(*asked.lock().unwrap(), [PART.1, AHEAD / TOGETHER]);
 }
