@@ -1,6 +1,6 @@
 # What people type. Each target is one script or a few cargo calls, so that nothing here needs make.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-openbao bench-scale bench-pieces mutants fuzz deps
+.PHONY: help demo test lint bench bench-openbao bench-scale bench-long bench-pieces mutants fuzz deps
 SHELL := /bin/bash
 CARGO ?= cargo
 
@@ -43,6 +43,10 @@ bench-openbao: ## the same jobs for OpenBao and for vaultd, in turn, in one run;
 bench-scale: ## issuing, starting, memory, revoking and verifying as a vault grows to a million entries; some twenty minutes
 	$(CARGO) build --release --bins --example load
 	@$(PYTHON) benches/run/scale.py $(BENCH)
+
+bench-long: ## issuing at the end of a chain of up to ten million entries; some forty minutes, 20 GB of disk
+	$(CARGO) build --release --bins --example load
+	@$(PYTHON) benches/run/long.py $(BENCH)
 
 bench-pieces: ## what each piece of an issuance costs alone, and what live leases and long chains cost
 	$(CARGO) bench

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 mod programs;
 
@@ -16,29 +17,26 @@ fn number(value: &Value, path: &str) -> f64 {
     value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} is no number"))
 }
 
-#[test]
-fn a_trial_of_the_bench_says_all_that_it_should_and_nothing_fails() {
+/// A short run of a driver. Gives its folder, what it printed, and its results.
+fn trial(driver: &str, more: &[&str]) -> (TempDir, String, Value) {
     // Paths of sockets are short; where the temporary folder is no disk, a trial does not mind.
     let folder = tempfile::Builder::new().prefix("nv").tempdir().unwrap();
     let load = example("load");
     let programs = load.ancestors().nth(2).unwrap();
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/run/bench.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/run").join(driver).with_extension("py");
     let mut command = program("python3", folder.path());
-    command.args(["-B".as_ref(), driver.as_os_str()]).args([
-        "--trial",
-        "--sessions",
-        "1,4",
-        "--busy",
-        "4",
-        "--jobs",
-        "kv,jwt,ssh",
-    ]);
+    command.arg("-B").arg(script).arg("--trial").args(more);
     command.arg("--programs").arg(programs).arg("--target").arg(folder.path());
     let shown = said(&mut command).ok();
-    assert!(shown.contains("| vaultd | kv | tcp | 4 |"), "{shown}");
+    let results = std::fs::read_to_string(folder.path().join("bench").join(driver).with_extension("json")).unwrap();
+    (folder, shown, serde_json::from_str(&results).unwrap())
+}
 
+#[test]
+fn a_trial_of_the_bench_says_all_that_it_should_and_nothing_fails() {
+    let (folder, shown, told) = trial("bench", &["--sessions", "1,4", "--busy", "4", "--jobs", "kv,jwt,ssh"]);
     let results = folder.path().join("bench");
-    let told: Value = serde_json::from_str(&std::fs::read_to_string(results.join("bench.json")).unwrap()).unwrap();
+    assert!(shown.contains("| vaultd | kv | tcp | 4 |"), "{shown}");
     let rows = told["rows"].as_array().unwrap();
     for (job, door, mode) in [
         ("kv", "tcp", "closed"),
@@ -66,4 +64,16 @@ fn a_trial_of_the_bench_says_all_that_it_should_and_nothing_fails() {
     assert!(std::fs::read_to_string(results.join("bench.svg")).unwrap().ends_with("</svg>\n"));
     let left: Vec<_> = std::fs::read_dir(&results).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the run leaves its results and nothing else: {left:?}");
+}
+
+#[test]
+fn a_trial_of_a_long_chain_verifies_and_its_agent_is_served() {
+    let (_folder, shown, told) = trial("long", &[]);
+    for (row, least) in told["sizes"].as_array().unwrap().iter().zip([20.0, 60.0]) {
+        assert!(number(row, "/entries") >= least, "{shown}");
+        for who in ["own", "one", "all"] {
+            assert!(number(row, &format!("/{who}/rate/min")) > 0.0, "{who}: {shown}");
+        }
+    }
+    assert!(number(&told, "/cpu_last_over_first") > 0.0, "{shown}");
 }

@@ -106,6 +106,14 @@ def busy_cores(seconds=0.7):
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
+def resident(pid):
+    """The memory that a process holds, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def taken(folder):
     """Bytes on disk under a folder."""
     total = 0

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import report
-from machine import ROOT, Work, busy_cores, fail, run, sync_times, taken
+from machine import ROOT, Work, busy_cores, fail, resident, run, sync_times, taken
 from vaultd import ROLES, Vault
 
 # A fill goes by slices, none longer than this and the first a short one, so that its end is not far beyond what was asked.
@@ -139,13 +139,6 @@ class Growth:
         cpu = (after.children_user + after.children_system) - (before.children_user + before.children_system)
         print(f"  vault-verify: {lines} entries, {size / 1e9:.2f} GB: {cpu:.1f} s CPU, {lines / cpu:.0f} entries a second and core", flush=True)
         return {"entries": lines, "bytes": size, "cpu_s": cpu, "entries_per_cpu_s": lines / cpu}
-
-
-def resident(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def main():

@@ -13,7 +13,7 @@
 //! sixteen that the seal opens. Without `--rate` a session asks again when it has its answer. With it, requests are due
 //! at fixed instants and their latency counts from there, so that one who is late cannot hide how late he is.
 //!
-//! `http` does the same to a server that speaks HTTP/1.1 and JSON, `echo` to a server that does nothing, and `pieces`
+//! `fill` makes a chain as long as wanted, without the daemon. `http` does the same to a server that speaks HTTP/1.1 and JSON, `echo` to a server that does nothing, and `pieces`
 //! measures what an issuance is made of. All run in one thread and print one line of JSON. Nothing here is part of the
 //! product.
 
@@ -24,6 +24,7 @@
 )]
 
 mod echo;
+mod fill;
 mod http;
 mod measure;
 mod pieces;
@@ -46,6 +47,8 @@ enum What {
     Prepare(vault::Prepare),
     /// Ask a vault for credentials.
     Vault(vault::Load),
+    /// Make the chain of the first agent long, while the daemon does not run.
+    Fill(fill::Fill),
     /// Send requests over HTTP/1.1.
     Http(http::Load),
     /// Answer every request with the same bytes, until standard input ends.
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         match what {
             What::Prepare(prepare) => prepare.run().await,
             What::Vault(load) => load.run().await,
+            What::Fill(fill) => fill.run().await,
             What::Http(load) => load.run().await,
             What::EchoServer(server) => server.run().await,
             What::Echo(load) => load.run().await,

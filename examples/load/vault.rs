@@ -17,7 +17,7 @@ use nockvault::crypto::hash::Digest;
 use nockvault::crypto::hpke::{SUITE, SealSecretKey, Sealed};
 use nockvault::crypto::signature::{Form, SigningKey};
 use nockvault::entropy::{Entropy, OsEntropy};
-use nockvault::id::{AgentName, Kid, Nonce, OperatorName, RoleName, Sid};
+use nockvault::id::{AgentName, Aud, Nonce, OperatorName, RoleName, Sid};
 use nockvault::seal::reply;
 use nockvault::secret::Secret;
 use nockvault::statement::agent::AgentRegister;
@@ -28,7 +28,7 @@ use nockvault::statement::register::{Holder, Register};
 use nockvault::statement::reply::Issued;
 use nockvault::statement::request::{Common, Request, Seen};
 use nockvault::statement::session::Seal;
-use nockvault::statement::{Body as _, VERSION};
+use nockvault::statement::{Body, VERSION};
 use nockvault::time::{Clock as _, Seconds, SystemClock, Timestamp};
 use nockvault::wire::convert::{self, RefusalDetails};
 use nockvault::wire::v1::agent_service_client::AgentServiceClient;
@@ -58,12 +58,12 @@ impl Where {
         Ok(place::card(Some(&self.vault))?)
     }
 
-    fn seed(&self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn seed(&self) -> anyhow::Result<Vec<u8>> {
         std::fs::read(&self.seed).with_context(|| format!("{}: run `prepare` first", self.seed.display()))
     }
 }
 
-fn agent(seed: &[u8], number: usize) -> (AgentName, SigningKey) {
+pub(crate) fn agent(seed: &[u8], number: usize) -> (AgentName, SigningKey) {
     let own = Digest::of_parts(&[b"load\0", seed, &number.to_be_bytes()]);
     let name = format!("load-{number}").parse().expect("it is a name");
     (name, SigningKey::from_seed(&Secret::new(*own.as_bytes())))
@@ -72,6 +72,22 @@ fn agent(seed: &[u8], number: usize) -> (AgentName, SigningKey) {
 fn nonce() -> Nonce {
     let entropy: &dyn Entropy = &OsEntropy;
     Nonce::from_bytes(&entropy.bytes())
+}
+
+/// What every request begins with.
+pub(crate) fn common<B: Body>(aud: &Aud, agent: &AgentName, key: &SigningKey, sid: &Sid, seen: Seen, _: &B) -> Common {
+    Common {
+        v: VERSION,
+        typ: B::TYP.to_owned(),
+        aud: aud.clone(),
+        agent: agent.clone(),
+        kid: key.kid(),
+        kver: 1,
+        sid: sid.clone(),
+        nonce: nonce(),
+        iat: SystemClock.now(),
+        seen,
+    }
 }
 
 /// What `prepare` is told.
@@ -211,7 +227,6 @@ struct Session {
     about: Rc<About>,
     name: AgentName,
     key: SigningKey,
-    kid: Kid,
     sid: Sid,
     seal: SealSecretKey,
     seen: Seen,
@@ -223,24 +238,12 @@ impl Session {
     fn new(about: Rc<About>, name: AgentName, key: SigningKey, channel: Channel) -> Session {
         let entropy: &dyn Entropy = &OsEntropy;
         let sid = format!("load-{}", keyfile::hex(&entropy.bytes::<8>())).parse().expect("it is a sid");
-        let (kid, seal) = (key.kid(), SealSecretKey::generate(entropy));
+        let seal = SealSecretKey::generate(entropy);
         let client = AgentServiceClient::new(channel);
-        Session { about, name, key, kid, sid, seal, seen: Seen::NONE, client, asked: 0 }
+        Session { about, name, key, sid, seal, seen: Seen::NONE, client, asked: 0 }
     }
 
     fn request(&self) -> Envelope {
-        let common = Common {
-            v: VERSION,
-            typ: Issue::TYP.to_owned(),
-            aud: self.about.card.aud.clone(),
-            agent: self.name.clone(),
-            kid: self.kid.clone(),
-            kver: 1,
-            sid: self.sid.clone(),
-            nonce: nonce(),
-            iat: SystemClock.now(),
-            seen: self.seen,
-        };
         let body = Issue {
             role: self.about.role.clone(),
             ttl: Seconds(0),
@@ -248,6 +251,7 @@ impl Session {
             purpose: Purpose::default(),
             seal: Seal { pk: self.seal.public().into(), suite: SUITE.to_owned(), sig_pk: None },
         };
+        let common = common(&self.about.card.aud, &self.name, &self.key, &self.sid, self.seen, &body);
         Envelope::sign(PayloadType::Request, &Request { common, body }, &self.key, Form::Pae)
     }
 

@@ -7,6 +7,7 @@
 //! | `make bench` | a real `vaultd` on a real disk under load, beside the sum of what an issuance is made of |
 //! | `make bench-openbao` | the same jobs for OpenBao and for `vaultd`, in turn, in one run |
 //! | `make bench-scale` | what issuing, starting, memory, revoking and verifying cost as a vault grows to a million entries |
+//! | `make bench-long` | what issuing and starting cost at the end of a chain of up to ten million entries |
 //! | `make bench-pieces` | pieces alone, long chains, many leases, the verifier |
 //!
 //! The first two build release, make a vault in a folder under `target/bench` that goes with the run, and refuse a folder
