@@ -54,8 +54,8 @@ struct Refused {
 impl Fill {
     pub(crate) async fn run(self) -> anyhow::Result<Value> {
         let mut config = Config::read(&self.config)?;
-        // Each refusal is to be an entry and no count.
-        config.limits.denials_per_minute = u64::MAX;
+        // Each refusal is to be an entry and no count; no entry says a larger number.
+        config.limits.denials_per_minute = (1 << 53) - 1;
         let vault = compose::open(&config, Arc::new(SystemClock), Arc::new(OsEntropy)).await?;
         let stop = CancellationToken::new();
         let tending = tokio::spawn({

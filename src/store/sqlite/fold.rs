@@ -14,14 +14,18 @@ use super::schema::{Access, connect};
 use super::stop::Meaning;
 use super::{OpenFault, Shared};
 
-/// After how many jobs the log is copied: some thousand pages of it.
+/// After how many jobs the log is copied, or how many commits where these are of few jobs: some hundred pages of it to a
+/// thousand. While they are copied and synced, commits wait for the same disk: more at once, and one request in a
+/// hundred meets that; fewer, and pages that are written in each commit are copied more often.
 const JOBS: usize = 100;
+const COMMITS: usize = 16;
 
 /// The thread, as the writer sees it.
 pub(super) struct Fold {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     jobs: usize,
+    commits: usize,
 }
 
 impl Fold {
@@ -32,20 +36,21 @@ impl Fold {
         let thread =
             std::thread::Builder::new().name("store-fold".to_owned()).spawn(move || run(&conn, &shared, &woken));
         let thread = thread.map_err(|cause| OpenFault::Io { path: database, cause })?;
-        Ok(Fold { wake: Some(wake), thread: Some(thread), jobs: 0 })
+        Ok(Fold { wake: Some(wake), thread: Some(thread), jobs: 0, commits: 0 })
     }
 
-    /// So many jobs were committed.
+    /// So many jobs were committed together.
     pub(super) fn wrote(&mut self, jobs: usize) {
         self.jobs += jobs;
-        if self.jobs >= JOBS {
+        self.commits += 1;
+        if self.jobs >= JOBS || self.commits >= COMMITS {
             self.now();
         }
     }
 
     /// Has it copied now, as for the room that the log takes on a full disk.
     pub(super) fn now(&mut self) {
-        self.jobs = 0;
+        (self.jobs, self.commits) = (0, 0);
         // Where one is told and has not begun, it will copy this too.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
