@@ -12,6 +12,8 @@ mod frozen;
 mod hostile;
 #[path = "leases/keys.rs"]
 mod keys;
+#[path = "leases/own.rs"]
+mod own;
 #[path = "leases/revoked.rs"]
 mod revoked;
 #[path = "leases/swept.rs"]

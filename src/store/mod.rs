@@ -640,6 +640,10 @@ pub trait Store: Rings + Recoveries + Send + Sync + std::fmt::Debug {
     /// Sets a chain aside because it does not verify: nothing is decided by it and nothing appended to it from here on.
     /// Held in memory: the next start looks for itself.
     fn quarantine(&self, chain: &ChainName, why: &str);
+    /// What a request's `iat` must lie above, as far as it was looked at lately.
+    fn floor(&self) -> Timestamp;
+    /// Whether a chain is set aside.
+    fn is_aside(&self, chain: &ChainName) -> bool;
 
     // --- the vault's keys, and figures
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{State, Vault};
 use crate::audit::certificate::open_cert;
+use crate::id::ChainName;
 use crate::statement::cert::KeyRole;
 use crate::telemetry::Telemetry;
 use crate::time::Timestamp;
@@ -20,6 +21,10 @@ pub enum NotReady {
     ClockBehind,
     /// The disk is full.
     DiskFull,
+    /// A chain of the vault's own does not verify.
+    Quarantined,
+    /// What is signed now is refused: the vault was restored, or its clock reset, less than the skew ago.
+    Stale,
 }
 
 impl NotReady {
@@ -31,6 +36,8 @@ impl NotReady {
             NotReady::Failed => "failed",
             NotReady::ClockBehind => "clock_behind",
             NotReady::DiskFull => "disk_full",
+            NotReady::Quarantined => "quarantined",
+            NotReady::Stale => "stale",
         }
     }
 }
@@ -61,6 +68,12 @@ impl Vault {
                 Err(NotReady::ClockBehind)
             }
             State::Serving if self.store.full() => Err(NotReady::DiskFull),
+            State::Serving
+                if [ChainName::vault(), ChainName::operators()].iter().any(|own| self.store.is_aside(own)) =>
+            {
+                Err(NotReady::Quarantined)
+            }
+            State::Serving if self.clock.now() <= self.store.floor() => Err(NotReady::Stale),
             State::Serving => Ok(()),
         }
     }

@@ -229,6 +229,12 @@ pub enum RestoreFault {
         /// The one that was asked for.
         wanted: u64,
     },
+    /// A backup that a rehearsal made.
+    #[error(
+        "this backup was made by a rehearsal, which never becomes the real vault; restore a backup that the vault itself \
+         made, or try this one with --rehearsal"
+    )]
+    OfRehearsal,
     /// What the backup says of itself is not so.
     #[error("the backup is not what it says of itself: {0}; use another one")]
     NotSo(String),
@@ -366,6 +372,9 @@ fn mark(
     if drawn != Some(header.backup.to_string()) {
         let why = format!("entry {} of its _operators is not the command that made it", header.by.seq);
         return Err(RestoreFault::NotSo(why));
+    }
+    if !wanted.rehearsal && facts.restored.as_ref().is_some_and(|restored| restored.rehearsal) {
+        return Err(RestoreFault::OfRehearsal);
     }
     let behind = facts.restores();
     let number = wanted.number.unwrap_or(behind + 1);

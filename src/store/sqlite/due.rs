@@ -160,8 +160,9 @@ fn counted(tx: &Tx<'_>, minute: u64, chain: ChainId) -> rusqlite::Result<entry::
 }
 
 /// Forgets nonces past their window, and raises the floor to the newest of them in the same transaction: whatever
-/// becomes of the clock or the skew, none of these requests is taken again.
+/// becomes of the clock or the skew, none of these requests is taken again. Where the floor has no place, all are kept.
 fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
+    let Some(mut vault) = open_chain(tx, &ChainName::vault())? else { return Ok(0) };
     let sql = "DELETE FROM nonces WHERE (key, nonce) IN
                (SELECT key, nonce FROM nonces WHERE iat < ?1 ORDER BY iat LIMIT ?2) RETURNING key, iat, recalled";
     let before = tx.now.minus(tx.shared.rules.skew);
@@ -182,7 +183,6 @@ fn forget(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
         let sql = "UPDATE nonces_live SET count = MAX(count - ?2, 0) WHERE key = ?1";
         tx.conn.prepare_cached(sql)?.execute(params![key, count])?;
     }
-    let mut vault = tx.hold(&ChainName::vault())?;
     let facts = vault.vault()?.clone();
     if newest > facts.floor {
         tx.put_vault(&mut vault, VaultFacts { floor: newest, ..facts })?;

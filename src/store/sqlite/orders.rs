@@ -253,7 +253,7 @@ impl Wish {
 
 /// Spends a nonce of a key that may speak now, an agent's or an operator's.
 pub(super) fn spend(tx: &mut Tx<'_>, kid: &Kid, nonce: &Nonce, iat: Timestamp) -> Result<(), Stop> {
-    let floor = tx.floor()?;
+    let floor = tx.known_floor()?;
     spend_above(tx, kid, nonce, (iat, floor), false)
 }
 
@@ -283,6 +283,8 @@ pub(super) fn carry_out(tx: &mut Tx<'_>, wish: &Wish) -> Result<Carried, Stop> {
     let floor = match wish.effect {
         // It is what sets the floor anew; none comes twice, nor an older one after a newer.
         Effect::ResetClock(_) => resets::floor(tx)?,
+        // What ends something goes on where `_vault` is set aside.
+        _ if wish.ends() => tx.known_floor()?,
         _ => tx.floor()?,
     };
     // It is judged at the instant of its entry, since whoever verifies that knows no other.

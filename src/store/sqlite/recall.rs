@@ -58,7 +58,7 @@ pub(super) fn ready(tx: &mut Tx<'_>, chain: ChainId, iat: Timestamp) -> Result<(
 
 /// Reads at most `limit` lines and chains more. Gives how many.
 pub(super) fn go_on(tx: &mut Tx<'_>, limit: u64) -> Result<u64, Stop> {
-    let mut vault = tx.hold(&ChainName::vault())?;
+    let Some(mut vault) = open_chain(tx, &ChainName::vault())? else { return Ok(0) };
     let facts = vault.vault()?.clone();
     let Some(reset) = facts.reset.clone() else { return Ok(0) };
     let Some(recall @ Recall { next: Some(mut at), .. }) = reset.recall else { return Ok(0) };

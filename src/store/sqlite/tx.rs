@@ -97,6 +97,11 @@ impl<'a> Tx<'a> {
         Ok(self.hold(&ChainName::vault())?.vault()?.floor)
     }
 
+    /// The same, or none where `_vault` is set aside: the window alone judges then.
+    pub(super) fn known_floor(&mut self) -> Result<Timestamp, Stop> {
+        Ok(self.vault()?.map_or(Timestamp::ZERO, |facts| facts.floor))
+    }
+
     /// Leaves a chain as it is now for whoever comes after.
     pub(super) fn keep(&mut self, held: Held) {
         self.job.insert(held.chain.name.clone(), (held, true));

@@ -400,6 +400,14 @@ impl Store for Sqlite {
         self.shared.views.set_aside(chain, why);
     }
 
+    fn floor(&self) -> Timestamp {
+        self.shared.views.floor()
+    }
+
+    fn is_aside(&self, chain: &ChainName) -> bool {
+        self.shared.views.is_aside(chain)
+    }
+
     async fn replace_cert(&self, role: KeyRole, cert: &Embedded) -> Result<(), Failure> {
         let cert = cert.clone();
         self.write(Weight::Ends, None, move |tx| founding::replace_cert(tx, role, &cert)).await

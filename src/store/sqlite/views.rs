@@ -27,6 +27,7 @@ use crate::id::{AgentName, ChainName, CustodianName, Kid, OperatorName, RoleName
 use crate::registry::{Agent, HeldKey, Operator};
 use crate::statement::approval::PolicySet;
 use crate::statement::register::Holder;
+use crate::time::Timestamp;
 
 /// The most views in memory. Beyond it all are dropped and read anew when asked for.
 const VIEWS: usize = 1 << 14;
@@ -236,6 +237,13 @@ impl Views {
     pub(super) fn is_aside(&self, name: &ChainName) -> bool {
         self.any_aside.load(Ordering::Acquire)
             && self.aside.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    /// The floor, where `_vault` was looked at lately.
+    pub(super) fn floor(&self) -> Timestamp {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let vault = kept.get(&ChainName::vault()).and_then(|held| held.vault().ok());
+        vault.map_or(Timestamp::ZERO, |facts| facts.floor)
     }
 
     /// The chains that are set aside.
