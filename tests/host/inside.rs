@@ -150,6 +150,17 @@ fn each_call_of_the_table_is_refused() {
     });
     let out = String::from_utf8(tried.stdout).unwrap();
     assert!(tried.status.success(), "{out}{}", String::from_utf8_lossy(&tried.stderr));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let own = |number| Row { name: "x32", number, when: &[], why: "" };
+        let rows: Vec<Row> = calls::X32_OWN.map(own).collect();
+        let tried = inside(|| {
+            stands(calls::refuse_rows(&[], false));
+            python(&rows).output().unwrap()
+        });
+        let out = String::from_utf8(tried.stdout).unwrap();
+        assert!(out.lines().count() == 36 && out.lines().all(|line| line.ends_with(" 1")), "{out}");
+    }
     let wanted: usize = rows.iter().map(|row| arguments(row).len()).sum();
     assert_eq!(out.lines().count(), wanted);
     let through: Vec<&str> = out.lines().filter(|line| !line.ends_with(" 1")).collect();

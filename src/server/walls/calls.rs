@@ -192,6 +192,10 @@ pub const ROWS: &[Row] = rows! {
 /// Programs of the x32 kind use the numbers of x86-64 with this bit.
 #[cfg(target_arch = "x86_64")]
 const X32: i64 = 0x4000_0000;
+/// But calls whose arguments differ there have numbers of their own, `execve`, `ptrace` and `ioctl` among them
+/// (`arch/x86/entry/syscalls/syscall_64.tbl` of Linux). The daemon makes none of these.
+#[cfg(target_arch = "x86_64")]
+pub const X32_OWN: std::ops::RangeInclusive<i64> = X32 | 512..=X32 | 547;
 
 /// Refuses what the table says to the calling thread and to those that it will start, for good.
 ///
@@ -221,6 +225,8 @@ pub fn refuse_rows(rows: &[Row], kills: bool) -> Result<Raised, String> {
         rules.insert(row.number | X32, these.clone());
         rules.insert(row.number, these);
     }
+    #[cfg(target_arch = "x86_64")]
+    rules.extend(X32_OWN.map(|number| (number, Vec::new())));
     // `clone3` hides its flags behind a pointer. A kernel that does not know it has the C library call `clone`.
     let unknown = SeccompAction::Errno(rustix::io::Errno::NOSYS.raw_os_error().unsigned_abs());
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
