@@ -162,7 +162,7 @@ reasons! {
     /// The audit entry could not be made durable, so nothing was issued.
     AuditUnavailable = "audit_unavailable", Vault, "the audit trail cannot be written, so nothing was issued; try again later";
     /// The deadline passed while a commit was under way; what lands is revoked.
-    OutcomeUnknown = "outcome_unknown", Vault, "the outcome is not known in time; what may still land is revoked; sign a new request";
+    OutcomeUnknown = "outcome_unknown", Vault, "the outcome is not known in time; what may still land is revoked, or expires; sign a new request";
     /// The vault's clock stands behind its newest entry.
     ClockBehind = "clock_behind", Vault, "the vault's clock is behind its own history; an operator must mend it";
     /// The clock is not behind the history.

@@ -169,6 +169,13 @@ async fn another_time_is_judged_as_that_time() {
     let at = |seconds| Supposed { at: Some(now.plus(Seconds(seconds))), ..supposed("kit", "orders") };
     assert_eq!(explained(&vault, at(999)).await["expires"], json!(until));
     assert_eq!(explained(&vault, at(1000)).await["reason"], "grant_expired");
+
+    // Earlier, too, though by now nothing of that time is taken any more.
+    let mut kit = kit;
+    kit.get(&vault, "orders").await;
+    vault.clock.advance(Seconds(900));
+    vault.vault().tend_once().await;
+    assert_ne!(check(&explained(&vault, at(1)).await, "window")["outcome"], "no");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ fn told(fault: &Fault) -> Value {
             json!({"untrusted": {"why": "other_terms", "member": member}})
         }
         Fault::Untrusted(why) => json!({"untrusted": {"why": match why {
-            Untrusted::OtherVault { .. } => "other_vault",
+            Untrusted::OtherVault { .. } | Untrusted::Tls { .. } => "other_vault",
             Untrusted::Certificate(_) | Untrusted::OlderKey { .. } => "certificate",
             Untrusted::NotListed { .. } => "not_listed",
             Untrusted::Signature => "signature",

@@ -292,8 +292,8 @@ async fn what_is_not_the_whole_backup_of_this_vault_becomes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_touches_no_backend() {
-    let (mut vault, [mut kit, _], file, _folder) = backed_up().await;
+async fn a_rehearsal_touches_no_backend_and_never_becomes_the_real_vault() {
+    let (mut vault, [mut kit, _], file, folder) = backed_up().await;
     kit.get(&vault, "far").await;
     vault.restore(&file, &Restoring { rehearsal: true, ..vault.restoring() }).await;
     settle(&vault).await;
@@ -304,6 +304,14 @@ async fn a_rehearsal_touches_no_backend() {
     vault.reopen().await;
     vault.vault().sweep().await;
     assert_eq!(vault.far.handles().len(), 2);
+    assert_eq!(vault.order(nockvault::statement::status::StatusRead {}).await["rehearsal"], true);
+
+    let again = folder.path().join("rehearsal.backup");
+    vault.back_up(&again).await;
+    let real = vault.restore_to("real", &again, &vault.restoring()).map(drop).unwrap_err();
+    assert!(matches!(real, RestoreFault::OfRehearsal), "{real}");
+    vault.restore(&again, &Restoring { rehearsal: true, ..vault.restoring() }).await;
+    settle(&vault).await;
     assert_eq!(vault.order(nockvault::statement::status::StatusRead {}).await["rehearsal"], true);
 }
 

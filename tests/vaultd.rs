@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nockvault::client::channel;
+use nockvault::client::fault::{Fault, Untrusted};
 use nockvault::entropy::OsEntropy;
 use nockvault::server::init::{self, Laid, Plan};
 use nockvault::statement::card::Card;
@@ -146,12 +148,29 @@ fn a_configuration_is_checked_with_the_files_it_names() {
     fs::write(&key, kept).expect("it is ours");
 
     let written = fs::read_to_string(&laid.config).expect("it is there");
+    fs::write(&laid.config, written.replacen("127.0.0.1:0", "127.0.0.1:8123", 2)).expect("it is ours");
+    let told = check();
+    assert_eq!(told.status.code(), Some(1));
+    assert!(text(&told.stderr).contains("127.0.0.1:8123 is that of [agents] already"), "{}", text(&told.stderr));
     fs::write(&laid.config, written.replace("skew_s", "skew_seconds")).expect("it is ours");
     for refused in [check(), run(&["--config", file])] {
         assert_eq!(refused.status.code(), Some(1));
         let told = text(&refused.stderr);
         assert!(told.contains("limits.skew_seconds: no such key") && told.contains("vaultd.toml:"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn who_answers_with_the_certificate_of_another_authority_is_no_vault_that_is_away() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (here, other) = (laid(&folder.path().join("here")), laid(&folder.path().join("other")));
+    let daemon = Running::start(&["--config", here.config.to_str().expect("a UTF-8 path")]);
+    let named = daemon.ready.split_whitespace().find_map(|word| word.strip_prefix("agents=https://127.0.0.1:"));
+    let address = format!("https://127.0.0.1:{}", named.expect("it says where"));
+    channel::open(&address, here.card.ca.as_deref()).await.expect("its own card's authority signed it");
+    let fault = channel::open(&address, other.card.ca.as_deref()).await.expect_err("another's did not");
+    assert!(matches!(fault, Fault::Untrusted(Untrusted::Tls { .. })), "{fault}");
+    assert!(fault.to_string().contains("the card is old"), "{fault}");
 }
 
 #[test]

@@ -112,6 +112,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
         tls::load(files, Seconds(config.limits.handshake_timeout_s))?;
     }
     sinks::check(&config)?;
+    check_ports(&config)?;
     let data = &config.vault.data_dir;
     let there = data.metadata().with_context(|| {
         format!("{}: the data directory; `vaultctl init` makes one where there is none", data.display())
@@ -122,6 +123,18 @@ fn check(file: &Path) -> anyhow::Result<()> {
         let _ = writeln!(std::io::stderr(), "vaultd: {finding}");
     }
     say(&format!("{}: ok\n", file.display()))
+}
+
+/// No two listeners have one place.
+fn check_ports(config: &Config) -> anyhow::Result<()> {
+    let all = [("[agents]", config.agents.tcp), ("[operators]", config.operators.tcp), ("[http]", config.http)];
+    let mut taken = std::collections::BTreeMap::new();
+    for (section, at) in all.into_iter().filter_map(|(section, at)| Some((section, at.filter(|at| at.port() != 0)?))) {
+        if let Some(other) = taken.insert(at, section) {
+            anyhow::bail!("{section} listen: {at} is that of {other} already; name another port there");
+        }
+    }
+    Ok(())
 }
 
 fn serve_file(file: &Path) -> Ended {

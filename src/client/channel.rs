@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::fault::Fault;
+use super::fault::{Fault, Untrusted};
 
 /// How long a connection may take to come about.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +51,8 @@ fn parse(address: &str) -> Result<Address, Fault> {
 /// Connects to `address`, trusting over TLS the certificates under `ca` (PEM) and no others.
 ///
 /// # Errors
-/// [`Fault::Local`] for an address that is not one or a CA that is missing, [`Fault::Unreachable`] where nobody answers.
+/// [`Fault::Local`] for an address that is not one or a CA that is missing, [`Fault::Unreachable`] where nobody answers,
+/// [`Fault::Untrusted`] where one answers whose certificate another CA has signed.
 pub async fn open(address: &str, ca: Option<&str>) -> Result<Channel, Fault> {
     let unreachable =
         |error: tonic::transport::Error| Fault::Unreachable { address: address.to_owned(), why: causes(&error) };
@@ -71,7 +73,25 @@ pub async fn open(address: &str, ca: Option<&str>) -> Result<Channel, Fault> {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name(host);
         endpoint = endpoint.tls_config(tls).map_err(unreachable)?;
     }
-    endpoint.connect().await.map_err(unreachable)
+    endpoint.connect().await.map_err(|error| {
+        let stranger = || Untrusted::Tls { address: address.to_owned(), why: causes(&error) };
+        if is_of_another_ca(&error) { stranger().into() } else { unreachable(error) }
+    })
+}
+
+/// Whether the other side has a certificate that the CA did not sign. One that is not good now may be renewed, and another
+/// name than the card's may be given to it.
+fn is_of_another_ca(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+            return matches!(why, CertificateError::UnknownIssuer | CertificateError::BadSignature);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// An error with all that caused it, since transports hide the cause.

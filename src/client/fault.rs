@@ -118,6 +118,18 @@ pub enum Untrusted {
         /// The one that was shown.
         shown: Kid,
     },
+    /// Who answers has a certificate for TLS that the card's CA did not sign.
+    #[error(
+        "{address} answers with a certificate that the card's CA did not sign ({why})\n  Either the card is old (the vault \
+         was made anew: ask its operator for the new card, by a way you trust), or the address leads to another vault, or \
+         somebody stands between you and yours. Nothing was sent to it."
+    )]
+    Tls {
+        /// Where.
+        address: String,
+        /// What the transport said.
+        why: String,
+    },
     /// A certificate that the identity key did not sign, or that is not good now.
     #[error("a certificate of the vault's keys is not good: {0}")]
     Certificate(String),

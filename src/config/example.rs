@@ -109,7 +109,7 @@ key = {key}
 # Each chain as a file, <agent>.audit.jsonl, byte by byte what the vault has, for people and for what ships logs. The
 # vault reads none of it. Without `dir` there are no files.
 dir = {audit}
-# Who reads them: 0600, 0640 or 0644.
+# Who reads them: 0600, 0640 or 0644. The folders above have to let them in too; `vaultctl init` makes its own 0700.
 mode = {mode}
 # Each entry as a message of a syslog: unix:/path, udp:host:port or tcp:host:port. A longer message is cut.
 # syslog = "unix:/dev/log"
@@ -158,7 +158,7 @@ level = {level}
 
 fn numbers(text: &mut String, rows: &[Limit]) {
     for limit in rows {
-        comment(text, limit.text);
+        comment(text, &format!("{} From {} to {}.", limit.text, limit.range.start(), limit.range.end()));
         // A String takes every write.
         let _ = writeln!(text, "{} = {}", limit.name, limit.default);
     }

@@ -71,6 +71,10 @@
 //! `outcome_unknown`; if it lands, the lease is revoked with an `undelivered` entry. The caller signs a new request and
 //! never sends the same bytes again.
 //!
+//! A disk that fails while it commits is answered `outcome_unknown` too, and ends the daemon. What of that commit is on
+//! the disk all the same the next start finds live, as after a crash before the answer: its secret never left, and it
+//! expires, or its agent releases it by `req`.
+//!
 //! The caller may also be gone, its connection closed, when the commit lands. The writer sees that nobody took the
 //! answer and ends the lease in its next commit. A crash between the two leaves a live lease that nobody received: it
 //! expires, or its agent releases it by `req`.

@@ -319,7 +319,8 @@
 //!   `nothing_to_undo`, the lease does not wait for a backend; `clock_good`, the clock is not behind the history, and
 //!   there is nothing to reset; `last_custodian`, nobody could open the vault without it.
 //! - At its deadline a queued commit is withdrawn. One that may still land is answered `outcome_unknown`, and if it
-//!   lands it is revoked as `undelivered`.
+//!   lands it is revoked as `undelivered`. Where the disk failed while it committed, what landed lives until it expires or
+//!   is released by `req`; its secret never left.
 //!
 //! ## Nonces and time
 //!

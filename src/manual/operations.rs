@@ -87,7 +87,7 @@
 //!
 //! `vaultctl completions bash|zsh|fish` and `vaultctl man --dir DIR` give shells and `man` what they need; vault-agent and
 //! vaultd have the same two. Colors and progress are for terminals alone; `NO_COLOR`, `--color never` and `--quiet` turn
-//! them off. Wherever a value is taken, `@FILE` is what is in a file and `-` (for `--set`, `@-`) standard input.
+//! them off. Wherever a value is taken, `@FILE` is what is in a file and `-` (for `--set` and `--param`, `@-`) standard input.
 //!
 //! # A vault in git
 //!
@@ -176,14 +176,16 @@
 //! | `clock` | it is behind the newest entry by more than the skew |
 //! | `disk`, `reserve`, `database` | less than 1 GiB free, or the disk was found full; no reserve; a log beyond 256 MiB |
 //! | `files` | a file of the store is open to others |
-//! | `custody` | there is only one way to the root key |
+//! | `custody`, `unsealed`, `by_custody` | there is only one way to the root key; custodians opened it by hand; custody made an operator |
 //! | `backup` | none within seven days, as far as the newest 4096 commands tell |
 //! | `quarantined`, `frozen`, `roles_frozen`, `restored` | a chain is set aside; something is frozen; this is a rehearsal |
 //! | `stuck_leases` | a backend does not take a credential away |
 //! | `checkpoints` | chains wait for twice as long as they should |
-//! | `vault_certificates`, `authorities` | one ends within 30 days; bad within one |
+//! | `vault_certificates`, `tls`, `authorities` | one ends within 30 days, a stored value behind a role too; bad within one |
+//! | `sinks`, `walls` | what carries the trail outside is behind; a wall of the daemon does not stand |
 //! | `backends`, `roles_without_tls` | a role could not be served; a server is reached over a network without TLS |
-//! | `operators`, `operator_keys`, `agent_keys` | only one operator can act; a key is older than a year |
+//! | `operators`, `rules` | only one admin can act; a rule of several persons asks for more than there are |
+//! | `operator_keys`, `agent_keys` | a key is older than a year |
 //! | `agents_without_grants`, `grants_unused`, `grants_over` | nothing happened for 30 days; `until` has passed |
 //! | `grants_endless` | never: how many have no `until` |
 //! | `limits` | an agent has four fifths of the leases or sessions that it may have |
@@ -247,7 +249,7 @@
 //! | revocations at one role's backend at once | 8 |
 //! | leases ended in one transaction by time; by a command | 200; 100 at once, then 200 |
 //! | connections of the vault to one PostgreSQL database, as one role | 8 |
-//! | a stored value; a stored secret's versions | 1 MiB; kept for ever |
+//! | a stored value; a stored secret's versions | 1 MiB less 48 bytes; kept for ever |
 //! | rows of leases | kept for ever |
 //! | a published list is made at most once in; the public key directory | 5 s; 60 s |
 //! | a key directory | good for an hour; 64 MiB, some 200,000 keys |
@@ -280,7 +282,7 @@
 //! | | 200 | 503 |
 //! |---|---|---|
 //! | `/healthz` | the process lives: `serving`, `stopping`, `sealed` | `failed` |
-//! | `/readyz` | requests of agents are served | `sealed`, `stopping`, `failed`, `clock_behind`, `disk_full` |
+//! | `/readyz` | requests of agents are served | `sealed`, `stopping`, `failed`, `clock_behind`, `disk_full`, `quarantined`, `stale` |
 //!
 //! gRPC's health says the same as `/readyz` to agents. To operators it says NOT_SERVING only while the vault is sealed, stops
 //! or has failed, since a clock and a disk are theirs to mend.
@@ -293,7 +295,7 @@
 //! | alert | what it means | what to do |
 //! |---|---|---|
 //! | `NockVaultDown` | it is stopped, cannot be reached, or ended by itself since its disk failed or its database stayed locked for a minute | the log; mend what it names; start it |
-//! | `NockVaultNotReady` | `/readyz` says `stopping`, `failed`, `clock_behind` or `disk_full` | what the word says |
+//! | `NockVaultNotReady` | `/readyz` says `stopping`, `failed`, `clock_behind`, `disk_full`, `quarantined`: `_vault` or `_operators` does not verify; `stale`: the window after a restore or a reset of the clock | what the word says; `quarantined`: "What to watch" |
 //! | `NockVaultSealed` | the vault holds no key | `vaultctl unseal`, once it is known who sealed it and why |
 //! | `NockVaultMadeByCustody` | custody made an operator, and no operator did | ask the custodians; where they know nothing of it, `vaultctl operator end NAME` and change custody |
 //! | `NockVaultLeasesStuck` | ended leases wait for a backend | "Leases that do not end" |
@@ -321,7 +323,9 @@
 //! # What to watch
 //!
 //! - `history_mismatch`: an agent holds a history that is not the vault's. An alarm, never routine.
-//! - A quarantined chain. Its agent gets nothing, and what it holds at backends is left to the sweep.
+//! - A quarantined chain. Its agent gets nothing, and what it holds at backends is left to the sweep. Where it is `_vault` or
+//!   `_operators`, nobody gets anything. With `_vault` set aside what was given still expires, and operators still freeze,
+//!   revoke, take back grants, end keys and read; with `_operators`, no command is carried out. Restore a backup.
 //! - A mirror that is written aside (`nockvault_sink_set_aside_total`), or several agents with `history_mismatch` at once: the store may be that of an
 //!   earlier moment. A database that is damaged is noticed by itself; where its log (`vault.db-wal`) is, SQLite reads it up to
 //!   the damage, and all that came later is gone, whole: what was issued, and what was taken back. Treat it as a restore.

@@ -37,7 +37,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum BindFault {
     /// Another program listens on the port.
-    #[error("{setting}: {at} is taken by another program; stop that one, or name another port there")]
+    #[error(
+        "{setting}: {at} is taken by another program, or by another listener of this one; stop that one, or name another port there"
+    )]
     PortTaken {
         /// What names the port.
         setting: &'static str,

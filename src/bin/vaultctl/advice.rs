@@ -87,7 +87,7 @@ pub(crate) async fn next(why: &anyhow::Error, names: &Names, common: &Common) ->
             reason => refused(reason, refusal, common),
         },
         Fault::Unreachable { address, why } => unreachable(address, why).map(str::to_owned),
-        Fault::Untrusted(Untrusted::OtherVault { .. }) => Some(
+        Fault::Untrusted(Untrusted::OtherVault { .. } | Untrusted::Tls { .. }) => Some(
             "vaultctl context show says which card is used; vaultctl context remove and add take another".to_owned(),
         ),
         _ => None,
@@ -105,6 +105,14 @@ fn refused(reason: Reason, refusal: &Refusal, common: &Common) -> Option<String>
                 "the vault {} knows no such key of an operator {}: {place}. Look whether that is the right key (vaultctl context \
                  show, --operator NAME, --key FILE), and whether an operator of the vault registered it",
                 card.name, place.operator
+            ));
+        }
+        Reason::WrongHolder => {
+            let chosen = chosen(common).ok()?;
+            let place = find::key_place(&chosen, &find::card(common).ok()?).ok()?;
+            return Some(format!(
+                "it was signed as operator {}, whom --operator or the key file's name says; --operator NAME says another",
+                place.operator
             ));
         }
         Reason::KeyRetired => "this key was ended; take the operator's newer key with --key FILE",
@@ -133,10 +141,6 @@ fn unreachable(address: &str, why: &str) -> Option<&'static str> {
         }
         () if says("notvalidyet") || says("not valid yet") => {
             "the TLS certificate of the vault is not good yet: see that this machine's clock is right"
-        }
-        () if says("unknownissuer") || says("unknown issuer") => {
-            "whoever answers there shows a certificate that the card's authority did not sign: the card may be old (ask the \
-             vault's operator for the new one), or somebody else answers"
         }
         () if says("notvalidforname") || says("not valid for name") => {
             "the TLS certificate is for another name than the card's address has; vaultctl init --host NAME makes one for it"

@@ -96,7 +96,12 @@ impl Vault {
         let unused = grants.iter().filter(|grant| grant.uses.count == 0 && grant.grant.since.plus(MONTH) < now);
         row(rows, "grants_unused", &unused.map(called).collect::<Vec<_>>(), "vaultctl revoke AGENT ROLE");
         let over = grants.iter().filter(|grant| grant.grant.terms.until.is_some_and(|until| until <= now));
-        row(rows, "grants_over", &over.map(called).collect::<Vec<_>>(), "vaultctl revoke AGENT ROLE, or give it anew");
+        row(
+            rows,
+            "grants_over",
+            &over.map(called).collect::<Vec<_>>(),
+            "vaultctl revoke AGENT ROLE; then it can be given anew",
+        );
         let endless = grants.iter().filter(|grant| grant.grant.terms.until.is_none()).count();
         rows.add("grants_endless", State::Ok, endless.to_string(), "");
         self.examine_limits(health, rows);
