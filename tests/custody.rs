@@ -59,6 +59,12 @@ fn add_file(vault: &Vault, name: &str) -> Said {
     vault.vaultctl(&["custody", "add", name, "--custody", "file", "--root-key", &file])
 }
 
+/// A file for this user alone.
+fn private(path: impl AsRef<Path>, text: &str) {
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 fn database(vault: &Vault) -> rusqlite::Connection {
     rusqlite::Connection::open(vault.path().join("vault/data/vault.db")).unwrap()
 }
@@ -282,8 +288,8 @@ fn a_passphrase_opens_a_backup_and_a_wrong_one_does_not() {
     assert!(vault.vaultctl_fed(&add, b"too short\n").fails(1).contains("12 characters"));
     vault.vaultctl_fed(&add, format!("{PASSPHRASE}\n").as_bytes()).ok();
     backup(&vault, "prod.backup");
-    fs::write(vault.path().join("right"), PASSPHRASE).unwrap();
-    fs::write(vault.path().join("wrong"), "correct horse battery stable").unwrap();
+    private(vault.path().join("right"), PASSPHRASE);
+    private(vault.path().join("wrong"), "correct horse battery stable");
     let wrong = restore(&vault, "prod.backup", "again", &["--passphrase-file", "wrong"]).fails(1);
     assert!(wrong.contains("is not the one") && !wrong.contains("stable"), "{wrong}");
     restore(&vault, "prod.backup", "again", &["--passphrase-file", "right"]).ok();
@@ -357,6 +363,104 @@ fn a_program_that_prints_the_secret_opens_a_vault() {
     fs::write(folder.path().join("secret"), "5f".repeat(32)).unwrap();
     let told = said(program(env!("CARGO_BIN_EXE_vaultd"), folder.path()).args(["--config", "vault/vaultd.toml"]));
     assert!(told.fails(2).contains("no custodian's of this vault (command: command)"));
+}
+
+/// `vaultctl init` in a folder, with these options.
+fn init(folder: &Path, options: &[&str]) -> Said {
+    let first = ["init", "--name", "prod", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    said(program(env!("CARGO_BIN_EXE_vaultctl"), folder).args(first).args(options))
+}
+
+/// What the vault that was made there says of its custody. It is put away, so that the next can have its name.
+fn made(folder: &Path, vault: &str) -> String {
+    let config = fs::read_to_string(folder.join(vault).join("vaultd.toml")).unwrap();
+    fs::remove_dir_all(folder.join(vault)).unwrap();
+    fs::remove_dir_all(folder.join(".config")).unwrap();
+    config.lines().find(|line| line.starts_with("custody = ")).unwrap().to_owned()
+}
+
+#[test]
+fn init_takes_the_custody_that_its_options_name_and_passes_none_of_them_over() {
+    let folder = tempfile::Builder::new().prefix("nv").tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let shares = ["--shares", "3", "--threshold", "2", "--shares-dir", "shares"];
+    let other = init(folder.path(), &[&["--dir", "v", "--custody", "file"][..], &shares].concat()).fails(1);
+    assert!(other.contains("--shares is for a custodian of the kind shares"), "{other}");
+    private(at("words"), PASSPHRASE);
+    let two = init(folder.path(), &[&["--dir", "v", "--passphrase-file", "words"][..], &shares].concat()).fails(1);
+    assert!(two.contains("--shares is for"), "{two}");
+    assert!(!at("v").exists() && !at("shares").exists(), "something was made");
+
+    init(folder.path(), &[&["--dir", "v"][..], &shares].concat()).ok();
+    assert_eq!(made(folder.path(), "v"), "custody = { unseal = true }");
+    assert!(at("shares/share-3").exists());
+
+    fs::set_permissions(at("words"), fs::Permissions::from_mode(0o644)).unwrap();
+    let open = init(folder.path(), &["--dir", "v", "--passphrase-file", "words"]).fails(1);
+    assert!(open.contains("chmod 600") && !at("v").exists(), "{open}");
+    fs::set_permissions(at("words"), fs::Permissions::from_mode(0o600)).unwrap();
+    init(folder.path(), &["--dir", "v", "--passphrase-file", "words"]).ok();
+    assert_eq!(made(folder.path(), "v"), "custody = { unseal = true }");
+
+    // A program's words end where it is said, and not in silence with options of ours.
+    fs::write(at("secret"), "5e".repeat(32)).unwrap();
+    std::os::unix::fs::symlink("/bin/cat", at("cat")).unwrap();
+    let swallowed = init(folder.path(), &["--custody-command", "./cat", "secret", "--dir", "v"]).fails(1);
+    assert!(swallowed.contains("--dir would go to the program") && swallowed.contains("';'"), "{swallowed}");
+    init(folder.path(), &["--custody-command", "./cat", "secret", ";", "--dir", "v"]).ok();
+    let custody = made(folder.path(), "v");
+    assert!(custody.contains("/cat\", \"secret\"]") && !custody.contains("./cat"), "{custody}");
+}
+
+#[test]
+fn an_init_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let folder = tempfile::Builder::new().prefix("nv").tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    private(at("taken"), "taken");
+    for (key, why) in [("nowhere/x", "nowhere"), ("taken", "exists already")] {
+        let told = init(folder.path(), &["--dir", "v", "--root-key", key]).fails(1);
+        assert!(told.contains(why) && !at("v").exists(), "{told}");
+    }
+    fs::create_dir_all(at("v/tls")).unwrap();
+    fs::write(at("v/tls/ca.pem"), "").unwrap();
+    let left = init(folder.path(), &["--dir", "v", "--shares", "3", "--threshold", "2", "--shares-dir", "s"]).fails(1);
+    assert!(left.contains("v/tls/ca.pem is there already: a vault, or what an init that failed has left"), "{left}");
+    assert!(!at("s").exists() && !at("v/root.key").exists(), "something was made");
+    fs::remove_file(at("v/tls/ca.pem")).unwrap();
+    // A key may lie in the folder that is made with the vault.
+    init(folder.path(), &["--dir", "v", "--root-key", "v/mine.key"]).ok();
+    assert!(at("v/mine.key").exists());
+}
+
+#[test]
+fn a_custodian_that_is_refused_leaves_no_file_and_nothing_is_taken_in_silence() {
+    let vault = Vault::start();
+    let at = |name: &str| vault.path().join(name);
+    let add = |name: &str| {
+        let shares = ["--shares", "3", "--threshold", "2", "--shares-dir", "shares"];
+        vault.vaultctl(&[&["custody", "add", name, "--custody", "shares"][..], &shares].concat())
+    };
+    let refused = add("file").fails(2);
+    assert!(refused.contains("was removed: shares/share-1") && !at("shares/share-1").exists(), "{refused}");
+    add("people").ok();
+    let again = add("others").fails(1);
+    assert!(again.contains("is there already") && !again.contains("--force"), "{again}");
+    assert!(at("shares/share-1").exists(), "another custodian's share was removed");
+
+    let inside = ["custody", "add", "spare", "--custody", "file", "--root-key", "vault/data/spare.key"];
+    assert!(vault.vaultctl(&inside).fails(1).contains("inside the data directory"));
+    let both = [&inside[..6], &["spare.key", "--credential", "nv"]].concat();
+    assert!(vault.vaultctl(&both).fails(1).contains("--credential is for a custodian of the kind credential"));
+    assert!(!at("vault/data/spare.key").exists() && !at("spare.key").exists());
+    assert_eq!(names(&vault), ["file", "people"]);
+
+    backup(&vault, "prod.backup");
+    let none = restore(&vault, "prod.backup", "again", &["--passphrase-file", "words"]).fails(1);
+    assert!(none.contains("file (file), people (shares)"), "{none}");
+    vault.vaultctl(&["seal"]).ok();
+    assert!(vault.vaultctl(&["unseal", "--share-file", "/dev/null"]).fails(1).contains("holds no share"));
+    let swallowed = vault.vaultctl(&["unseal", "--custody-command", "cat", "x", "--quiet"]).fails(1);
+    assert!(swallowed.contains("--quiet would go to the program"), "{swallowed}");
 }
 
 #[test]

@@ -114,13 +114,26 @@ fn open_safely(path: &Path, secret: bool) -> Result<File, Fault> {
         return Err(at(path, "belongs to another user; a key file belongs to who uses it"));
     }
     if stat.st_mode & others != 0 {
-        let mode = stat.st_mode & 0o777;
-        return Err(at(path, format_args!("is open to others (mode {mode:04o}); run: chmod 600 {}", path.display())));
+        return Err(open_to_others(path, stat.st_mode));
     }
     if u64::try_from(stat.st_size).is_ok_and(|size| size > MAX) {
         return Err(at(path, format_args!("is larger than the {MAX} bytes of a key file")));
     }
     Ok(File::from(file))
+}
+
+fn open_to_others(path: &Path, mode: u32) -> Fault {
+    at(path, format_args!("is open to others (mode {:04o}); run: chmod 600 {}", mode & 0o777, path.display()))
+}
+
+/// Refuses a file with a secret that others can read. A pipe is let pass: whoever made it gave it to nobody else.
+///
+/// # Errors
+/// [`Fault::Local`].
+pub fn closed_to_others(file: &File, path: &Path) -> Result<(), Fault> {
+    let stat = rustix::fs::fstat(file.as_fd()).map_err(|why| at(path, std::io::Error::from(why)))?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_file && stat.st_mode & 0o077 != 0 { Err(open_to_others(path, stat.st_mode)) } else { Ok(()) }
 }
 
 /// What a key file holds.

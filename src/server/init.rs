@@ -28,6 +28,8 @@ use crate::vault::found::{self, Drawn, Founding};
 
 /// The daemon's configuration in the folder.
 pub const CONFIG: &str = "vaultd.toml";
+/// The first custodian's file in the folder, where nobody names another place.
+const ROOT_KEY: &str = "root.key";
 
 /// What whoever makes a vault decides.
 #[derive(Clone, Debug)]
@@ -87,6 +89,9 @@ pub enum InitFault {
     /// The folder has one.
     #[error("{} exists: there is a vault here already; choose another folder", .0.display())]
     Exists(PathBuf),
+    /// The folder has files where a vault's would be.
+    #[error("{}", there(.0))]
+    There(Vec<PathBuf>),
     /// A file could not be written.
     #[error("{}: {error}", path.display())]
     File {
@@ -107,6 +112,33 @@ pub enum InitFault {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenFault),
+}
+
+fn there(files: &[PathBuf]) -> String {
+    let named: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let (are, them) = if named.len() == 1 { ("is", "it") } else { ("are", "them") };
+    format!(
+        "{} {are} there already: a vault, or what an init that failed has left; name another --dir, or remove {them} if no \
+         vault was made",
+        named.join(", ")
+    )
+}
+
+/// Whether there is room for a vault of this name: none of its files is there. What comes to light later than this, with
+/// the first files made, leaves half a vault.
+///
+/// # Errors
+/// [`InitFault::Exists`], [`InitFault::There`].
+pub fn vacant(folder: &Path, name: &VaultName) -> Result<(), InitFault> {
+    let config = folder.join(CONFIG);
+    if config.exists() {
+        return Err(InitFault::Exists(config));
+    }
+    let card = format!("{name}.card");
+    let names = ["tls/ca.pem", "tls/server.pem", "tls/server.key", "data/vault.db", &card];
+    let files = names.into_iter().map(|name| folder.join(name));
+    let there: Vec<PathBuf> = files.filter(|file| file.symlink_metadata().is_ok()).collect();
+    if there.is_empty() { Ok(()) } else { Err(InitFault::There(there)) }
 }
 
 /// Makes the vault. The configuration is written last: a folder without one holds no vault, and whoever was interrupted
@@ -133,20 +165,24 @@ pub fn lay_for(
     now: Timestamp,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Laid, InitFault> {
+    vacant(&plan.folder, &plan.name)?;
+    let (tls, places) = (tls::make(&plan.hosts, now, tls::LIFE)?, places(plan)?);
+    let is_new = !plan.folder.exists();
     let folder = make_folder(&plan.folder)?;
-    let config = folder.join(CONFIG);
-    if config.exists() {
-        return Err(InitFault::Exists(config));
+    let (config, data) = (folder.join(CONFIG), folder.join(&places.data_dir));
+    if let Err(why) = room_for_key(plan, &folder, &data) {
+        if is_new {
+            // It is empty.
+            let _ = fs::remove_dir(&folder);
+        }
+        return Err(why);
     }
-    let tls = tls::make(&plan.hosts, now, tls::LIFE)?;
     make_folder(&folder.join("tls"))?;
     make_folder(&folder.join("run"))?;
     write(&folder.join("tls/ca.pem"), tls.ca_pem.as_bytes(), 0o644)?;
     write(&folder.join("tls/server.pem"), tls.cert_pem.as_bytes(), 0o644)?;
     write(&folder.join("tls/server.key"), tls.key_pem.expose(), 0o600)?;
 
-    let places = places(plan)?;
-    let data = folder.join(&places.data_dir);
     let (kind, public) = keep(plan, &folder, &data, &**entropy)?;
     let root = RootKey::generate(&**entropy);
     let founding =
@@ -187,6 +223,13 @@ fn places(plan: &Plan) -> Result<Places, InitFault> {
     Ok(places)
 }
 
+/// Whether the first custodian's file can be made, where it has one. It may be meant to lie in the vault's folder.
+fn room_for_key(plan: &Plan, folder: &Path, data: &Path) -> Result<(), InitFault> {
+    let (Keeper::File(path) | Keeper::Credential(_, path)) = &plan.custody else { return Ok(()) };
+    let path = path.clone().unwrap_or_else(|| folder.join(ROOT_KEY));
+    Ok(custody::file::vacant(&path, data)?)
+}
+
 /// The first custodian's kind and public key, with the file that it needs.
 fn keep(plan: &Plan, folder: &Path, data: &Path, entropy: &dyn Entropy) -> Result<(Kind, SealPublicKey), InitFault> {
     let (kind, path) = match &plan.custody {
@@ -194,7 +237,7 @@ fn keep(plan: &Plan, folder: &Path, data: &Path, entropy: &dyn Entropy) -> Resul
         Keeper::Credential(_, path) => (Kind::Credential, path),
         Keeper::Other { kind, public, .. } => return Ok((kind.clone(), *public)),
     };
-    let path = path.clone().unwrap_or_else(|| folder.join("root.key"));
+    let path = path.clone().unwrap_or_else(|| folder.join(ROOT_KEY));
     Ok((kind, custody::file::create(&path, data, entropy)?.public()))
 }
 

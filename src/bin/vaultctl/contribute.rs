@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::output::Output;
-use crate::ways::TokenWay;
+use crate::ways::{TokenWay, check_programs, first_line};
 
 /// After a wrong contribution the daemon takes none for a second.
 const PACE: Duration = Duration::from_millis(1100);
@@ -43,7 +43,8 @@ pub(crate) struct Given {
     /// Give the shares in this file, a line each, - for standard input.
     #[arg(long, value_name = "FILE", group = "given")]
     share_file: Option<PathBuf>,
-    /// Give what this program prints, run without a shell: 32 bytes or 64 hexadecimal digits.
+    /// Give what this program prints, run without a shell: 32 bytes or 64 hexadecimal digits. All words up to ';' in quotes,
+    /// or to the end of the line, are the program's.
     #[arg(
         long,
         value_name = "WORD",
@@ -76,11 +77,20 @@ impl For<'_> {
             For::Making(newcomer) => newcomer.purpose(),
         }
     }
+
+    /// The command by which it is given.
+    fn command(self) -> &'static str {
+        match self {
+            For::Unsealing => "unseal",
+            For::Making(_) => "recover",
+        }
+    }
 }
 
 impl Given {
     /// Gives it, and shows what came of it.
     pub(crate) async fn give(self, what_for: For<'_>, card: &Card, output: &Output) -> anyhow::Result<()> {
+        check_programs(&[what_for.command()])?;
         let custody = Custody::connect(card).await?;
         let named = self.custodian.as_ref().map(CustodianName::as_str).unwrap_or_default();
         if self.reset {
@@ -108,8 +118,12 @@ impl Given {
                 desk.passphrase(&name, &kind, &first_line(&path)?).await
             }
             Given { share_file: Some(path), .. } => {
+                let lines = lines(&path)?;
+                if lines.is_empty() {
+                    bail!("{}: the file holds no share", path.display());
+                }
                 let (name, _) = desk.one("shares")?;
-                desk.shares(&name, &lines(&path)?).await
+                desk.shares(&name, &lines).await
             }
             Given { token, .. } if token.is_named() => {
                 let (name, kind) = desk.one("pkcs11")?;
@@ -291,8 +305,4 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Zeroizing<String>>> {
         text.lines().map(|line| Zeroizing::new(line.to_owned())).collect()
     };
     Ok(whole.into_iter().filter(|line| !line.trim().is_empty()).collect())
-}
-
-fn first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    lines(path)?.into_iter().next().with_context(|| format!("{} holds no passphrase", path.display()))
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::approval::Meanwhile;
 use crate::output::{As, Column, Output};
-use crate::ways::{Made, Way, Ways};
+use crate::ways::{Made, Way, Ways, take_away};
 use crate::{Common, find};
 
 #[derive(Debug, Subcommand)]
@@ -56,6 +56,9 @@ const COLUMNS: &[Column] = &[
 
 impl Custody {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        if let Custody::Add { custody, ways, .. } = &self {
+            ways.check(*custody, &["custody", "add"])?;
+        }
         let operator = find::connect(common).await?;
         match self {
             Custody::List => {
@@ -64,41 +67,7 @@ impl Custody {
                 let items: Vec<Map<String, Value>> = items.filter_map(Value::as_object).cloned().collect();
                 output.list(&items, COLUMNS)
             }
-            Custody::Add { name, custody, ways } => {
-                let Made { kind, secret, opens } = ways.make(custody, &OsEntropy)?;
-                let body = CustodyAdd { kind, name: name.clone(), public: secret.public().into() };
-                let made = ways.root_key.as_deref().filter(|_| matches!(custody, Way::File | Way::Credential));
-                let meanwhile = Meanwhile(made);
-                let done = operator.command(body.clone()).await;
-                drop(meanwhile);
-                if done.as_ref().is_err_and(|fault| fault.reason() == Some(Reason::NeedsApproval)) {
-                    // The next try has another secret: nobody can carry out this one.
-                    if let Ok(Some(waiting)) = operator.own_waiting(&body).await {
-                        let _ = operator.command(Withdraw { command: waiting.command }).await;
-                    }
-                }
-                if let (Err(Fault::Refused(refusal)), Way::File | Way::Credential, Some(path)) =
-                    (&done, custody, &ways.root_key)
-                    && refusal.proven
-                    && Reason::from_code(&refusal.code) != Some(Reason::OutcomeUnknown)
-                {
-                    // It was made a moment ago, and by the vault's own word opens nothing.
-                    let _ = std::fs::remove_file(path);
-                }
-                let result = done?.result;
-                say!("{name} is a custodian now");
-                if let (Way::Credential, Some(path)) = (custody, &ways.root_key) {
-                    say!(
-                        "Encrypt {path} for this machine, name it in the daemon's unit, and remove it:\n\
-                         \x20 systemd-creds encrypt --name={name} {path} /etc/credstore.encrypted/{name}",
-                        path = path.display(),
-                        name = ways.credential.as_deref().unwrap_or_default(),
-                    );
-                }
-                say!("To have the vault opened by it at the start, write into the daemon's configuration:");
-                say!("  custody = {}", opens.written());
-                output.one(&result)
-            }
+            Custody::Add { name, custody, ways } => add(&operator, name, (custody, ways.as_ref()), output).await,
             Custody::Remove { name } => {
                 let result = operator.command(CustodyRemove { name: name.clone() }).await?.result;
                 say!("{name} is no custodian any more");
@@ -113,6 +82,48 @@ impl Custody {
             }
         }
     }
+}
+
+async fn add(
+    operator: &Operator,
+    name: CustodianName,
+    (way, ways): (Way, &Ways),
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Made { kind, secret, opens, files } = ways.make(way, &OsEntropy)?;
+    let body = CustodyAdd { kind, name: name.clone(), public: secret.public().into() };
+    let meanwhile: Vec<Meanwhile<'_>> = files.iter().map(|file| Meanwhile(Some(file.as_path()))).collect();
+    let done = operator.command(body.clone()).await;
+    drop(meanwhile);
+    if done.as_ref().is_err_and(|fault| fault.reason() == Some(Reason::NeedsApproval)) {
+        // The next try has another secret: nobody can carry out this one.
+        if let Ok(Some(waiting)) = operator.own_waiting(&body).await {
+            let _ = operator.command(Withdraw { command: waiting.command }).await;
+        }
+    }
+    if let Err(Fault::Refused(refusal)) = &done
+        && refusal.proven
+        && Reason::from_code(&refusal.code) != Some(Reason::OutcomeUnknown)
+    {
+        // By the vault's own word there is no such custodian.
+        take_away(&files);
+        if way == Way::Shares && files.is_empty() {
+            say!("the shares that were shown open nothing");
+        }
+    }
+    let result = done?.result;
+    say!("{name} is a custodian now");
+    if let (Way::Credential, Some(path)) = (way, &ways.root_key) {
+        say!(
+            "Encrypt {path} for this machine, name it in the daemon's unit, and remove it:\n\
+             \x20 systemd-creds encrypt --name={name} {path} /etc/credstore.encrypted/{name}",
+            path = path.display(),
+            name = ways.credential.as_deref().unwrap_or_default(),
+        );
+    }
+    say!("To have the vault opened by it at the start, write into the daemon's configuration:");
+    say!("  custody = {}", opens.written());
+    output.one(&result)
 }
 
 /// Says it loudly where the daemon's configuration still names whom was removed: it would not start again. Who may not ask

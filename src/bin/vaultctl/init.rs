@@ -24,7 +24,7 @@ use serde_json::{Map, json};
 use crate::contexts::Contexts;
 use crate::keygen::{self, private};
 use crate::output::Output;
-use crate::ways::{Made, Way, Ways};
+use crate::ways::{Made, Way, Ways, take_away};
 use crate::{Common, ask, find};
 
 /// Make a vault: data directory, root key, TLS, configuration, vault card and the first operator's key.
@@ -53,9 +53,10 @@ pub(crate) struct Init {
     /// the card.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
-    /// Who can get at the root key. More can be added while the vault serves.
-    #[arg(long, value_name = "KIND", value_enum, default_value = "file")]
-    custody: Way,
+    /// Who can get at the root key; without it, whom the options below name, or a file. More can be added while the vault
+    /// serves.
+    #[arg(long, value_name = "KIND", value_enum)]
+    custody: Option<Way>,
     #[command(flatten)]
     ways: Ways,
     /// Put your operator key behind a passphrase, which is asked for twice, or read from the file that
@@ -72,6 +73,8 @@ pub(crate) struct Init {
 
 impl Init {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let way = self.custody.unwrap_or_else(|| self.ways.meant());
+        self.ways.check(way, &["init"])?;
         let operator = match &common.operator {
             Some(name) => name.parse::<OperatorName>()?,
             None => login().context("your login name is no operator name; choose one with --operator NAME")?,
@@ -114,34 +117,24 @@ impl Init {
             folder_of(path)?;
         }
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        if plan.folder.join(CONFIG).exists() {
-            bail!(
-                "{} exists: there is a vault here already; choose another folder",
-                plan.folder.join(CONFIG).display()
-            );
-        }
-        plan.custody = match self.custody {
-            Way::File => plan.custody,
-            Way::Credential => Keeper::Credential(self.ways.credential_name()?, self.ways.root_key.clone()),
-            way => {
-                let Made { kind, secret, opens } = self.ways.make(way, &*entropy)?;
-                Keeper::Other { kind, public: secret.public(), opens }
-            }
-        };
+        init::vacant(&plan.folder, &plan.name)?;
+        let (keeper, files) = keeper(&self.ways, way, &*entropy)?;
+        plan.custody = keeper;
         let now = SystemClock.now();
         // A crash before the key's files are written leaves a vault that nobody commands: remove its folder and begin again.
         let (laid, key) = match wanted {
             Some(wanted) => {
                 let drawn = Drawn::new(&*entropy);
-                let signed = by_ssh_agent(&drawn, &plan.operator, &wanted, &*entropy).await?;
+                let signed = by_ssh_agent(&drawn, &plan.operator, &wanted, &*entropy).await;
+                let signed = signed.inspect_err(|_| take_away(&files))?;
                 let statement = canonical(&signed.1);
-                let laid = init::lay_for(&plan, drawn, signed, now, &entropy)?;
+                let laid = init::lay_for(&plan, drawn, signed, now, &entropy).inspect_err(|_| take_away(&files))?;
                 let register = key.with_extension(REGISTER);
                 keyfile::write(&register, &statement, 0o644, false)?;
                 (laid, register)
             }
             None => {
-                let laid = init::lay(&plan, now, &entropy)?;
+                let laid = init::lay(&plan, now, &entropy).inspect_err(|_| take_away(&files))?;
                 let made = laid.operator_key.as_ref().context("the vault was made without an operator's key")?;
                 keyfile::write(&key, private(made, words.as_ref())?.as_bytes(), 0o600, false)?;
                 let public = keyfile::hex(&made.public().to_bytes());
@@ -157,6 +150,18 @@ impl Init {
         }
         Ok(())
     }
+}
+
+/// The first custodian, with the files that were made for it already.
+fn keeper(ways: &Ways, way: Way, entropy: &dyn Entropy) -> anyhow::Result<(Keeper, Vec<PathBuf>)> {
+    Ok(match way {
+        Way::File => (Keeper::File(ways.root_key.clone()), Vec::new()),
+        Way::Credential => (Keeper::Credential(ways.credential_name()?, ways.root_key.clone()), Vec::new()),
+        way => {
+            let Made { kind, secret, opens, files } = ways.make(way, entropy)?;
+            (Keeper::Other { kind, public: secret.public(), opens }, files)
+        }
+    })
 }
 
 /// The first operator's statement, signed by the ssh-agent that has the key.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use nockvault::client::keyfile;
 use nockvault::config::{self, Custody};
@@ -34,6 +34,20 @@ pub(crate) enum Way {
     Pkcs11,
 }
 
+impl Way {
+    /// As it is typed.
+    fn word(self) -> &'static str {
+        match self {
+            Way::File => "file",
+            Way::Passphrase => "passphrase",
+            Way::Shares => "shares",
+            Way::Credential => "credential",
+            Way::Command => "command",
+            Way::Pkcs11 => "pkcs11",
+        }
+    }
+}
+
 /// What the ways need.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Custody")]
@@ -41,7 +55,8 @@ pub(crate) struct Ways {
     /// file, credential: the file with the 32 bytes, outside the data directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) root_key: Option<PathBuf>,
-    /// passphrase: the file whose first line it is, - for standard input; without it, it is asked for at the terminal.
+    /// passphrase: the file of mode 0600 whose first line it is, - for standard input; without it, it is asked for at the
+    /// terminal.
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// shares: how many there are to be, at most 16.
@@ -57,11 +72,15 @@ pub(crate) struct Ways {
     #[arg(long, value_name = "NAME")]
     pub(crate) credential: Option<String>,
     /// command: the program and its arguments, which is run without a shell and prints 32 bytes or 64 hexadecimal digits.
+    /// All words up to ';' in quotes, or to the end of the line, are the program's.
     #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";")]
     pub(crate) custody_command: Vec<String>,
     #[command(flatten)]
     pub(crate) token: TokenWay,
 }
+
+/// The key's label where none is given.
+const TOKEN_KEY: &str = "nockvault-root";
 
 /// Where a token is, and how it is let in.
 #[derive(Clone, Debug, Args)]
@@ -74,12 +93,13 @@ pub(crate) struct TokenWay {
     #[arg(long, value_name = "LABEL")]
     pkcs11_token: Option<String>,
     /// pkcs11: the key's label; the key is made inside the token where there is none.
-    #[arg(long, value_name = "LABEL", default_value = "nockvault-root")]
+    #[arg(long, value_name = "LABEL", default_value = TOKEN_KEY)]
     pkcs11_key: String,
     /// pkcs11: the file with the PIN, of mode 0600.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
-    /// pkcs11: the program that prints the PIN, with its arguments.
+    /// pkcs11: the program that prints the PIN, with its arguments. All words up to ';' in quotes, or to the end of the line,
+    /// are the program's.
     #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true, value_terminator = ";")]
     pin_command: Vec<String>,
 }
@@ -91,6 +111,14 @@ pub(crate) struct Made {
     pub(crate) secret: CustodySecret,
     /// How a daemon comes by it at the start.
     pub(crate) opens: Custody,
+    /// The files that were made for it. They open nothing where it becomes no custodian.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Made {
+    fn new(kind: Kind, secret: CustodySecret, opens: Custody) -> Made {
+        Made { kind, secret, opens, files: Vec::new() }
+    }
 }
 
 impl TokenWay {
@@ -107,21 +135,47 @@ impl TokenWay {
             bail!("say with --pin-file FILE or with --pin-command WORD.. where the PIN comes from");
         }
         let pin_file = self.pin_file.as_deref().map(absolute).transpose()?;
-        let (key, pin_command) = (self.pkcs11_key.clone(), self.pin_command.clone());
+        let (key, pin_command) = (self.pkcs11_key.clone(), found_anywhere(&self.pin_command)?);
         Ok(config::Token { module: absolute(module)?, token, key, pin_file, pin_command })
     }
 }
 
 impl Ways {
-    /// The way that is meant where none is named: that of what is given.
+    /// The options that were given, each with the ways that it is for.
+    fn given(&self) -> Vec<(&'static str, &'static [Way])> {
+        let token = &self.token;
+        let all: [(&'static str, bool, &'static [Way]); 12] = [
+            ("--root-key", self.root_key.is_some(), &[Way::File, Way::Credential]),
+            ("--passphrase-file", self.passphrase_file.is_some(), &[Way::Passphrase]),
+            ("--shares", self.shares.is_some(), &[Way::Shares]),
+            ("--threshold", self.threshold.is_some(), &[Way::Shares]),
+            ("--shares-dir", self.shares_dir.is_some(), &[Way::Shares]),
+            ("--credential", self.credential.is_some(), &[Way::Credential]),
+            ("--custody-command", !self.custody_command.is_empty(), &[Way::Command]),
+            ("--pkcs11-module", token.is_named(), &[Way::Pkcs11]),
+            ("--pkcs11-token", token.pkcs11_token.is_some(), &[Way::Pkcs11]),
+            ("--pkcs11-key", token.pkcs11_key != TOKEN_KEY, &[Way::Pkcs11]),
+            ("--pin-file", token.pin_file.is_some(), &[Way::Pkcs11]),
+            ("--pin-command", !token.pin_command.is_empty(), &[Way::Pkcs11]),
+        ];
+        all.into_iter().filter(|(_, given, _)| *given).map(|(option, _, ways)| (option, ways)).collect()
+    }
+
+    /// The way that is meant where none is named: the first that all of what is given is for. Where there is none, it is
+    /// that of the first option, and [`Ways::check`] names the other one.
     pub(crate) fn meant(&self) -> Way {
-        match self {
-            _ if self.credential.is_some() => Way::Credential,
-            _ if self.passphrase_file.is_some() => Way::Passphrase,
-            _ if self.shares.is_some() => Way::Shares,
-            _ if !self.custody_command.is_empty() => Way::Command,
-            _ if self.token.is_named() => Way::Pkcs11,
-            _ => Way::File,
+        let given = self.given();
+        let fits = |way: &Way| given.iter().all(|(_, ways)| ways.contains(way));
+        let first = given.first().map(|(_, ways)| ways[0]);
+        Way::value_variants().iter().copied().find(fits).or(first).unwrap_or(Way::File)
+    }
+
+    /// Refuses what would be passed over in silence: options of another way, and options of `vaultctl`'s that went to a
+    /// program. `command` is the command that was typed.
+    pub(crate) fn check(&self, way: Way, command: &[&str]) -> anyhow::Result<()> {
+        match self.given().into_iter().find(|(_, ways)| !ways.contains(&way)) {
+            Some((option, ways)) => Err(foreign(option, ways, way)),
+            None => check_programs(command),
         }
     }
 
@@ -135,22 +189,23 @@ impl Ways {
                     _ => (Kind::Credential, Custody::Credential(self.credential_name()?)),
                 };
                 let secret = file::create(path, Path::new(""), entropy)?;
-                Ok(Made { kind, secret, opens })
+                Ok(Made { kind, secret, opens, files: vec![path.to_owned()] })
             }
             Way::Passphrase => {
                 let kind = passphrase::kind(entropy);
                 let typed = self.passphrase(true)?;
                 passphrase::fit(&typed)?;
-                Ok(Made { secret: passphrase::stretch(&typed, &kind)?, kind, opens: Custody::Unseal })
+                let secret = passphrase::stretch(&typed, &kind)?;
+                Ok(Made::new(kind, secret, Custody::Unseal))
             }
             Way::Shares => self.make_shares(entropy),
             Way::Command => {
-                let command = self.custody_command.clone();
+                let command = found_anywhere(&self.custody_command)?;
                 let secret = given::command(&command)?;
                 if given::command(&command)?.expose() != secret.expose() {
                     bail!("{} gives another secret each time; a vault with it could not be opened again", command[0]);
                 }
-                Ok(Made { kind: Kind::Command, secret, opens: Custody::Command(command) })
+                Ok(Made::new(Kind::Command, secret, Custody::Command(command)))
             }
             Way::Pkcs11 => {
                 let named = self.token.named()?;
@@ -159,7 +214,8 @@ impl Ways {
                     say!("made the key {} in the token {}", named.key, named.token);
                 }
                 let kind = pkcs11::kind(entropy);
-                Ok(Made { secret: token.secret(&kind)?, kind, opens: Custody::Pkcs11(named) })
+                let secret = token.secret(&kind)?;
+                Ok(Made::new(kind, secret, Custody::Pkcs11(named)))
             }
         }
     }
@@ -175,11 +231,7 @@ impl Ways {
     /// A passphrase: the first line of a file or of standard input, or what is typed, twice where it is new.
     pub(crate) fn passphrase(&self, new: bool) -> anyhow::Result<Zeroizing<String>> {
         if let Some(path) = &self.passphrase_file {
-            let line = first_line(path).with_context(|| path.display().to_string())?;
-            if line.is_empty() {
-                bail!("{}: there is no passphrase", path.display());
-            }
-            return Ok(line);
+            return first_line(path);
         }
         let typed = Zeroizing::new(rpassword::prompt_password("passphrase: ").context(
             "there is no terminal to ask for the passphrase; name a file with --passphrase-file, - for standard input",
@@ -203,25 +255,19 @@ impl Ways {
         if gathered.secret()?.expose() != secret.expose() {
             bail!("the shares do not give the secret again; nothing was made");
         }
-        self.hand_out(&shares)?;
-        Ok(Made { kind, secret, opens: Custody::Unseal })
+        let files = self.hand_out(&shares)?;
+        Ok(Made { kind, secret, opens: Custody::Unseal, files })
     }
 
-    fn hand_out(&self, shares: &[Share]) -> anyhow::Result<()> {
+    /// Gives the shares to whoever typed the command, and says in which files they are.
+    fn hand_out(&self, shares: &[Share]) -> anyhow::Result<Vec<PathBuf>> {
         if let Some(folder) = &self.shares_dir {
-            use std::os::unix::fs::DirBuilderExt as _;
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            for share in shares {
-                let path = folder.join(format!("share-{}", share.index()));
-                let mut line = share.text();
-                line.push('\n');
-                keyfile::write(&path, line.as_bytes(), 0o600, false)?;
-            }
+            let files = write_shares(shares, folder)?;
             say!(
                 "each share is in a file of its own in {}: give each to another person, and remove it here",
                 folder.display()
             );
-            return Ok(());
+            return Ok(files);
         }
         if !std::io::stderr().is_terminal() {
             bail!("shares are shown at a terminal only; name a folder for them with --shares-dir DIR");
@@ -230,7 +276,7 @@ impl Ways {
         for share in shares {
             say!("{}", *share.text());
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// Comes by the secret of one of these custodians again.
@@ -240,16 +286,32 @@ impl Ways {
         data_dir: &Path,
         custodians: &[Custodian],
     ) -> anyhow::Result<(CustodySecret, Custody)> {
+        self.check(way, &["restore"])?;
+        if way != Way::Shares && !files.is_empty() {
+            return Err(foreign("--share-file", &[Way::Shares], way));
+        }
         let kinds = custodians.iter().map(|custodian| &custodian.who.kind);
         let opens = match way {
             Way::Passphrase => {
+                let all = kinds.filter(|kind| matches!(kind, Kind::Passphrase { .. })).collect::<Vec<_>>();
+                if all.is_empty() {
+                    // Nobody is asked for what opens nothing.
+                    return Err(none_fits(custodians));
+                }
                 let typed = self.passphrase(false)?;
-                let all = kinds.filter(|kind| matches!(kind, Kind::Passphrase { .. }));
-                return fitting(all.map(|kind| Ok(passphrase::stretch(&typed, kind)?)), custodians, Custody::Unseal);
+                let secrets =
+                    all.into_iter().map(|kind| passphrase::stretch(&typed, kind).map_err(anyhow::Error::from));
+                return fitting(secrets, custodians, Custody::Unseal);
             }
             Way::Shares => {
                 let all = kinds.filter(|kind| matches!(kind, Kind::Shares { .. })).collect::<Vec<_>>();
-                let [kind] = all[..] else { bail!("{} custodians have shares; name another way", all.len()) };
+                let [kind] = all[..] else {
+                    bail!(
+                        "{} custodians have shares; name another way: the backup has {}",
+                        all.len(),
+                        shown(custodians)
+                    )
+                };
                 return Ok((gather(kind, files)?, Custody::Unseal));
             }
             Way::File => {
@@ -258,7 +320,7 @@ impl Ways {
                 Custody::File(path.canonicalize().with_context(|| path.display().to_string())?)
             }
             Way::Credential => Custody::Credential(self.credential_name()?),
-            Way::Command => Custody::Command(self.custody_command.clone()),
+            Way::Command => Custody::Command(found_anywhere(&self.custody_command)?),
             Way::Pkcs11 => Custody::Pkcs11(self.token.named()?),
         };
         let (secrets, _) = compose::secrets(&opens, data_dir, custodians)?.context("nothing opens it")?;
@@ -283,7 +345,97 @@ fn fitting(
             break;
         }
     }
-    Ok((last.context("no custodian comes by its secret in this way")??, opens))
+    Ok((last.ok_or_else(|| none_fits(custodians))??, opens))
+}
+
+fn none_fits(custodians: &[Custodian]) -> anyhow::Error {
+    anyhow!("no custodian comes by its secret in this way; the backup has {}", shown(custodians))
+}
+
+/// Custodians, each with its kind.
+fn shown(custodians: &[Custodian]) -> String {
+    let each = custodians.iter().map(|one| format!("{} ({})", one.who.name, one.who.kind.name()));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// That an option does not go with this way.
+fn foreign(option: &str, ways: &[Way], way: Way) -> anyhow::Error {
+    let ways: Vec<&str> = ways.iter().map(|way| way.word()).collect();
+    anyhow!(
+        "{option} is for a custodian of the kind {}, and this one is of the kind {}; leave out what is not meant",
+        ways.join(" or "),
+        way.word()
+    )
+}
+
+/// The options whose words are a program and its arguments.
+const PROGRAMS: [&str; 2] = ["--custody-command", "--pin-command"];
+
+/// Refuses words of a program's that are options of this command too: behind a program they go to it, which is seldom meant.
+/// Whether `;` ended the words, so that each of them is meant, only the command line itself says.
+pub(crate) fn check_programs(command: &[&str]) -> anyhow::Result<()> {
+    let typed: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let line = crate::command_line();
+    let known = command.iter().try_fold(&line, |at, name| at.find_subcommand(name));
+    let own: Vec<&str> =
+        known.into_iter().flat_map(|known| known.get_arguments()).filter_map(|option| option.get_long()).collect();
+    if let Some((program, option)) = taken(&typed, &own) {
+        bail!(
+            "behind {program}, --{option} would go to the program, and vaultctl has an option of this name: put it in front of \
+             {program}, or write ';' (in quotes) where the program's words end"
+        );
+    }
+    Ok(())
+}
+
+/// The first of the options `own` behind a program whose words no `;` ends, and the option that the program is for.
+fn taken<'a>(typed: &'a [String], own: &[&str]) -> Option<(&'a str, &'a str)> {
+    let at = typed.iter().position(|word| PROGRAMS.contains(&word.as_str()))?;
+    let words = &typed[at + 1..];
+    if let Some(end) = words.iter().position(|word| word == ";") {
+        return taken(&words[end + 1..], own);
+    }
+    let options = words.iter().filter_map(|word| word.strip_prefix("--"));
+    let mut names = options.map(|option| option.split_once('=').map_or(option, |(name, _)| name));
+    names.find(|name| own.contains(name)).map(|name| (typed[at].as_str(), name))
+}
+
+/// A program's words, with its path from the root on where it has one: the daemon starts in another folder. What is a bare
+/// name is looked for in PATH.
+fn found_anywhere(words: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut words = words.to_vec();
+    if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+        *program = absolute(Path::new(program.as_str()))?.display().to_string();
+    }
+    Ok(words)
+}
+
+/// Writes each share into a file of its own. None is replaced: it may be of another custodian.
+fn write_shares(shares: &[Share], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let files: Vec<PathBuf> = shares.iter().map(|share| folder.join(format!("share-{}", share.index()))).collect();
+    if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
+        bail!("{} is there already, and may be of another custodian; name another folder", file.display());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| folder.display().to_string())?;
+    for (done, (share, file)) in shares.iter().zip(&files).enumerate() {
+        let mut line = share.text();
+        line.push('\n');
+        if let Err(why) = keyfile::write(file, line.as_bytes(), 0o600, false) {
+            take_away(&files[..done]);
+            return Err(why.into());
+        }
+    }
+    Ok(files)
+}
+
+/// Removes files that were made a moment ago for a custodian that there is not: they open nothing.
+pub(crate) fn take_away(files: &[PathBuf]) {
+    let gone = files.iter().filter(|file| fs::remove_file(file).is_ok());
+    let gone: Vec<String> = gone.map(|file| file.display().to_string()).collect();
+    if !gone.is_empty() {
+        say!("what was made opens nothing and was removed: {}", gone.join(", "));
+    }
 }
 
 /// The secret out of files with shares, a line each; `-` is standard input.
@@ -302,16 +454,23 @@ fn gather(kind: &Kind, files: &[PathBuf]) -> anyhow::Result<CustodySecret> {
     Ok(gathered.secret()?)
 }
 
-fn first_line(path: &Path) -> std::io::Result<Zeroizing<String>> {
+/// The passphrase that is the first line of this file, which is closed to others, or of standard input.
+pub(crate) fn first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     const LONGEST: u64 = 4096;
     let mut line = Zeroizing::new(String::with_capacity(LONGEST as usize));
+    let at = || path.display().to_string();
     if path.as_os_str() == "-" {
-        std::io::BufReader::new(std::io::stdin().take(LONGEST)).read_line(&mut line)?;
+        std::io::BufReader::new(std::io::stdin().take(LONGEST)).read_line(&mut line).with_context(at)?;
     } else {
-        std::io::BufReader::new(fs::File::open(path)?.take(LONGEST)).read_line(&mut line)?;
+        let file = fs::File::open(path).with_context(at)?;
+        keyfile::closed_to_others(&file, path)?;
+        std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).with_context(at)?;
     }
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
+    if line.is_empty() {
+        bail!("{} holds no passphrase", at());
+    }
     Ok(line)
 }
 
@@ -349,6 +508,37 @@ mod tests {
         assert_eq!(of(vec![dear(), other()]), wrong);
         assert_eq!(of(vec![dear()]), Err("it is too dear".to_owned()));
         assert!(of(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn an_option_of_ours_goes_to_no_program_unless_the_words_are_ended() {
+        let taken_of = |line: &str| {
+            let typed: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            super::taken(&typed, &["dir", "output"]).map(|(program, option)| format!("{program} {option}"))
+        };
+        for (line, wanted) in [
+            ("init --custody-command prog --dir x", Some("--custody-command dir")),
+            ("init --custody-command prog --dir=x", Some("--custody-command dir")),
+            ("init --custody-command prog ; --pin-command prog a --output b", Some("--pin-command output")),
+            ("init --custody-command prog ; --dir x", None),
+            ("init --custody-command prog --output text ; --dir x", None),
+            ("init --dir x --custody-command prog --directory -o dir", None),
+            ("init --dir x", None),
+        ] {
+            assert_eq!(taken_of(line).as_deref(), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_named_from_the_root_on() {
+        let found = |words: &[&str]| {
+            found_anywhere(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).unwrap().join(" ")
+        };
+        assert_eq!(found(&["cat", "a/b"]), "cat a/b");
+        assert_eq!(found(&["/bin/cat", "x"]), "/bin/cat x");
+        let rooted = std::env::current_dir().unwrap().join("prog");
+        assert_eq!(found(&["./prog", "x"]), format!("{} x", rooted.display()));
+        assert_eq!(found(&[]), "");
     }
 
     fn kid() -> nockvault::id::Kid {

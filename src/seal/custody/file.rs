@@ -14,6 +14,8 @@ use crate::entropy::Entropy;
 use crate::secret::Secret;
 
 const LENGTH: usize = 32;
+/// By this file a data directory is known, where nobody says which one it is.
+const DATABASE: &str = "vault.db";
 
 /// Why a key file is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +64,21 @@ pub enum CustodyFault {
         /// The data directory.
         data_dir: PathBuf,
     },
+    /// It would lie with what some vault protects.
+    #[error(
+        "{path} would lie inside the data directory {data_dir}, where every copy of the data would take it along; name a file \
+         elsewhere"
+    )]
+    Within {
+        /// The file.
+        path: PathBuf,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
     /// It does not hold 32 bytes.
     #[error(
-        "{path} is no key file: it holds {length} bytes and not 32; `ls -l {path}`, and restore it from its backup"
+        "{path} is no key file: it holds {} bytes and not 32; `ls -l {path}`, and restore it from its backup",
+        held(*length)
     )]
     Length {
         /// The file.
@@ -82,12 +96,38 @@ pub enum CustodyFault {
     },
 }
 
+/// How many bytes a file holds. Of a long one no more is read than shows that it is no key file.
+fn held(length: usize) -> String {
+    if length > LENGTH { format!("more than {LENGTH}") } else { length.to_string() }
+}
+
+/// Whether a key file can be made there, as far as that can be told without making it: its folder is there, it is not, and
+/// no vault has its data around it.
+///
+/// # Errors
+/// [`CustodyFault`].
+pub fn vacant(path: &Path, data_dir: &Path) -> Result<(), CustodyFault> {
+    let around = parent(path);
+    let io = |cause| CustodyFault::Io { path: around.to_owned(), cause };
+    let folder = around.canonicalize().map_err(io)?;
+    apart(path, data_dir)?;
+    // A new custodian's file is made by who does not know where the daemon has its data.
+    let data = folder.ancestors().find(|folder| folder.join(DATABASE).symlink_metadata().is_ok());
+    if let Some(data) = data {
+        return Err(CustodyFault::Within { path: path.to_owned(), data_dir: data.to_owned() });
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(CustodyFault::Exists(path.to_owned()));
+    }
+    Ok(())
+}
+
 /// Draws a new secret and makes its file, which must not exist.
 ///
 /// # Errors
 /// [`CustodyFault`].
 pub fn create(path: &Path, data_dir: &Path, entropy: &dyn Entropy) -> Result<CustodySecret, CustodyFault> {
-    apart(path, data_dir)?;
+    vacant(path, data_dir)?;
     let io = |cause: std::io::Error| match cause.kind() {
         ErrorKind::AlreadyExists => CustodyFault::Exists(path.to_owned()),
         _ => CustodyFault::Io { path: path.to_owned(), cause },
@@ -225,6 +265,7 @@ mod tests {
             let (_folder, key, data) = self::folder(&vec![7; bytes]);
             let found = read(&key, &data).unwrap_err();
             assert!(matches!(found, CustodyFault::Length { length, .. } if length == wanted), "{bytes}: {found}");
+            assert_eq!(found.to_string().contains("more than 32 bytes"), bytes > 32, "{bytes}: {found}");
         }
     }
 
@@ -238,6 +279,14 @@ mod tests {
             assert!(inside(&folder.path().join(path), &data), "{path}");
         }
         assert!(apart(&key, &data).is_ok() && apart(&key, &folder.path().join("not/made/yet")).is_ok());
+        // Who does not know where the data lie is kept out of them too.
+        fs::write(data.join(DATABASE), b"").unwrap();
+        let unknown = |path: &str| vacant(&folder.path().join(path), Path::new(""));
+        for path in ["data/new", "data/deep/new", "other/new"] {
+            assert!(matches!(unknown(path), Err(CustodyFault::Within { .. })), "{path}");
+        }
+        assert!(unknown("new").is_ok() && matches!(unknown("root.key"), Err(CustodyFault::Exists(_))));
+        assert!(matches!(unknown("nowhere/new"), Err(CustodyFault::Io { path, .. }) if path.ends_with("nowhere")));
         // What is no folder holds nothing either, and cannot be made one.
         assert!(matches!(apart(&key, &key.join("data")), Err(CustodyFault::Io { .. })));
         assert_eq!((parent(Path::new("key")), parent(Path::new("a/key"))), (Path::new("."), Path::new("a")));
