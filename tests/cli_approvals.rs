@@ -101,6 +101,15 @@ fn a_command_ends_with_3_and_goes_on_when_another_approved_it() {
     assert_eq!(json(&run("mara", &["approvals", "list", "-o", "json"]).ok()), json("[]"));
     assert!(run("ada", &["policy", "set", "secret_put=2"]).fails(2).contains("sealed beside it"));
     run("ada", &["policy", "set", "grant"]).fails(1);
+    for (words, bounds) in [
+        (&["grant_create=1"][..], "2 to 9 operators"),
+        (&["grant_create=10"], "2 to 9 operators"),
+        (&["--none", "--wait", "10s"], "for 1m to 30d"),
+        (&["--none", "--wait", "31d"], "for 1m to 30d"),
+    ] {
+        let told = run("ada", &[&["policy", "set"][..], words].concat()).fails(1);
+        assert!(told.contains(bounds), "{words:?}: {told}");
+    }
     run("ada", &["policy", "set", "--none"]).fails(3);
 }
 

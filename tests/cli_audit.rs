@@ -81,7 +81,17 @@ fn entries_are_shown_by_what_they_are_about() {
     vault.vaultctl(&["audit", "show", "kit", "--since", "1m", "--until", "1h"]).fails(1);
     vault.vaultctl(&["audit", "show", "kit", "--since", "yesterday"]).fails(1);
     vault.vaultctl(&["audit", "show"]).fails(1);
-    vault.vaultctl(&["audit", "show", "nobody"]).fails(2);
+    // A name or a kind that was mistyped is no empty answer.
+    let none = vault.vaultctl(&["audit", "show", "nobody"]).fails(2);
+    assert!(none.contains("there is no chain nobody; there are _operators, _vault, kit, nova"), "{none}");
+    let none = vault.vaultctl(&["audit", "show", "kit", "--kind", "foo"]).fails(1);
+    assert!(none.contains("--kind") && none.contains("deny_summary"), "{none}");
+    for list in [&["lease", "list"][..], &["lease", "list", "--all"], &["grants"]] {
+        let of = |agent: &str| vault.vaultctl(&[list, &["--agent", agent]].concat());
+        let none = of("nobody").fails(2);
+        assert!(none.contains("there is no agent nobody; there are kit, nova"), "{list:?}: {none}");
+        assert_eq!(of("nova").ok().lines().count(), 1, "{list:?}: an agent that is known and has none");
+    }
     vault.vaultctl(&["audit", "show", "kit", "nova", "--from", "1"]).fails(1);
 }
 
@@ -305,6 +315,23 @@ fn every_chain_is_exported_and_verifies_against_the_operators() {
     let files = ["kit.audit.jsonl", "nova.audit.jsonl", "_vault.audit.jsonl"];
     let report = said(program(env!("CARGO_BIN_EXE_vault-verify"), &dir).args(verify).args(files));
     assert_eq!(report.ok().matches("intact").count(), 4);
+    // An agent's key in each form that keygen hands it out in, and the card by its name.
+    let public = fs::read_to_string(vault.path().join("kit.pub")).unwrap();
+    let kid = vault.vaultctl(&["agent", "show", "kit", "--field", "keys.0.kid"]).ok();
+    let with = |key: &str| {
+        let mut verify = program(env!("CARGO_BIN_EXE_vault-verify"), vault.path());
+        said(verify.env("NOCKVAULT_CARD", "prod").args(["--agent-key", key, "out/today/kit.audit.jsonl"]))
+    };
+    for key in ["kit.pub", public.trim(), kid.trim()] {
+        assert!(with(key).ok().contains("intact"), "{key}");
+    }
+    let other = with("nova.pub");
+    assert!(other.code == 2 && other.out.contains("not among those pinned"), "{other:?}");
+    assert!(with("nosuch.pub").fails(1).contains("nosuch.pub is neither 64 digits of hex nor a file of them"));
+    let mut verify = program(env!("CARGO_BIN_EXE_vault-verify"), vault.path());
+    let none = said(verify.args(["--vault", "nosuch", "out/today/kit.audit.jsonl"])).fails(1);
+    assert!(none.contains("there is no card nosuch"), "{none}");
+
     let again = vault.vaultctl(&["audit", "export", "--all", "--dir", "out/today"]).fails(1);
     assert!(again.contains("is there already"), "{again}");
 
@@ -326,7 +353,11 @@ fn a_verdict_ends_with_its_code_and_takes_what_the_reader_knows() {
     std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(verify(&["--max-age", "1s"]).code, 1);
     let kid = vault.vaultctl(&["agent", "show", "kit", "--field", "keys.0.kid"]).ok();
-    verify(&["--agent-key", kid.trim()]).ok();
+    let public = fs::read_to_string(vault.path().join("kit.pub")).unwrap();
+    for key in [kid.trim(), public.trim(), "kit.pub"] {
+        verify(&["--agent-key", key]).ok();
+    }
+    assert!(verify(&["--agent-key", "nosuch.pub"]).fails(1).contains("neither a key id nor a public key"));
     let nova = vault.vaultctl(&["agent", "show", "nova", "--field", "keys.0.kid"]).ok();
     let found = verify(&["--agent-key", nova.trim()]);
     assert!(found.code == 2 && found.out.contains("not among those pinned"), "{found:?}");
@@ -382,7 +413,7 @@ fn one_entry_is_proved_to_a_stranger_under_the_newest_checkpoint() {
     assert!(proof.starts_with("c2sp.org/tlog-proof@v1\n") && proof.contains("\nindex 3\n"), "{proof}");
     assert_eq!(proof, vault.vaultctl(&["audit", "prove", "kit", "3"]).ok());
     let again = vault.vaultctl(&["audit", "prove", "kit", "3", "--file", "kit-3.proof"]).fails(1);
-    assert!(again.contains("kit-3.proof"), "{again}");
+    assert!(again.contains("kit-3.proof") && !again.contains("under a checkpoint"), "{again}");
     let card = Card::read(&fs::read_to_string(vault.card()).unwrap()).unwrap();
     for seq in 0..7 {
         let text = vault.vaultctl(&["audit", "prove", "kit", &seq.to_string()]).ok();
@@ -407,6 +438,9 @@ fn one_entry_is_proved_to_a_stranger_under_the_newest_checkpoint() {
     let nova = vault.vaultctl(&["audit", "checkpoint", "nova"]).ok();
     fs::write(vault.path().join("nova.checkpoint"), nova).unwrap();
     assert_ne!(vault.vaultctl(&["audit", "verify", "kit", "--checkpoint", "nova.checkpoint"]).code, 0);
+
+    let told = vault.vaultctl(&["audit", "verify", "kit", "--checkpoint", "kit.pub"]).fails(1);
+    assert_eq!(told.matches("a note is a text, an empty line").count(), 1, "{told}");
 
     // What follows on it is a file of its own, which begins with the entry that holds it.
     let part = vault.vaultctl(&["audit", "export", "kit", "--since-checkpoint"]).ok();

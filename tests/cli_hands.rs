@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nockvault::time::{Clock as _, Seconds, SystemClock};
 use serde_json::Value;
 
 #[path = "ssh_agent/held.rs"]
@@ -400,6 +401,23 @@ fn every_question_is_answered_in_every_form() {
 }
 
 #[test]
+fn what_is_over_is_said_so_in_a_list() {
+    let vault = Vault::start();
+    vault.with_kit("hunter2");
+    vault.vaultctl(&["role", "create", "mail", "--engine", "kv", "--set", "secret=orders-db"]).ok();
+    let soon = SystemClock.now().plus(Seconds(3)).to_string();
+    vault.vaultctl(&["grant", "kit", "mail", "--ttl", "1m", "--until", &soon]).ok();
+    assert!(!vault.vaultctl(&["agent", "list"]).ok().contains("(ended)"));
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let grants = vault.vaultctl(&["grants"]).ok();
+    assert!(grants.matches("(over)").count() == 1 && grants.contains(&format!("{soon} (over)")), "{grants}");
+    vault.vaultctl(&["agent", "end-key", "kit"]).ok();
+    let kid = vault.vaultctl(&["agent", "list", "--field", "kid"]).ok();
+    let agents = vault.vaultctl(&["agent", "list"]).ok();
+    assert!(agents.contains(&format!("{} (ended)", kid.trim())), "{agents}");
+}
+
+#[test]
 fn states_stand_out_on_a_terminal_and_nowhere_else() {
     let vault = Vault::start();
     vault.with_kit("hunter2");
@@ -491,6 +509,14 @@ fn what_went_wrong_is_said_with_what_to_type_next() {
     run(&["secret", "put", "orders-db", "@value"]).ok();
     vault.vaultctl_fed(&["role", "create", "two", "--engine", "kv", "--set", "secret=@-"], b"orders-db").ok();
     says(run(&["freeze", "kit", "--reason", "@nowhere"]), 1, &["nowhere"]);
+    says(run(&["explain", "kit", "orders-read", "--param", "csr=@nowhere"]), 1, &["--param", "nowhere: "]);
+    says(run(&["explain", "kit", "orders-read", "--param", "a.b=1"]), 1, &["--param: a.b"]);
+    run(&["thaw", "kit"]).ok();
+    let told = run(&["explain", "kit", "orders-read", "--param", "csr=@why", "--field", "reason"]).ok();
+    assert_eq!(told, "params_refused\n");
+    // A dry run says it too where there is nothing to do.
+    fs::write(vault.path().join("vault.toml"), run(&["export"]).ok()).unwrap();
+    assert!(run(&["apply", "-f", "vault.toml", "--dry-run"]).fails(0).contains("nothing to do"));
     // Quiet: results and errors alone.
     let quiet = run(&["secret", "put", "orders-db", "@value", "--quiet"]);
     assert!(quiet.err.is_empty() && !quiet.out.is_empty(), "{quiet:?}");

@@ -24,6 +24,9 @@ mod seeds;
 mod targets;
 #[path = "../src/bin/vaultctl/terms.rs"]
 mod terms;
+#[path = "../src/bin/shared/value.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod value;
 
 use std::collections::BTreeSet;
 use std::fs;

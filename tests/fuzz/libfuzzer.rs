@@ -13,6 +13,9 @@ mod near;
 mod targets;
 #[path = "../../src/bin/vaultctl/terms.rs"]
 mod terms;
+#[path = "../../src/bin/shared/value.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod value;
 
 use std::sync::OnceLock;
 

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use rustix::process::Signal;
 
-use crate::programs::said;
+use crate::programs::{program, said};
 use crate::stage::{Launched, SECRET, exec, kinds, leases, run, vault, wait_until};
 
 #[test]
@@ -52,6 +52,33 @@ fn what_cannot_be_delivered_is_said_and_nothing_is_run() {
     fails(&["--role", "orders-read", "--param", "other:x=1"], "other is asked for nowhere");
     fails(&["--role", "orders-read", "--session", "a b"], "is not a session id");
     assert_eq!(leases(&vault), 0);
+}
+
+#[test]
+fn an_agent_that_nobody_registered_is_told_why_once() {
+    let vault = vault();
+    vault.vaultctl(&["keygen", "--agent", "rob"]).ok();
+    // The second time, there is a note of the first.
+    for _ in 0..2 {
+        let mut command = program(env!("CARGO_BIN_EXE_vault-agent"), vault.path());
+        command.args(["exec", "--agent", "rob", "--vault", "vault/prod.card", "--role", "orders-read", "--", "true"]);
+        let told = said(&mut command).fails(125);
+        assert_eq!(told.matches("unauthenticated").count(), 1, "{told}");
+        assert!(!told.contains("session"), "{told}");
+    }
+}
+
+#[test]
+fn a_parameter_is_what_is_in_a_file() {
+    let vault = vault();
+    // The engine takes none: that it was read and sent shows in what the vault says.
+    std::fs::write(vault.path().join("x.csr"), "a request\n").unwrap();
+    let refused = run(&vault, &["--role", "orders-read", "--param", "orders-read:csr=@x.csr"], "echo ran");
+    assert!(refused.code == 125 && refused.err.contains("params_refused"), "{refused:?}");
+    let exported = vault.vaultctl(&["audit", "show", "kit", "--kind", "deny", "-o", "jsonl"]).ok();
+    assert!(exported.contains(r#""csr":"a request\n""#), "{exported}");
+    let missing = run(&vault, &["--role", "orders-read", "--param", "orders-read:csr=@nosuch"], "echo ran");
+    assert!(missing.code == 1 && missing.err.contains("--param") && missing.err.contains("nosuch: "), "{missing:?}");
 }
 
 #[test]

@@ -30,6 +30,8 @@ mod run;
 #[path = "../shared/shell.rs"]
 mod shell;
 mod source;
+#[path = "../shared/value.rs"]
+mod value;
 mod who;
 
 use std::ffi::OsString;

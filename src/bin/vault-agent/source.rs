@@ -18,6 +18,7 @@ use nockvault::time::Seconds;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::value;
 use crate::who::Who;
 
 /// A variable of the environment, where it is a text.
@@ -54,8 +55,9 @@ pub(crate) struct Terms {
     /// however long that lives.
     #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true)]
     pub(crate) ttl: Seconds,
-    /// A parameter for the role's engine. The value is JSON where it reads as such, else a text.
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    /// A parameter for the role's engine. The value is JSON where it reads as such, else a text; @FILE is what is in a
+    /// file, @- standard input.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = value::param)]
     pub(crate) params: Vec<(String, Value)>,
     /// What for. Whoever reads the trail will see it.
     #[arg(long, value_name = "TEXT", value_parser = purpose)]
@@ -69,11 +71,6 @@ impl Terms {
         let params: Map<String, Value> = self.params.iter().cloned().collect();
         Want { role, params, ttl: self.ttl, purpose }
     }
-}
-
-fn param(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
-    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))))
 }
 
 fn purpose(text: &str) -> Result<Purpose, String> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use nockvault::audit::directory::{certs, open_at_any_time};
 use nockvault::audit::note;
 use nockvault::audit::policy::{self, Policy};
@@ -17,7 +17,7 @@ use nockvault::statement::cert::KeyRole;
 use nockvault::statement::directory::{Directory, MAX_BYTES};
 use nockvault::time::{Clock as _, SystemClock};
 
-use super::{Arguments, bytes, text, unread};
+use super::{Arguments, bytes, nockguard, shown, text, unread};
 
 /// The most bytes of a card or receipt: far more than one has.
 const SMALL: usize = 1 << 20;
@@ -79,7 +79,8 @@ impl Known {
         let mut checkpoints = Vec::new();
         for path in expand(&arguments.checkpoint, ".checkpoint")? {
             let text = text(&path, note::MAX_BYTES)?;
-            let kept = Kept::read(&text).with_context(|| unread(&path))?;
+            // Its words hold those of what caused it.
+            let kept = Kept::read(&text).map_err(|why| anyhow!("{}: {why}", unread(&path)))?;
             checkpoints.push((path, kept));
         }
         Ok(Known { vault, chain, checkpoints })
@@ -102,7 +103,7 @@ pub(super) fn expand(paths: &[PathBuf], end: &str) -> anyhow::Result<Vec<PathBuf
             }
         }
         if found.is_empty() {
-            anyhow::bail!("no *{end} in the folder {}", path.display());
+            bail!("no *{end} in the folder {}", path.display());
         }
         found.sort();
         files.extend(found);
@@ -110,10 +111,13 @@ pub(super) fn expand(paths: &[PathBuf], end: &str) -> anyhow::Result<Vec<PathBuf
     Ok(files)
 }
 
-/// A kid, or a public key, which has a kid. Both are 43 characters, and one text may be read as either; nobody can have a
-/// key for the reading that was not meant.
+/// A kid, or a public key, which has a kid. In base64url both are 43 characters, and one text may be read as either; nobody
+/// can have a key for the reading that was not meant. Anything else is a key as keygen hands it out: hex, or a file of it.
 fn agent_key(text: &str) -> anyhow::Result<(Vec<Kid>, Option<PublicKey>)> {
-    let kid: Kid = text.parse().context("--agent-key takes a kid or a public key")?;
+    let Ok(kid) = text.parse::<Kid>() else {
+        let public = nockguard::public(text).context("--agent-key takes a key id, a public key or a file NAME.pub")?;
+        return Ok((vec![public.kid()], Some(public)));
+    };
     let public = base64url::decode_array(text).and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
     let kids = [Some(kid), public.as_ref().map(PublicKey::kid)];
     Ok((kids.into_iter().flatten().collect(), public))
@@ -127,9 +131,27 @@ fn directory(path: &Path, vault: &Pins) -> anyhow::Result<Directory> {
     open_at_any_time(&text, identity).with_context(|| unread(path))
 }
 
+/// The file of a card, which `NOCKVAULT_CARD` may also give by its name in the folder where vaultctl and vault-agent keep
+/// cards. Their `client::place` is not linked here.
+fn card_file(named: &Path) -> anyhow::Result<PathBuf> {
+    if named.exists() || named.components().count() > 1 {
+        return Ok(named.to_owned());
+    }
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let name = named.to_string_lossy();
+    let kept = config.map(|dir| dir.join("nockvault").join(format!("{}.card", name.trim_end_matches(".card"))));
+    match kept {
+        Some(kept) if kept.exists() => Ok(kept),
+        Some(kept) => bail!("there is no card {}, neither here nor as {}", shown(named), shown(&kept)),
+        None => bail!("there is no card {} here", shown(named)),
+    }
+}
+
 fn vault(arguments: &Arguments) -> anyhow::Result<Pins> {
     let mut pins = Pins::default();
-    if let Some(path) = &arguments.vault {
+    if let Some(named) = &arguments.vault {
+        let path = &card_file(named)?;
         let text = text(path, SMALL)?;
         pins = Pins::of_card(&Card::read(&text).with_context(|| unread(path))?);
     }
@@ -139,7 +161,7 @@ fn vault(arguments: &Arguments) -> anyhow::Result<Pins> {
             Identity::Id(aud) => (None, aud),
         };
         if let Some(card) = pins.aud.as_ref().filter(|card| **card != aud) {
-            anyhow::bail!("--identity is of the vault {aud}, but the card is of {card}");
+            bail!("--identity is of the vault {aud}, but the card is of {card}");
         }
         pins.identity = pins.identity.or(key);
         pins.aud = Some(aud);

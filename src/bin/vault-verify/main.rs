@@ -29,15 +29,16 @@ use nockvault::time::Seconds;
 #[derive(Parser)]
 #[command(name = "vault-verify", version, term_width = 100)]
 struct Arguments {
-    /// The vault's card, which pins its identity and the beginning of its own chains.
+    /// The vault's card, which pins its identity and the beginning of its own chains: a file, or the name of one in
+    /// ~/.config/nockvault.
     #[arg(long, value_name = "CARD", env = "NOCKVAULT_CARD", hide_env_values = true)]
     vault: Option<PathBuf>,
     /// The vault's identity: its public key in base64url, or its id, nv1:...
     #[arg(long, value_name = "KEY|ID", allow_hyphen_values = true)]
     identity: Option<Identity>,
-    /// A key that may stand in an agent's chain, by its kid or as its public key; once one is given, no other may. A proof
-    /// and a file that begins at a checkpoint need the public key.
-    #[arg(long, value_name = "KID|KEY", allow_hyphen_values = true)]
+    /// A key that may stand in an agent's chain, by its kid or as its public key in base64url, in hex or in a file NAME.pub;
+    /// once one is given, no other may. A proof and a file that begins at a checkpoint need the public key.
+    #[arg(long, value_name = "KID|KEY|FILE", allow_hyphen_values = true)]
     agent_key: Vec<String>,
     /// The vault's signed key directory: the agents' keys must be those that it lists, and checkpoints may be signed by the
     /// keys that it certifies.

@@ -122,7 +122,7 @@ fn keys(arguments: &Arguments) -> anyhow::Result<Vec<Key>> {
 }
 
 /// A public key in hex, or in a file as hex.
-fn public(text: &str) -> anyhow::Result<PublicKey> {
+pub(super) fn public(text: &str) -> anyhow::Result<PublicKey> {
     let is_hex = |text: &str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let hex = if is_hex(text) {
         text.to_owned()
@@ -132,7 +132,7 @@ fn public(text: &str) -> anyhow::Result<PublicKey> {
         String::from_utf8_lossy(read.expose()).trim().to_owned()
     };
     if !is_hex(&hex) {
-        anyhow::bail!("a public key of NockGuard's is 64 digits of hex");
+        anyhow::bail!("{text}: a public key is 64 digits of hex");
     }
     let mut bytes = [0; 32];
     for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {

@@ -1,5 +1,6 @@
 //! `vaultctl agent`: registers agents by the statements that their keys signed, lists and shows them, ends keys.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -12,7 +13,7 @@ use nockvault::statement::register::Holder;
 use nockvault::time::{Clock as _, SystemClock};
 use serde_json::{Map, Value};
 
-use crate::output::{As, Column, Output};
+use crate::output::{As, Column, Output, Shape};
 use crate::progress::Progress;
 use crate::when::{self, When};
 use crate::{Common, find, lease, rotate};
@@ -70,7 +71,10 @@ impl Agent {
         match self {
             Agent::Register { .. } | Agent::Rotate(_) => Ok(()),
             Agent::List => {
-                let items = pages(async |page| Ok(operator.command(AgentList { page }).await?.result)).await?;
+                let mut items = pages(async |page| Ok(operator.command(AgentList { page }).await?.result)).await?;
+                if output.shape == Shape::Table && output.field.is_none() && !items.is_empty() {
+                    for_people(&operator, &mut items).await;
+                }
                 output.list(&items, COLUMNS)
             }
             Agent::Show { agent } => output.one(&operator.command(AgentShow { agent }).await?.result),
@@ -92,6 +96,38 @@ impl Agent {
             }
         }
     }
+}
+
+/// Says beside a key that it has ended. The list itself does not tell, but the key directory does.
+async fn for_people(operator: &Operator, items: &mut [Map<String, Value>]) {
+    let directory = match operator.read_directory().await {
+        Ok((_, directory)) => directory,
+        Err(fault) => {
+            say!("which keys have ended cannot be told: {fault}");
+            return;
+        }
+    };
+    let keys = directory.agents.iter().filter(|key| key.ended.is_some());
+    let ended: BTreeSet<&str> = keys.map(|key| key.kid.as_str()).collect();
+    for item in items {
+        if let Some(Value::String(kid)) = item.get_mut("kid")
+            && ended.contains(kid.as_str())
+        {
+            kid.push_str(" (ended)");
+        }
+    }
+}
+
+/// Fails where a list about an agent is empty because there is no such agent: a name that was mistyped has no answer.
+pub(crate) async fn known(
+    operator: &Operator,
+    agent: Option<&AgentName>,
+    items: &[Map<String, Value>],
+) -> anyhow::Result<()> {
+    if let (Some(agent), []) = (agent, items) {
+        operator.command(AgentShow { agent: agent.clone() }).await?;
+    }
+    Ok(())
 }
 
 /// Registers the key of a statement; where `agent` is given, as that agent's next.

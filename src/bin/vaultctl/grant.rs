@@ -10,11 +10,11 @@ use nockvault::id::{AgentName, LeaseId, RoleName};
 use nockvault::statement::explain::NewGrant;
 use nockvault::statement::grant::{GrantCreate, GrantList, GrantRevoke, Rate, SessionPattern, Terms};
 use nockvault::statement::lease::{LeaseRevoke, Scope};
-use nockvault::time::{Seconds, Timestamp};
+use nockvault::time::{Clock as _, Seconds, SystemClock, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::agent::pages;
-use crate::output::{As, Column, Output};
+use crate::agent::{known, pages};
+use crate::output::{As, Column, Output, Shape};
 use crate::terms::{instant, network};
 use crate::{Common, explain, find, lease};
 
@@ -88,7 +88,7 @@ const COLUMNS: &[Column] = &[
     ("TTL", "terms.ttl", As::Span),
     ("MAX TTL", "terms.max_ttl", As::Span),
     ("USES", "used", As::Plain),
-    ("UNTIL", "terms.until", As::Time),
+    ("UNTIL", "ends", As::Plain),
     ("SESSION", "terms.session", As::Plain),
     ("FROM", "terms.from", As::Plain),
     ("RATE", "rate", As::Plain),
@@ -116,15 +116,17 @@ impl Grants {
         let operator = find::connect(common).await?;
         let ask = async |page| Ok(operator.command(GrantList { agent: self.agent.clone(), page }).await?.result);
         let mut items = pages(ask).await?;
-        if output.shape == crate::Shape::Table {
-            items.iter_mut().for_each(for_people);
+        known(&operator, self.agent.as_ref(), &items).await?;
+        if output.shape == Shape::Table {
+            let now = SystemClock.now();
+            items.iter_mut().for_each(|item| for_people(item, now));
         }
         output.list(&items, COLUMNS)
     }
 }
 
 /// Adds the members that a table shows in one word.
-fn for_people(item: &mut Map<String, Value>) {
+fn for_people(item: &mut Map<String, Value>, now: Timestamp) {
     let uses = item.get("uses").and_then(Value::as_u64).unwrap_or_default();
     let terms = item.get("terms");
     let used = match terms.and_then(|terms| terms.get("max_uses")).and_then(Value::as_u64) {
@@ -133,7 +135,12 @@ fn for_people(item: &mut Map<String, Value>) {
     };
     let rate = terms.and_then(|terms| terms.get("rate")).cloned().unwrap_or_default();
     let rate = serde_json::from_value::<Rate>(rate).map(|rate| rate.to_string());
+    let until = terms.and_then(|terms| terms.get("until")).and_then(Value::as_u64).map(Timestamp);
+    // As this machine's clock has it; the vault judges by its own.
+    let over = |until: Timestamp| if until <= now { format!("{until} (over)") } else { until.to_string() };
+    let until = until.map(over);
     item.insert("used".into(), json!(used));
+    item.insert("ends".into(), json!(until));
     item.insert("rate".into(), json!(rate.ok()));
 }
 

@@ -43,20 +43,23 @@ impl Keys {
         if witness {
             return logs(&operator, &directory, output).await;
         }
+        if let Some(file) = &file {
+            replace(file, &text)?;
+        }
         say!(
             "{} keys of agents and {} of operators; good until {}",
             directory.agents.len(),
             directory.operators.len(),
             directory.exp
         );
-        let Some(file) = file else {
+        if file.is_none() {
             return if output.field.is_some() {
                 output.one(json!(directory).as_object().unwrap_or(&serde_json::Map::new()))
             } else {
                 print(&text)
             };
-        };
-        replace(&file, &text)
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use nockvault::statement::lease::{LeaseForget, LeaseList, LeaseRevoke, LeaseShow
 use nockvault::statement::status::StatusRead;
 use serde_json::{Map, Value};
 
-use crate::agent::pages;
+use crate::agent::{known, pages};
 use crate::output::{As, Column, Output};
 use crate::{Common, find, given};
 
@@ -110,7 +110,9 @@ impl Lease {
                 };
                 let ask =
                     async |page| Ok(operator.command(LeaseList { agent: agent.clone(), which, page }).await?.result);
-                output.list(&pages(ask).await?, columns)
+                let items = pages(ask).await?;
+                known(&operator, agent.as_ref(), &items).await?;
+                output.list(&items, columns)
             }
             Lease::Show { lease } => output.one(&operator.command(LeaseShow { lease }).await?.result),
             Lease::Revoke(revoke) => revoke.run(&operator, output).await,

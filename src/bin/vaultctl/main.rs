@@ -57,6 +57,8 @@ mod shell;
 mod status;
 mod terms;
 mod unseal;
+#[path = "../shared/value.rs"]
+mod value;
 mod ways;
 mod when;
 
@@ -169,7 +171,7 @@ enum Command {
     Ca(ca::Ca),
     Grant(Box<grant::Grant>),
     Explain(Box<explain::Explain>),
-    /// List live grants.
+    /// List grants, also those whose time is over: they stand until they are revoked.
     Grants(grant::Grants),
     Revoke(grant::Revoke),
     Apply(apply::Apply),

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::value;
 
 /// From this number on, programs disagree about whole numbers.
 const EXACT: i64 = 1 << 53;
@@ -23,39 +25,29 @@ pub(crate) fn gather(file: Option<&Path>, set: &[String]) -> anyhow::Result<Map<
         if !seen.insert(path) {
             bail!("{path} is set twice");
         }
-        put(&mut members, path, value(path, text)?)?;
+        let value = value::value(text).map_err(|why| anyhow!("--set {path}: {why}"))?;
+        put(&mut members, path, value)?;
     }
-    fits(&members, "").map_err(|(member, wrong)| anyhow::anyhow!("--set: {member}: {wrong}"))?;
+    fits(&members, "").map_err(|(member, wrong)| anyhow!("--set: {member}: {wrong}"))?;
     Ok(members)
 }
 
-/// A value of `--set`: the text of a file where it begins with `@`, JSON where it reads as such, else a text.
-fn value(path: &str, text: &str) -> anyhow::Result<Value> {
-    let Some(file) = text.strip_prefix('@') else {
-        return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
-    };
-    let read = match file {
-        "-" => std::io::read_to_string(std::io::stdin()).with_context(|| format!("--set {path}: standard input"))?,
-        file => return of_file(path, Path::new(file)),
-    };
-    public(path, "standard input", read)
+/// The parameters of a request, as `--param` said them. Names are as vault-agent sends them: a dot leads nowhere.
+pub(crate) fn params(said: Vec<(String, Value)>) -> anyhow::Result<Map<String, Value>> {
+    let mut params = Map::new();
+    for (name, value) in said {
+        if params.insert(name.clone(), value).is_some() {
+            bail!("--param: {name} is given twice");
+        }
+    }
+    fits(&params, "").map_err(|(member, wrong)| anyhow!("--param: {member}: {wrong}"))?;
+    Ok(params)
 }
 
 /// The text of a file as the value of what is set.
 pub(crate) fn of_file(path: &str, file: &Path) -> anyhow::Result<Value> {
-    let shown = file.display().to_string();
-    public(path, &shown, std::fs::read_to_string(file).with_context(|| format!("--set {path}: {shown}"))?)
+    value::of_file(file).map_err(|why| anyhow!("--set {path}: {why}"))
 }
-
-fn public(path: &str, shown: &str, text: String) -> anyhow::Result<Value> {
-    if text.contains(PRIVATE) {
-        bail!("--set {path}: {shown} holds a private key, and what is set stands in the audit trail. Nothing was sent");
-    }
-    Ok(Value::String(text))
-}
-
-/// By what a private key in PEM is known.
-pub(crate) const PRIVATE: &str = "PRIVATE KEY";
 
 /// Puts a value at a path: a dot leads into a table.
 pub(crate) fn put(members: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
@@ -224,6 +216,17 @@ mod tests {
         assert_eq!(Value::Object(gather(Some(&path("role.toml")), &words).unwrap()), wanted);
         let told = gather(None, &[at("key.pem")]).unwrap_err().to_string();
         assert!(told.contains("holds a private key"), "{told}");
+    }
+
+    #[test]
+    fn parameters_are_named_once_and_as_they_are_sent() {
+        let params_of = |words: &[&str]| params(words.iter().map(|word| value::param(word).unwrap()).collect());
+        let wanted = json!({"audience": "api", "lines": 3});
+        assert_eq!(Value::Object(params_of(&["audience=api", "lines=3"]).unwrap()), wanted);
+        for wrong in [&["x=1", "x=2"][..], &["x.y=1"], &["x=1.5"]] {
+            let told = params_of(wrong).unwrap_err().to_string();
+            assert!(told.starts_with("--param: x"), "{told}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) enum Policy {
         #[arg(long, conflicts_with = "rules")]
         none: bool,
         /// For how long a command waits for approval, 60s to 30d; without it, as long as before.
-        #[arg(long, value_name = "SPAN")]
+        #[arg(long, value_name = "SPAN", value_parser = wait)]
         wait: Option<Seconds>,
     },
 }
@@ -34,7 +34,21 @@ pub(crate) enum Policy {
 fn rule(text: &str) -> Result<(String, u64), String> {
     let bad = || format!("{text:?} is no rule; write grant_create=2");
     let (kind, persons) = text.split_once('=').ok_or_else(bad)?;
-    Ok((kind.to_owned(), persons.parse().map_err(|_| bad())?))
+    let persons: u64 = persons.parse().map_err(|_| bad())?;
+    let (fewest, most) = PolicySet::PERSONS;
+    if !(fewest..=most).contains(&persons) {
+        return Err(format!("a rule asks for {fewest} to {most} operators; a kind without a rule takes one"));
+    }
+    Ok((kind.to_owned(), persons))
+}
+
+fn wait(text: &str) -> Result<Seconds, String> {
+    let wait: Seconds = text.parse()?;
+    let (least, most) = PolicySet::WAITS;
+    if !(least..=most).contains(&wait) {
+        return Err(format!("a command waits for approval for {least} to {most}"));
+    }
+    Ok(wait)
 }
 
 impl Policy {

@@ -102,7 +102,10 @@ impl Exec {
         let ended = run.run().await;
         drop(run);
         drop(beside);
-        if let Err(fault) = wallet.close().await {
+        // Where the vault refused before anything was issued, there is nothing to end; why it refused is said below.
+        let refused = matches!(&ended, Err(Stopped::Fault(fault)) if fault.refusal().is_some());
+        let nothing = refused && wallet.held().is_empty();
+        if let (Err(fault), false) = (wallet.close().await, nothing) {
             say_unended(&fault);
         }
         match ended {
@@ -215,6 +218,8 @@ pub(crate) async fn end_orphans(wallet: &Wallet) {
             }
         }
         Err(Fault::Unreachable { .. }) => {}
+        // So is all that this key asks for next, and then it is said.
+        Err(fault) if fault.reason() == Some(Reason::Unauthenticated) => {}
         Err(fault) => say!("sessions of launchers that are gone could not be ended: {fault}"),
     }
 }

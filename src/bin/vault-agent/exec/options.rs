@@ -12,6 +12,8 @@ use nockvault::time::Seconds;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::value;
+
 /// Run a command with an agent's credentials, and end them with it.
 ///
 /// The command's environment holds no agent's key. A role that is named alone is delivered as its kind is used by habit:
@@ -57,7 +59,8 @@ pub(crate) struct Exec {
     /// The folder for files, where neither XDG_RUNTIME_DIR nor /dev/shm will do.
     #[arg(long, value_name = "DIR", help_heading = "Where secrets go")]
     pub(super) file_dir: Option<PathBuf>,
-    /// A parameter for a role's engine. The value is JSON where it reads as such, else a text.
+    /// A parameter for a role's engine. The value is JSON where it reads as such, else a text; @FILE is what is in a
+    /// file, @- standard input.
     #[arg(long = "param", value_name = "ROLE:NAME=VALUE", value_parser = param, help_heading = "What is asked for")]
     pub(super) params: Vec<(RoleName, String, Value)>,
     /// How long a role's credential is to live between renewals. Without it, as the grant has it.
@@ -110,8 +113,8 @@ pub(crate) fn param(text: &str) -> Result<(RoleName, String, Value), String> {
     let bad = || format!("{text:?} is not ROLE:NAME=VALUE");
     let (role, rest) = text.split_once(':').ok_or_else(bad)?;
     let (name, value) = rest.split_once('=').ok_or_else(bad)?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    Ok((role.parse().map_err(|why| format!("{role:?}: {why}"))?, name.to_owned(), value))
+    let role = role.parse::<RoleName>().map_err(|why| format!("{role:?}: {why}"))?;
+    Ok((role, name.to_owned(), value::value(value)?))
 }
 
 fn nockcc(text: &str) -> Result<(String, Wanted), String> {

@@ -72,7 +72,7 @@ impl Wanted {
 
 fn parse(text: &str, file: &str, folder: &Path, aud: &Aud) -> anyhow::Result<Wanted> {
     let shown = file.to_owned();
-    if text.contains(members::PRIVATE) {
+    if text.contains(crate::value::PRIVATE) {
         bail!("{file}: there is a private key in it, and this file is for many eyes. Nothing was sent");
     }
     let none = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());

@@ -33,6 +33,8 @@ use send::{Sent, send};
 const DIFFERS: u8 = 3;
 /// More grants than these are not pruned without a word.
 const MANY: usize = 10;
+/// What is said where nothing differs.
+const NOTHING: &str = "nothing to do: the vault is as the file says";
 
 /// Make agents, roles and grants what a file of TOML says. What is so already is left alone, so that the same file can be
 /// applied again and again.
@@ -84,12 +86,15 @@ impl Apply {
             show(&plan, None, output)?;
             plan.forbidden.iter().for_each(|forbidden| say!("{name} may not carry this out: {forbidden}"));
             plan.between.iter().for_each(|between| say!("{between}"));
+            if plan.changes.is_empty() {
+                say!("{NOTHING}");
+            }
             return Ok(code(plan.changes.is_empty()));
         }
         self.allowed(&wanted, &plan)?;
         if plan.changes.is_empty() {
             show(&plan, None, output)?;
-            say!("nothing to do: the vault is as the file says");
+            say!("{NOTHING}");
             return Ok(ExitCode::SUCCESS);
         }
         if output.shape == Shape::Table && output.field.is_none() {

@@ -55,7 +55,11 @@ impl Export {
                 };
                 match &self.file {
                     Some(file) => to_file(&operator, &chain, from, file).await,
-                    None => copy(&operator, &chain, from, &mut BufWriter::new(io::stdout()), true).await,
+                    None => {
+                        copy(&operator, &chain, from, &mut BufWriter::new(io::stdout()), true).await?;
+                        say_what(&chain, from);
+                        Ok(())
+                    }
                 }
             }
             (None, Some(dir)) => every(&operator, &dir).await,
@@ -99,7 +103,7 @@ async fn to_file(operator: &Operator, chain: &Chain, from: u64, file: &Path) -> 
     };
     let written = write.await;
     let _ = fs::remove_file(&part);
-    written
+    written.map(|()| say_what(chain, from))
 }
 
 /// Writes the lines, and sees that they hang together and end in the head that the vault named.
@@ -121,10 +125,16 @@ async fn copy(operator: &Operator, chain: &Chain, from: u64, to: &mut impl Write
     if newest.is_some_and(|leaf| leaf != chain.head.head) {
         bail!("the lines of {name} do not end in the head that the vault names; vault-verify says where they part");
     }
+    Ok(())
+}
+
+/// What was written, once it was.
+fn say_what(chain: &Chain, from: u64) {
+    let Chain { name, head } = chain;
     say!(
         "{name}: {} of {size} entries, head {}:{size}; a head that is kept outside the vault shows later that nothing was cut off",
-        size - from,
-        chain.head.head
+        head.size - from,
+        head.head,
+        size = head.size
     );
-    Ok(())
 }

@@ -15,17 +15,54 @@ use crate::when::{When, since, until};
 /// How many leases are followed at once. Beyond that the oldest are no longer.
 const FOLLOWED: usize = 100_000;
 
+/// The kinds of entries, in all chains.
+const KINDS: [&str; 32] = [
+    "agent_key",
+    "agent_key_end",
+    "checkpoint",
+    "clock_reset",
+    "close",
+    "command",
+    "config",
+    "custody_operator",
+    "deny",
+    "deny_summary",
+    "epoch",
+    "expire",
+    "forget",
+    "freeze",
+    "genesis",
+    "grant",
+    "issue",
+    "recover",
+    "refused",
+    "release",
+    "renew",
+    "restore",
+    "revoke",
+    "session",
+    "session_end",
+    "start",
+    "stop",
+    "swept",
+    "thaw",
+    "undelivered",
+    "undone",
+    "ungrant",
+];
+
 /// Which chains.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Which {
     /// Agents' names, _operators or _vault.
-    #[arg(value_name = "CHAIN", required_unless_present_any = ["agent", "all"])]
+    // `advice` knows a chain's name by this id.
+    #[arg(id = "chain", value_name = "CHAIN", required_unless_present_any = ["agent", "all"])]
     chains: Vec<ChainName>,
     /// The chain of this agent. May be repeated.
     #[arg(long, value_name = "NAME")]
     agent: Vec<AgentName>,
     /// Every chain of the vault.
-    #[arg(long, conflicts_with_all = ["chains", "agent"])]
+    #[arg(long, conflicts_with_all = ["chain", "agent"])]
     all: bool,
 }
 
@@ -63,8 +100,8 @@ pub(crate) struct Filter {
     /// About this lease.
     #[arg(long)]
     lease: Option<LeaseId>,
-    /// Of this kind: issue, deny, grant and so on. May be repeated.
-    #[arg(long)]
+    /// Of this kind. May be repeated.
+    #[arg(long, value_parser = KINDS)]
     kind: Vec<String>,
     /// From this time on: RFC 3339, a date for its beginning in UTC, or how long ago, for example 2h.
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -161,6 +198,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn every_kind_of_an_entry_can_be_asked_for() {
+        let source = include_str!("../../../audit/entry.rs");
+        let kind = |line: &'static str| line.trim().split_once(" = \"")?.1.split_once("\" {").map(|(kind, _)| kind);
+        let kinds: BTreeSet<&str> = source.lines().filter_map(kind).collect();
+        assert_eq!(kinds, BTreeSet::from(KINDS));
+    }
 
     fn entry(seq: u64, kind: &str, body: Value) -> Entry {
         let members = json!({"kind": kind, "body": body, "ts": 1000 + seq});

@@ -57,13 +57,13 @@ impl Prove {
         if proved.seq != self.seq {
             bail!("the vault gave the proof of entry {}, not of entry {}", proved.seq, self.seq);
         }
-        say_what(&proved, &told);
-        if let Some(file) = &self.file {
-            let mut to = std::fs::File::create_new(file).with_context(|| file.display().to_string())?;
-            return Ok(to.write_all(text.as_bytes()).and_then(|()| to.sync_all())?);
-        }
-        match (output.shape, &output.field) {
-            (Shape::Table, None) => print(&text),
+        match (&self.file, output.shape, &output.field) {
+            (Some(file), ..) => {
+                let shown = || file.display().to_string();
+                let mut to = std::fs::File::create_new(file).with_context(shown)?;
+                to.write_all(text.as_bytes()).and_then(|()| to.sync_all()).with_context(shown)?;
+            }
+            (None, Shape::Table, None) => print(&text)?,
             _ => output.one(&object(json!({
                 "chain": self.chain,
                 "checkpoint": note,
@@ -72,8 +72,10 @@ impl Prove {
                 "seq": proved.seq,
                 "size": proved.checkpoint.size,
                 "ts": proved.ts,
-            }))),
+            })))?,
         }
+        say_what(&proved, &told);
+        Ok(())
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use nockvault::audit::directory::{certs, open_at_any_time};
 use nockvault::audit::receipt::Receipt;
 use nockvault::audit::verify::report::{Report, Verdict};
 use nockvault::audit::verify::{Commands, Kept, Pins, verify, verify_operators};
 use nockvault::client::fault::Fault;
+use nockvault::client::keyfile;
 use nockvault::client::operator::Operator;
 use nockvault::id::{ChainName, Kid};
 use nockvault::statement::card::Card;
@@ -46,8 +47,9 @@ pub(crate) struct Verify {
     /// Verify this file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A key that may stand in an agent's chain; once one is given, no other may. May be repeated.
-    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
+    /// A key that may stand in an agent's chain, by its kid or as its public key in hex or in a file NAME.pub; once one is
+    /// given, no other may. May be repeated.
+    #[arg(long, value_name = "KID|KEY|FILE", value_parser = kid, allow_hyphen_values = true)]
     agent_key: Vec<Kid>,
     /// An answer of the vault that was kept: its entry must be in the chain. May be repeated.
     #[arg(long, value_name = "FILE")]
@@ -62,6 +64,15 @@ pub(crate) struct Verify {
     /// How old the newest entry may be, for example 90s, 15m, 1h30m or 7d.
     #[arg(long, value_name = "DURATION")]
     max_age: Option<Seconds>,
+}
+
+/// A key's id, or that of the key that a text or a file is, as keygen hands them out.
+fn kid(text: &str) -> Result<Kid, String> {
+    if let Ok(kid) = text.parse() {
+        return Ok(kid);
+    }
+    let public = keyfile::parse_public(text).or_else(|_| keyfile::read_public(Path::new(text)));
+    public.map(|public| public.kid()).map_err(|why| format!("neither a key id nor a public key: {why}"))
 }
 
 impl Verify {
@@ -156,14 +167,18 @@ impl Verify {
         pins.agent_keys.clone_from(&self.agent_key);
         pins.max_age = self.max_age.map(|age| (SystemClock.now(), age));
         for path in &self.receipt {
-            pins.receipts.push(Receipt::read(&read(path)?).with_context(|| path.display().to_string())?);
+            let receipt = Receipt::read(&read(path)?).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+            pins.receipts.push(receipt);
         }
         for path in &self.checkpoint {
-            pins.checkpoints.push(Kept::read(&read(path)?).with_context(|| path.display().to_string())?);
+            // Its words hold those of what caused it.
+            let kept = Kept::read(&read(path)?).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+            pins.checkpoints.push(kept);
         }
         if let Some(path) = &self.directory {
             // What it says of its time holds also where it is no longer good.
-            let opened = open_at_any_time(&read(path)?, &card.identity).with_context(|| path.display().to_string())?;
+            let opened = open_at_any_time(&read(path)?, &card.identity);
+            let opened = opened.map_err(|why| anyhow!("{}: {why}", path.display()))?;
             pins.certs = certs(&opened, KeyRole::Checkpoint).map(|(.., cert)| cert.clone()).collect();
             pins.directory = Some(Arc::new(opened));
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use nockvault::client::operator::Operator;
+use nockvault::denial::Reason;
 use nockvault::id::{AgentName, RoleName, Sid};
 use nockvault::statement::explain::{self as statement, NewGrant, Supposed};
 use nockvault::statement::grant::GrantRevoke;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::output::{As, Column, Output, Shape};
 use crate::terms::instant;
-use crate::{Common, find, members};
+use crate::{Common, find, members, value};
 
 /// Say what would become of an agent's request for a credential, and why: each check by name, in the order in which the vault
 /// makes them.
@@ -31,9 +32,10 @@ pub(crate) struct Explain {
     /// The life asked for; without it, the grant's default.
     #[arg(long, value_name = "SPAN", default_value = "0s", hide_default_value = true)]
     ttl: Seconds,
-    /// A parameter for the role's engine. The value is JSON where it reads as such, else a text.
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    params: Vec<String>,
+    /// A parameter for the role's engine. The value is JSON where it reads as such, else a text; @FILE is what is in a
+    /// file, @- standard input.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = value::param)]
+    params: Vec<(String, Value)>,
     /// From which address; 127.0.0.1 for a unix socket.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
@@ -63,16 +65,17 @@ const SPANS: &[&str] = &["ttl", "session_time"];
 impl Explain {
     pub(crate) async fn run(self, common: &Common, output: &Output) -> anyhow::Result<()> {
         let Explain { agent, role, ttl, params, from, at, session, probe } = self;
-        let params = members::gather(None, &params)?;
+        let params = members::params(params)?;
         let supposed = Supposed { agent, role, ttl, params, from, at, sid: session, probe };
         let operator = find::connect(common).await?;
         let told = operator.command(statement::Explain::Request(supposed)).await?.result;
-        request(&told, output)
+        request(&told, probe, output)
     }
 }
 
 /// What a grant would allow and change.
 pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -> anyhow::Result<ExitCode> {
+    let probe = new.probe;
     let told = operator.command(statement::Explain::Grant(new)).await?.result;
     let refused = told.get("verdict").and_then(Value::as_str) == Some("refused");
     let ends = if refused { ExitCode::from(2) } else { ExitCode::SUCCESS };
@@ -90,7 +93,7 @@ pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -
     output.one(&rest.map(|(name, value)| (name.clone(), value.clone())).collect())?;
     // What a request under it would get is nothing to tell of a grant that there will not be.
     if let (Some(told), false) = (told.get("request").and_then(Value::as_object), refused) {
-        request(told, output)?;
+        request(told, probe, output)?;
     }
     Ok(ends)
 }
@@ -107,7 +110,7 @@ pub(crate) async fn revoke(operator: &Operator, of: GrantRevoke, output: &Output
     output.one(&told)
 }
 
-fn request(told: &Map<String, Value>, output: &Output) -> anyhow::Result<()> {
+fn request(told: &Map<String, Value>, probe: bool, output: &Output) -> anyhow::Result<()> {
     if output.shape != Shape::Table || output.field.is_some() {
         return output.one(told);
     }
@@ -116,7 +119,12 @@ fn request(told: &Map<String, Value>, output: &Output) -> anyhow::Result<()> {
     match (text("reason"), told.get("expires").and_then(Value::as_u64)) {
         (Some(reason), _) => {
             say!("agent {agent} would be denied {role}: {reason}: {}", text("why").unwrap_or_default());
-            say!("what to do: {}", text("do").unwrap_or_default());
+            // The vault's advice is to ask the backend, which was done.
+            let of_backend = [Reason::EngineUnavailable, Reason::EngineRefused].map(Reason::code).contains(&reason);
+            match probe && of_backend {
+                true => say!("what to do: look at the backend; what it answered is said above"),
+                false => say!("what to do: {}", text("do").unwrap_or_default()),
+            }
         }
         (None, Some(expires)) => say!("agent {agent} would get {role} until {}", Timestamp(expires)),
         (None, None) => say!("agent {agent} would get {role}"),
