@@ -34,7 +34,14 @@ use nockvault::wire::v1::{OpenSessionRequest, RequestCredentialRequest};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use dice::Dice;
 use programs::Vault;
@@ -244,6 +251,81 @@ async fn no_flood_grows_the_daemon_fills_its_log_or_keeps_an_agent_waiting() {
     }
     politely(&ada, 5).await;
     println!("floods: {} kinds, memory {first} KiB before all and {} KiB after", FLOODS.len(), memory(vault.id()));
+}
+
+/// How many connections hold answers that nobody takes.
+const UNREAD: usize = 60;
+/// How much larger these may make the daemon, in KiB: 128 streams of each, unbounded, take 74 MiB.
+const LARGER_BY_UNREAD: u64 = 40 << 10;
+
+async fn check(channel: Channel) -> bool {
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+    answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+}
+
+/// What there is to call, or with what code it is refused.
+async fn reflect(channel: Channel) -> Result<(), Code> {
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let ask = ServerReflectionRequest { host: String::new(), message_request };
+    let answers = ServerReflectionClient::new(channel).server_reflection_info(tokio_stream::iter([ask])).await;
+    let first = answers.map_err(|status| status.code())?.into_inner().message().await;
+    first.map_err(|status| status.code())?.map(drop).ok_or(Code::Ok)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_anyone_may_ask_and_nobody_reads_is_bounded_in_number_and_in_time() {
+    let _alone = ALONE.lock().await;
+    let vault = stage::vault(&[("request_timeout_s", 5)], |config| config);
+    let ada = session(&vault, "ada").await;
+    politely(&ada, 20).await;
+    let quiet = politely(&ada, 30).await;
+    let socket = vault.path().join("vault/run/agents.sock");
+    // The one is the flooder's own uid, the other an address that he does not have.
+    let beside = channel::open(&format!("unix:{}", socket.display()), None).await.unwrap();
+    let card = card(&vault);
+    let elsewhere = channel::open(&card.agents, card.ca.as_deref()).await.unwrap();
+
+    let (before, tap, watched, mut held) =
+        (memory(vault.id()), Tap::default(), Watched::begin(vault.id()), JoinSet::new());
+    for number in 0..UNREAD {
+        let (socket, tap) = (socket.clone(), tap.clone());
+        held.spawn(async move { raw::unread(&socket, number, &tap).await });
+        // The first takes the streams that one peer may have.
+        let full = async { while reflect(beside.clone()).await != Err(Code::ResourceExhausted) {} };
+        if number == 0 {
+            tokio::time::timeout(Duration::from_secs(20), full).await.expect("there are so many and no more");
+        }
+    }
+    while tap.counted() < UNREAD as u64 * u64::from(raw::STREAMS) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let loaded = politely(&ada, 30).await;
+    assert!(check(beside.clone()).await && check(elsewhere.clone()).await, "health is always told");
+    assert_eq!(reflect(beside.clone()).await, Err(Code::ResourceExhausted), "he has his part of the streams");
+    assert_eq!(reflect(elsewhere).await, Ok(()), "another has a part of his own");
+
+    // What is not taken in its time is closed with its connection. Those that were refused everything hold nothing.
+    let begin = Instant::now();
+    for _ in 0..1 + UNREAD / 4 + 1 {
+        let ended = tokio::time::timeout(Duration::from_secs(60), held.join_next()).await;
+        ended
+            .expect("the one with reflection, those with health, and one that asked who the vault is")
+            .unwrap()
+            .unwrap();
+    }
+    let again = async { while reflect(beside.clone()).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("his places come back");
+    let grown = watched.most() - before;
+    println!(
+        "unread: {} streams; memory {before} KiB and {grown} KiB more at the most; nine of ten requests {quiet:?} in quiet, \
+         {loaded:?} beside it; closed after {:?}",
+        tap.counted(),
+        begin.elapsed(),
+    );
+    assert!(grown < LARGER_BY_UNREAD, "{grown} KiB more");
+    let factor = loaded.as_secs_f64() / quiet.max(BUSY).as_secs_f64();
+    assert!(factor < FACTOR, "{quiet:?} became {loaded:?}");
+    assert!(check(beside).await);
 }
 
 /// Limits under which an agent may do as much as the machine gives.

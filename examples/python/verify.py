@@ -593,6 +593,10 @@ class Freezes:
         elif typ in ("vault_thaw", "role_thaw") and self.spans.get(what) and not self.spans[what][-1][2]:
             self.spans[what][-1][2] = now
 
+    def compares(self, command, since):
+        """Whether the times of the command of this entry and of a chain whose time rests on `since` compare."""
+        return bisect.bisect_left(self.resets, command) == bisect.bisect_right(self.resets, since)
+
     def forbids(self, since, ts, role):
         now = (bisect.bisect_right(self.resets, since), ts)
         for what in (None, role) if role else (None,):
@@ -724,7 +728,7 @@ class Operators:
         self.aud = aud
         # Each operator's keys, and what it may do.
         self.staff = {body["operator"]: (Keys(("operator", body["operator"]), aud, body["register"], ts), {"name": "admin"})}
-        self.given, self.known, self.left, self.size = {}, set(), {}, 1
+        self.given, self.when, self.known, self.left, self.size = {}, {}, set(), {}, 1
         self.freezes, self.approvals = Freezes(), Approvals()
         # The custodians, as far as commands have told them, and the operators whom they made.
         self.custodians, self.kinds, self.by_custody = None, {}, []
@@ -764,6 +768,7 @@ class Operators:
         if not denied:
             self.freezes.carried(entry["seq"], entry["ts"], said["typ"].removeprefix("nockvault/"), said["body"])
         self.size = entry["seq"] + 1
+        self.when[entry["seq"]] = entry["ts"]
         self.given[entry["seq"]] = (leaf, said["typ"].removeprefix("nockvault/"), said["body"], denied)
 
     def made_by_custody(self, entry, body):
@@ -860,6 +865,12 @@ class Operators:
         leaf, typ, body, denied = self.given.get(cause["seq"], (None, None, None, True))
         if leaf is None or b64(leaf) != cause["leaf"] or denied or not fits_it(typ, body):
             raise Tampered("by", f"it rests on entry {cause['seq']} of _operators, which holds no such command")
+
+    def is_older(self, cause, since, iat):
+        """Whether the command is of before what was issued at `iat`. A reset and a restore take back what is later."""
+        seq = cause["seq"]
+        timeless = self.given[seq][1] in ("clock_reset", "backup")
+        return not timeless and self.freezes.compares(seq, since) and self.when[seq] + LONGEST_SKEW < iat
 
     def on_the_vault(self):
         """The commands on everything that should have left something in `_vault`."""
@@ -1070,6 +1081,8 @@ class Agent:
     def on_revoke(self, body, entry, leaves):
         lease = self.end(body["lease"], body["outcome"])
         self.rests(body["by"], "revoked", lease)
+        if self.operators and not lease.get("before_reset") and self.operators.is_older(body["by"], self.since, lease["iat"]):
+            raise Tampered("by", f"it rests on entry {body['by']['seq']} of _operators, a command from before the lease")
 
     def on_expire(self, body, entry, leaves):
         lease = self.end(body["lease"], body["outcome"])
@@ -1584,6 +1597,8 @@ class Chain:
         self.reset = cause["seq"]
         if isinstance(self.trail, Agent):
             self.trail.since, self.trail.reset = cause["seq"], True
+            for lease in self.trail.leases.values():
+                lease["before_reset"] = True
         if isinstance(self.trail, Operators):
             if cause["seq"] >= seq:
                 raise Tampered("by", "it rests on an entry that does not stand before it")

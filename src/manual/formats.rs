@@ -482,7 +482,10 @@
 //! - `nbf <= ts < exp` of the certificate;
 //! - `by` is found in `_operators`, when that chain is given, and names a command that was carried out and means this
 //!   agent and this effect: of a `revoke`, a `lease_revoke` whose scope covers the lease, a `grant_revoke` of its role,
-//!   an `agent_key_end` or an `agent_freeze` of this agent, a `role_freeze` of its role, a `vault_freeze`.
+//!   an `agent_key_end` or an `agent_freeze` of this agent, a `role_freeze` of its role, a `vault_freeze`;
+//! - with `_operators`, the command of a `revoke` is not older than the lease: its entry, which stands under a `ts` not below
+//!   that of the newest entry of any chain, is not earlier than `hdr.iat` by more than an hour, the longest skew. Where the
+//!   clock was reset between the two this is not judged, nor where a `clock_reset` or a `backup` is what takes back.
 //!
 //! - a `checkpoint` is not behind another, its line carries the audit key's `cert`, its note is signed by a key that the
 //!   identity certified as `checkpoint` and that is good at `ts`, and origin, size (= `seq`), root and `tree` are those of

@@ -253,6 +253,10 @@
 //! | rows of leases | kept for ever |
 //! | a published list is made at most once in; the public key directory | 5 s; 60 s |
 //! | a key directory | good for an hour; 64 MiB, some 200,000 keys |
+//! | streams of health (`Watch`) and reflection, at agents' listeners together and at each of operators; of one address | 64; 8 |
+//! | such a stream; reflection | 5 minutes, then `UNAVAILABLE`, and a client asks anew; `request_timeout_s` |
+//! | requests for health in hand on one connection | 16 |
+//! | what was answered to health, reflection or `DescribeVault` and is not taken | its connection is closed 5 s after its time |
 //!
 //! **So that nobody starves another.** Who is over one of these is told when to come again (`rate_limited`, `retry_after_ms`),
 //! and served after it: limits delay and lock nobody out, the longest wait is five seconds. Clients wait by themselves, up to
@@ -270,6 +274,11 @@
 //! one request a second of each afterwards; for more, raise `peer_*`. Of one address, connections on which a signature was
 //! verified are counted apart from the others, so that a stranger beside a fleet holds up only who comes anew. Many programs
 //! under one agent's key share its limits: give each its own agent.
+//!
+//! What anyone may ask without a signature is bounded apart, so that a stranger who asks and reads nothing holds little: see the
+//! table of what is fixed. One stream more is refused with `busy` or `rate_limited`. `Check` of health, which load balancers and
+//! `grpc_health_probe` use, takes none of these places and is always answered; a fleet behind one address checks, and does
+//! not watch.
 //!
 //! Operators have listeners with places of their own, the port and the socket each. On the same machine no rate is counted for
 //! them, and on the unix socket nothing is: freezing from there works while everything else is flooded.

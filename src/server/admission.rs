@@ -2,8 +2,9 @@
 //! read, and refused with `rate_limited` and the time to wait where the peer asks too often ([`super::peers`]). A request
 //! for a method of ours takes a place before its message is read and keeps it until it is answered; without a free place
 //! it is refused with `busy` at once, and nothing queues. Agents have places of their own, and so has each listener of
-//! operators, so that neither a fleet in a storm nor a stranger at a port keeps operators out. Health and reflection take
-//! no place. A message beyond its limit, which is not read to its end, is refused in the vault's words.
+//! operators, so that neither a fleet in a storm nor a stranger at a port keeps operators out. What anyone may ask has
+//! places of its own ([`super::public`]). A message beyond its limit, which is not read to its end, is refused in the
+//! vault's words.
 //!
 //! Here, too, each request is measured and logged: method, code, time and peer, never what it holds.
 
@@ -14,13 +15,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::listen::Origin;
-use super::peers::{Held, Peers, kind};
+use super::peers::{Line, Peers, kind};
+use super::public::{self, Place, Public, STREAMS};
 use super::{methods, status};
 use crate::denial::{Denial, Reason};
 use crate::telemetry::Telemetry;
@@ -31,6 +33,8 @@ use crate::wire::convert::RefusalDetails;
 pub struct Admission {
     places: Arc<Semaphore>,
     all: u32,
+    /// Places for streams of health and reflection.
+    streams: Arc<Semaphore>,
     timeout: Duration,
     /// Which listener it is, for metrics.
     name: &'static str,
@@ -58,6 +62,7 @@ impl Admission {
         Admission {
             places: Arc::new(Semaphore::new(places as usize)),
             all: places,
+            streams: Arc::new(Semaphore::new(STREAMS)),
             timeout,
             name,
             peers,
@@ -85,15 +90,43 @@ impl Admission {
     /// Counts a request of this peer.
     fn ask(&self, origin: Option<&Origin>) -> Result<(), Denial> {
         let asked = origin.map_or(Ok(()), |origin| self.peers.ask(origin));
-        asked.map_err(|wait| Denial::new(Reason::RateLimited).retry_after(wait))
+        asked.map_err(later)
     }
 
     /// A place for a request of this peer.
-    fn place(&self, origin: Option<&Origin>) -> Result<(Held, OwnedSemaphorePermit), Denial> {
+    fn place(&self, origin: Option<&Origin>) -> Result<Place, Denial> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Reason::Busy)?;
-        let held = origin.map_or(Ok(None), |origin| self.peers.take_in_hand(&origin.0));
-        let held = held.map_err(|wait| Denial::new(Reason::RateLimited).retry_after(wait))?;
+        let held = origin.map_or(Ok(None), |origin| self.peers.take_in_hand(&origin.0)).map_err(later)?;
         Ok((held, place))
+    }
+
+    /// A place for what anyone may ask.
+    fn public_place(&self, public: Public, origin: Option<&Origin>, line: &Line) -> Result<Place, Denial> {
+        match public {
+            Public::Check => return Ok((None, line.check().map_err(later)?)),
+            // Whoever looks after the daemon hears how it is, whatever else comes from there.
+            Public::Watch => {}
+            Public::Reflection => self.ask(origin)?,
+        }
+        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Reason::Busy)?;
+        let held = origin.map_or(Ok(None), |origin| self.peers.stream(&origin.0)).map_err(later)?;
+        Ok((held, place))
+    }
+
+    /// An answer within its time. One to a stranger keeps its place until he has taken it; `stranger` is where he is.
+    async fn answer<E>(
+        &self,
+        answer: impl Future<Output = Result<Response<Body>, E>>,
+        place: Place,
+        stranger: Option<Arc<Line>>,
+    ) -> Result<Response<Body>, E> {
+        match (tokio::time::timeout(self.timeout, answer).await, stranger) {
+            (Ok(Ok(answer)), _) if code_of(&answer) == TOO_LARGE => Ok(self.refuse_unread(&Reason::Oversize.into())),
+            (Ok(Ok(answer)), Some(line)) => Ok(public::hold(answer, (place, line), self.timeout)),
+            (Ok(answer), _) => answer,
+            // What was under way may still become durable; the vault undoes it then.
+            (Err(_), _) => Ok(self.refuse(&Reason::OutcomeUnknown.into()).into_http()),
+        }
     }
 
     /// Learns from the answer whether a key stands behind this connection.
@@ -119,6 +152,10 @@ impl Admission {
     }
 }
 
+fn later(wait: Duration) -> Denial {
+    Denial::new(Reason::RateLimited).retry_after(wait)
+}
+
 impl<S> Layer<S> for Admission {
     type Service = Admitted<S>;
 
@@ -134,6 +171,33 @@ pub struct Admitted<S> {
     admission: Admission,
 }
 
+impl<S> Admitted<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    /// The one that was asked whether it is ready, which is the one to call.
+    fn take(&mut self) -> S {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
+    }
+
+    /// Asks what anyone may ask.
+    fn public(&mut self, public: Public, request: Request<Body>, origin: Option<Origin>) -> Answering<S::Error> {
+        let (mut inner, admission) = (self.take(), self.admission.clone());
+        let line = origin.as_ref().map_or_else(Arc::default, |origin| Arc::clone(&origin.1));
+        Box::pin(async move {
+            match admission.public_place(public, origin.as_ref(), &line) {
+                Err(denial) => Ok(admission.refuse_unread(&denial)),
+                Ok(place) => public::serve(&mut inner, request, (place, line), public.time(admission.timeout)).await,
+            }
+        })
+    }
+}
+
+type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
 impl<S> Service<Request<Body>> for Admitted<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
@@ -142,7 +206,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+    type Future = Answering<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -150,11 +214,10 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        // Whoever looks after the daemon hears how it is, whatever else comes from there.
-        if path.starts_with(HEALTH) {
-            return Box::pin(self.inner.call(request));
-        }
         let origin = request.extensions().get::<Origin>().cloned();
+        if let Some(public) = Public::of(path) {
+            return self.public(public, request, origin);
+        }
         let asked = self.admission.ask(origin.as_ref());
         let Some(rpc) = methods::name(path) else {
             return match asked {
@@ -162,22 +225,13 @@ where
                 Err(denial) => Box::pin(std::future::ready(Ok(self.admission.refuse_unread(&denial)))),
             };
         };
-        // The one that was asked whether it is ready is the one to call.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let admission = self.admission.clone();
+        let stranger = origin.as_ref().filter(|_| path == methods::DESCRIBE).map(|origin| Arc::clone(&origin.1));
+        let (mut inner, admission) = (self.take(), self.admission.clone());
         Box::pin(async move {
             let begin = Instant::now();
             let answer = match asked.and_then(|()| admission.place(origin.as_ref())) {
                 Err(denial) => Ok(admission.refuse_unread(&denial)),
-                Ok(_place) => match tokio::time::timeout(admission.timeout, inner.call(request)).await {
-                    Ok(Ok(answer)) if code_of(&answer) == TOO_LARGE => {
-                        Ok(admission.refuse_unread(&Reason::Oversize.into()))
-                    }
-                    Ok(answer) => answer,
-                    // What was under way may still become durable; the vault undoes it then.
-                    Err(_) => Ok(admission.refuse(&Reason::OutcomeUnknown.into()).into_http()),
-                },
+                Ok(place) => admission.answer(inner.call(request), place, stranger).await,
             };
             if let (Ok(answer), Some(origin)) = (&answer, &origin) {
                 admission.learn(origin, rpc, answer);
@@ -192,9 +246,6 @@ where
         })
     }
 }
-
-/// What every method of health begins with.
-const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// What tonic says of a message beyond its limit. No refusal of ours has this code.
 const TOO_LARGE: Code = Code::OutOfRange;

@@ -3,6 +3,7 @@
 //! so that nothing piles up. A [`Connection`] knows its
 //! [`Peer`], and ends itself when nothing was heard from the far side for too long, be it before the handshake or after.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -279,9 +280,11 @@ impl Door {
             };
             self.telemetry.connected(self.name);
             let place = Place { name: self.name, telemetry: self.telemetry.clone(), _permit: permit, _held: held };
+            let line = Arc::<Line>::default();
             return Connection {
                 io,
-                origin: Origin(peer, Arc::default()),
+                closed: Box::pin(Arc::clone(&line).closed()),
+                origin: Origin(peer, line),
                 heard: 0,
                 silence: self.patience.silence,
                 alarm: Box::pin(tokio::time::sleep(self.patience.handshake)),
@@ -353,14 +356,21 @@ enum Io {
 }
 
 /// An accepted connection.
-#[derive(Debug)]
 pub struct Connection {
     io: Io,
     origin: Origin,
     heard: u64,
     silence: Duration,
     alarm: Pin<Box<Sleep>>,
+    /// Is done when the connection is to end.
+    closed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     _place: Place,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("io", &self.io).field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 impl Connected for Connection {
@@ -384,7 +394,7 @@ impl AsyncRead for Connection {
                 let until = Instant::now() + self.silence;
                 self.alarm.as_mut().reset(until);
             }
-        } else if self.alarm.as_mut().poll(cx).is_ready() {
+        } else if self.alarm.as_mut().poll(cx).is_ready() || self.closed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read

@@ -1,7 +1,7 @@
 //! The daemon's outside: listeners, TLS, limits, the two gRPC services, and the way they end. Agents and operators have
 //! listeners, connections and places of their own. An agent's listener serves `AgentService` and nothing of the operators';
 //! an operator's serves `OperatorService`, and of the agents' only `DescribeVault`. Beside them stand health and
-//! reflection, which anyone may ask.
+//! reflection, which anyone may ask, a bounded number at once and for a bounded time.
 //!
 //! A message is bounded before it is read, a connection before it is accepted, a request before it waits. What is
 //! refused is refused through one table ([`status::code`]). The services decide nothing: they hand envelopes to the
@@ -22,6 +22,7 @@ pub mod methods;
 mod operators;
 pub mod peers;
 mod phases;
+mod public;
 pub mod restore;
 mod sealed;
 pub mod sinks;

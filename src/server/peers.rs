@@ -19,7 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
 use super::listen::Origin;
+use super::public::{CHECKS, STREAMS, STREAMS_OF_PEER};
 use crate::authz::Peer;
 use crate::config::Limits;
 use crate::rate::{Rate, Seat, Shares, Table};
@@ -69,12 +73,42 @@ pub fn kind(peer: &Peer) -> &'static str {
 }
 
 /// What is known of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Line {
     /// Whether its newest signature was verified.
     proven: AtomicBool,
     /// Until when nothing of it is read, in nanoseconds.
     until: AtomicU64,
+    /// The places for requests for health.
+    checks: Arc<Semaphore>,
+    over: CancellationToken,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        let checks = Arc::new(Semaphore::new(CHECKS));
+        Line { proven: AtomicBool::default(), until: AtomicU64::default(), checks, over: CancellationToken::new() }
+    }
+}
+
+impl Line {
+    /// A place for a request for health.
+    ///
+    /// # Errors
+    /// How long the peer should wait.
+    pub fn check(&self) -> Result<OwnedSemaphorePermit, Duration> {
+        Arc::clone(&self.checks).try_acquire_owned().map_err(|_| AGAIN)
+    }
+
+    /// Ends the connection.
+    pub fn close(&self) {
+        self.over.cancel();
+    }
+
+    /// Is done when the connection is to end.
+    pub async fn closed(self: Arc<Line>) {
+        self.over.cancelled().await;
+    }
 }
 
 /// Why a connection is closed at once.
@@ -121,6 +155,8 @@ struct Counted {
     connections: Shares<Source>,
     opened: Mutex<Table<Source>>,
     in_hand: Shares<Source>,
+    /// Streams of health and reflection.
+    streams: Shares<Source>,
     /// Of each peer a row for connections on which a signature was verified, and one for the others.
     requests: Mutex<Table<(Source, bool)>>,
 }
@@ -141,6 +177,7 @@ impl Peers {
             connections: Shares::new(count(limits.connections), count(limits.connections_per_peer)),
             opened: Mutex::new(Table::new(opened, count(limits.peers))),
             in_hand: Shares::new(count(limits.concurrent_requests), count(limits.concurrent_requests_per_peer)),
+            streams: Shares::new(STREAMS, STREAMS_OF_PEER),
             requests: Mutex::new(Table::new(asked, count(limits.peers))),
         }))
     }
@@ -196,10 +233,22 @@ impl Peers {
     /// # Errors
     /// How long the peer should wait.
     pub fn take_in_hand(&self, peer: &Peer) -> Result<Held, Duration> {
+        self.enter(&self.0.in_hand, peer)
+    }
+
+    /// Begins a stream of this peer.
+    ///
+    /// # Errors
+    /// How long the peer should wait.
+    pub fn stream(&self, peer: &Peer) -> Result<Held, Duration> {
+        self.enter(&self.0.streams, peer)
+    }
+
+    fn enter(&self, places: &Shares<Source>, peer: &Peer) -> Result<Held, Duration> {
         if self.is_uncounted(peer) {
             return Ok(None);
         }
-        self.0.in_hand.enter(&Source::from(*peer)).map(Some).ok_or(AGAIN)
+        places.enter(&Source::from(*peer)).map(Some).ok_or(AGAIN)
     }
 
     /// A signature was verified on this connection.

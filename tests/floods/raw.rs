@@ -17,6 +17,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
+const END_STREAM: u8 = 1;
 
 /// How long a flooder rests: the load that is measured is the daemon's, not the test's own.
 const BREATH: Duration = Duration::from_millis(3);
@@ -75,7 +76,10 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 }
 
 fn request() -> Vec<u8> {
-    let path = "/nockvault.v1.AgentService/RequestCredential";
+    request_for("/nockvault.v1.AgentService/RequestCredential")
+}
+
+fn request_for(path: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -175,6 +179,38 @@ pub(crate) async fn pings(socket: &Path, tap: &Tap) {
         [ping, settings].concat().repeat(32)
     })
     .await;
+}
+
+/// How many streams a connection may have at once.
+pub(crate) const STREAMS: u32 = 128;
+
+/// What anyone may ask: the path, its message, and whether more messages may follow.
+const PUBLIC: [(&str, &[u8], bool); 4] = [
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"\x22\x19nockvault.v1.AgentService", true),
+    ("/grpc.health.v1.Health/Watch", b"", false),
+    ("/grpc.health.v1.Health/Check", b"", false),
+    ("/nockvault.v1.AgentService/DescribeVault", b"\x0a\x20a challenge of thirty-two bytes!", false),
+];
+
+/// A connection full of requests of the kind of this number that anyone may make, of which no answer is ever taken.
+/// Ends when the daemon ends it.
+pub(crate) async fn unread(socket: &Path, number: usize, tap: &Tap) {
+    let (path, message, more) = PUBLIC[number % PUBLIC.len()];
+    let request = request_for(path);
+    let message = [&[0, 0, 0, 0, message.len() as u8], message].concat();
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    // The window of each stream is empty (RFC 9113, 6.5.2).
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat();
+    for turn in 0..STREAMS {
+        let stream = 1 + 2 * turn;
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &request));
+        let (data, flags) = if more { (message.repeat(4), 0) } else { (message.clone(), END_STREAM) };
+        bytes.extend(frame(DATA, flags, stream, &data));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    tap.count(STREAMS.into());
+    let mut answers = [0; 4096];
+    while matches!(stream.read(&mut answers).await, Ok(1..)) {}
 }
 
 /// As many connections as are to be had, each of which begins, and then says a byte now and then.

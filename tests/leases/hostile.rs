@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use nockvault::lease::State;
+use nockvault::statement::agent::{AgentFreeze, AgentKeyEnd};
+use nockvault::statement::grant::GrantRevoke;
 use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::statement::status::StatusRead;
 use nockvault::time::{Seconds, Timestamp};
@@ -63,4 +65,27 @@ async fn a_clock_that_was_set_back_delays_no_revocation() {
     assert!(vault.far.handles().is_empty(), "its backend waits until the clock has caught up");
     vault.clock.set(now.plus(Seconds(1)));
     vault.verify_all().await;
+}
+
+/// A verifier takes no command for the cause of what is later than it by more than the longest skew.
+#[tokio::test]
+async fn what_takes_leases_back_is_no_older_than_they_are_though_the_clock_is_behind() {
+    for which in 0..4 {
+        let (vault, mut kit) = world().await;
+        let now = vault.clock_now();
+        vault.clock.set(now.plus(Seconds(7200)));
+        let issued = kit.get(&vault, "far").await;
+        vault.clock.set(now);
+        let (agent, role) = (kit.name.clone(), "far".parse().unwrap());
+        match which {
+            0 => vault.order(LeaseRevoke { reason: None, scope: Scope::All }).await,
+            1 => vault.order(AgentFreeze { agent, reason: None }).await,
+            2 => vault.order(GrantRevoke { agent, role }).await,
+            _ => vault.order(AgentKeyEnd { agent, kid: None, suspect_from: None }).await,
+        };
+        vault.vault().undo_once().await;
+        assert_eq!(vault.lease(&issued.hdr.lease).await.state, State::Revoked, "{which}");
+        vault.clock.set(now.plus(Seconds(7201)));
+        vault.verify_all().await;
+    }
 }

@@ -64,6 +64,13 @@ fn in_vault(wrong: impl FnOnce(&mut World) -> Vec<Body>) -> Bad {
     Bad { entry: chain.lines.len() - 1, pins, lines: chain.lines, operators: Some(world.operators.lines) }
 }
 
+/// A lease of long after this command, which revokes it nonetheless.
+pub(crate) fn revoked_later(world: &mut World, by: By) {
+    world.now = world.now.plus(Seconds(3700));
+    world.obtain();
+    world.put(entry::Revoke { by, lease: world.lease(), outcome: "none".into() });
+}
+
 pub(crate) const FREEZES: &[Case] = &[
     ("issued while everything was frozen", Fault::Frozen, || between(frozen, obtained, thawed)),
     ("issued while everything was frozen and is still", Fault::Frozen, || {
@@ -109,6 +116,13 @@ pub(crate) const FREEZES: &[Case] = &[
         with_operators(|world| {
             let by = world.command(freeze_of("orders-write".parse().unwrap()));
             world.put(entry::Revoke { by, lease: world.lease(), outcome: "none".into() });
+        })
+    }),
+    ("revoked by a freeze of before it was issued", Fault::By, || {
+        with_operators(|world| {
+            let by = world.command_of(ALL);
+            world.command_of(THAW);
+            revoked_later(world, by);
         })
     }),
     ("a freeze of everything by a command for something else", Fault::By, || {

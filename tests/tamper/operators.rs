@@ -14,6 +14,7 @@ use nockvault::statement::operator::{
 use nockvault::statement::register::Holder;
 
 use crate::cases::{Bad, Case, then, with_operators};
+use crate::freezes::revoked_later;
 use crate::world::{World, copy, terms};
 
 pub(crate) const OPERATORS: &[Case] = &[
@@ -68,6 +69,13 @@ pub(crate) const OPERATORS: &[Case] = &[
                 scope: nockvault::statement::lease::Scope::Lease(world.lease()),
             });
             world.put(entry::Ungrant { by, grant: world.grant, role: "orders-read".parse().unwrap() });
+        })
+    }),
+    ("revoked by a command of before it was issued", Fault::By, || {
+        with_operators(|world| {
+            let (reason, scope) = (None, nockvault::statement::lease::Scope::All);
+            let by = world.command(nockvault::statement::lease::LeaseRevoke { reason, scope });
+            revoked_later(world, by);
         })
     }),
     ("caused by a command that was refused", Fault::By, || {

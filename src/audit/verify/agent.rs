@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Pins;
 use super::ahead::Guess;
 use super::keys::{KeyHistory, Pinned};
-use super::lease::{Grants, Leases, Sessions};
+use super::lease::{Grants, Leases, Live, Sessions};
 use super::operators::{Commands, Effect, names_operators};
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::{Asked, Place, Requests};
@@ -141,7 +141,10 @@ impl AgentTrail {
                 self.sessions.end(&asked.common.sid, place.seq)
             }
             Body::Revoke(revoke) => match self.leases.end(&revoke.lease, Some(&revoke.outcome), place.seq)? {
-                Some(lease) => self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid)),
+                Some(lease) => {
+                    self.by(&revoke.by, &Effect::Revoked(&revoke.lease, &lease.role, &lease.sid))?;
+                    self.no_older_than(&revoke.by, &lease)
+                }
                 None => names_operators(&revoke.by),
             },
             Body::Expire(expire) => self.leases.expire(expire, place, &self.sessions),
@@ -344,6 +347,18 @@ impl AgentTrail {
         Ok(())
     }
 
+    /// A command takes back nothing that was issued after it.
+    fn no_older_than(&self, by: &By, lease: &Live) -> Result<(), Finding> {
+        let older = |commands: &Arc<Commands>| commands.is_older(by, self.since, lease.issued);
+        if lease.before_reset || !self.commands.as_ref().is_some_and(older) {
+            return Ok(());
+        }
+        Err(Fault::By.found(format!(
+            "it rests on entry {} of _operators, a command from before the lease, which was issued at {}",
+            by.seq, lease.issued
+        )))
+    }
+
     fn obey(&mut self, by: &By) {
         if self.commands.is_some() {
             self.obeyed.insert(by.seq);
@@ -373,6 +388,7 @@ impl AgentTrail {
     pub(super) fn clock_reset(&mut self, by: &By) {
         self.since = Some(by.seq);
         self.keys.clock_reset();
+        self.leases.clock_reset();
     }
 
     /// The vault was restored at `ts` from the backup of this command; the entry before is of `before`.

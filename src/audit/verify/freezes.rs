@@ -77,15 +77,24 @@ impl Freezes {
         self.resets.is_empty()
     }
 
+    /// How often the clock had been reset, where the newest command that a chain rests on for its time is `since`.
+    fn era(&self, since: Option<u64>) -> Option<usize> {
+        match since {
+            Some(since) => Some(self.resets.partition_point(|reset| *reset <= since)),
+            None => self.resets.is_empty().then_some(0),
+        }
+    }
+
+    /// Whether the times of the command of this entry and of a chain whose time rests on `since` compare.
+    pub(super) fn compares(&self, command: u64, since: Option<u64>) -> bool {
+        self.era(since) == Some(self.resets.partition_point(|reset| *reset < command))
+    }
+
     /// The entry with the freeze, of everything or of this role, under which nothing may have been issued at `ts`. `since`
     /// is the entry of `_operators` with the newest command that the agent's chain rested on to begin or to begin time
     /// anew; where that is not known, nothing is told once the clock was reset.
     pub(super) fn forbids(&self, since: Option<u64>, ts: Timestamp, role: Option<&RoleName>) -> Option<u64> {
-        let era = match since {
-            Some(since) => self.resets.partition_point(|reset| *reset <= since),
-            None if self.resets.is_empty() => 0,
-            None => return None,
-        };
+        let era = self.era(since)?;
         let within = |what: Option<String>| -> Option<u64> {
             let spans = self.spans.get(&what)?;
             let span = spans.partition_point(|span| span.from < (era, ts)).checked_sub(1).map(|at| &spans[at])?;

@@ -183,7 +183,9 @@ pub(super) struct Live {
     revocation: Revocation,
     req: Digest,
     grant: u64,
-    issued: Timestamp,
+    pub(super) issued: Timestamp,
+    /// Whether the clock was reset since.
+    pub(super) before_reset: bool,
     exp: Timestamp,
     renewable: bool,
 }
@@ -237,6 +239,7 @@ impl Leases {
             req: hdr.req,
             grant: issue.grant,
             issued: hdr.iat,
+            before_reset: false,
             exp: hdr.exp,
             renewable: hdr.renewable,
         };
@@ -373,6 +376,11 @@ impl Leases {
             }
             lease.sid != *sid
         });
+    }
+
+    /// The clock was put back: what lives was issued under another.
+    pub(super) fn clock_reset(&mut self) {
+        self.live.values_mut().for_each(|lease| lease.before_reset = true);
     }
 
     /// Whether this lease is the one that this request made.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ahead::{Guess, Opened};
 use super::approvals::{Approvals, Known, Stands};
 use super::custody::{Custodians, MadeByCustody};
-use super::freezes::Freezes;
+use super::freezes::{Freezes, LONGEST_SKEW};
 use super::keys::Key;
 use super::report::{Fault, Finding, KeySeen};
 use super::requests::Place;
@@ -66,6 +66,7 @@ const MOST: usize = 1 << 30;
 #[derive(Clone, Debug)]
 struct Given {
     leaf: Digest,
+    ts: Timestamp,
     /// What it says, where it may leave something in an agent's chain.
     said: Option<Said>,
     denied: bool,
@@ -138,7 +139,7 @@ impl Commands {
         if self.bytes > MOST {
             return Err(Finding::Unusable("the commands are more than this program keeps".into()));
         }
-        self.given.insert(seq, Given { leaf, said, denied });
+        self.given.insert(seq, Given { leaf, ts: place.ts, said, denied });
         Ok(())
     }
 
@@ -181,6 +182,17 @@ impl Commands {
     /// Whether the entry that `by` names holds a command for this very effect on this agent.
     pub(super) fn caused(&self, by: &By, agent: &AgentName, aud: &Aud, effect: &Effect<'_>) -> Result<(), Finding> {
         self.rests(by, aud, |said| said.fits(agent, effect))
+    }
+
+    /// Whether the command that `by` names was over before what was issued at `iat`, in a chain whose time rests on `since`.
+    /// What it takes back was there, or under way, when it came, and its entry is no earlier than the newest of any chain.
+    /// A reset of the clock and a restore take back what is later.
+    pub(super) fn is_older(&self, by: &By, since: Option<u64>, iat: Timestamp) -> bool {
+        let known = since.is_some() || self.never_reset();
+        self.given.get(&by.seq).is_some_and(|given| {
+            let timeless = given.said.as_ref().is_some_and(|said| [CLOCK_RESET, Backup::TYP].contains(&said.typ));
+            !timeless && known && self.freezes.compares(by.seq, since) && given.ts.plus(LONGEST_SKEW) < iat
+        })
     }
 
     /// Whether the entry that `by` names holds a command that made a backup.

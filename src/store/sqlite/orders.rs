@@ -211,9 +211,20 @@ impl Wish {
         self.iat
     }
 
-    /// Whether its entry is no earlier than the newest one of any chain.
+    /// Whether its entry is no earlier than the newest one of any chain: what freezes, thaws or takes leases back. So no
+    /// lease that it takes back is later than it, and a verifier may say so.
     pub(super) fn is_latest(&self) -> bool {
-        matches!(self.effect, Effect::FreezeVault | Effect::ThawVault | Effect::FreezeRole(_) | Effect::ThawRole(_))
+        matches!(
+            self.effect,
+            Effect::FreezeVault
+                | Effect::ThawVault
+                | Effect::FreezeRole(_)
+                | Effect::ThawRole(_)
+                | Effect::FreezeAgent(_)
+                | Effect::EndAgentKey(_)
+                | Effect::RevokeGrant(_)
+                | Effect::RevokeLeases(_)
+        )
     }
 
     /// The key that signed it.
