@@ -135,7 +135,7 @@ pub struct Lease {
     pub revocation: Revocation,
     /// Where it stands.
     pub state: State,
-    /// When it ended.
+    /// When it ended, by the clock; its entry may be dated later.
     pub ended: Option<Timestamp>,
     /// What is still to be done at its backend.
     pub undo: Option<Undo>,
@@ -148,12 +148,12 @@ impl Lease {
         self.state == State::Live && now < self.expires
     }
 
-    /// Ends it at `at`. What lives at a backend is to be undone there from `now` on: a chain may be ahead of the clock,
-    /// and its backend does not wait for that.
-    pub fn end(&mut self, state: State, at: Timestamp, now: Timestamp) {
+    /// Ends it at `now`, by the clock and not by its chain, which may be ahead of it: neither its backend nor the lists of
+    /// what was revoked wait for that.
+    pub fn end(&mut self, state: State, now: Timestamp) {
         debug_assert!(self.state.leads_to(state) && state.ended(), "{:?} does not lead to {state:?}", self.state);
         self.state = state;
-        self.ended = Some(at);
+        self.ended = Some(now);
         self.undo = (self.revocation == Revocation::Backend).then(|| Undo::at(now));
     }
 

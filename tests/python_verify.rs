@@ -53,6 +53,8 @@ use nockvault::statement::agent::{AgentFreeze, AgentThaw};
 use nockvault::statement::card::{Card, Genesis};
 use nockvault::statement::clock::ClockReset;
 use nockvault::statement::freeze::{RoleFreeze, RoleThaw, VaultFreeze, VaultThaw};
+use nockvault::statement::grant::Terms;
+use nockvault::statement::lease::{LeaseRevoke, Scope};
 use nockvault::statement::request::Seen;
 use nockvault::time::Seconds;
 use programs::{foreign, program, said};
@@ -461,5 +463,33 @@ async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
     desk.add("a chain of emergencies", &chain, &pins, Some(&operators));
     let chain = file(&vault.lines(&ChainName::vault()).await);
     desk.add("_vault in emergencies", &chain, &pins, Some(&operators));
+    assert_eq!(desk.agree(), 0, "it is called tampered with");
+}
+
+/// What the vault writes while its chains are ahead of its clock, within the skew: entries behind the end of the leases
+/// that they are about.
+#[tokio::test]
+async fn what_a_vault_writes_ahead_of_its_clock_is_intact_to_both() {
+    let vault = support::Harness::new().await;
+    vault.role("far", "far", json!({})).await;
+    let mut kit = vault.agent("kit").await;
+    vault.grant(&kit.name, "far", Terms { ttl: Seconds(120), ..support::terms() }).await;
+    let right = vault.clock_now().plus(Seconds(1));
+    vault.clock.set(right.plus(Seconds(240)));
+    let long = kit.get(&vault, "far").await.hdr.lease;
+    vault.clock.set(right);
+    let (released, revoked) = (kit.get(&vault, "far").await.hdr, kit.get(&vault, "far").await.hdr);
+    kit.renew(&vault, &long, 60).await;
+    kit.release(&vault, &released.lease).await;
+    vault.order(LeaseRevoke { reason: None, scope: Scope::Lease(revoked.lease) }).await;
+
+    let entries = vault.chain_of(&kit.name).await;
+    let behind = entries.iter().filter(|entry| entry["ts"].as_u64().unwrap() > released.exp.0);
+    let kinds: Vec<&Value> = behind.map(|entry| &entry["kind"]).collect();
+    assert_eq!(kinds, ["issue", "issue", "issue", "renew", "release", "revoke"]);
+    let pins = Pins { identity: Some(vault.identity.clone()), ..Pins::default() };
+    let (mut desk, operators) = (Desk::new(), vault.lines(&ChainName::operators()).await);
+    let chain = file(&vault.lines(&ChainName::from(&kit.name)).await);
+    desk.add("a chain ahead of its clock", &chain, &pins, Some(&operators));
     assert_eq!(desk.agree(), 0, "it is called tampered with");
 }

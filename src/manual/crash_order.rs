@@ -130,8 +130,9 @@
 //! | 3. the last part; the row goes with it | nothing is left | |
 //!
 //! What was asked for after the command is not meant by it, however long the rest takes; an intent that was there is
-//! taken back as soon as it is a lease. Each lease then waits for its backend on its own. `agent end-key` ends all keys
-//! in the first commit, and the leases the same way.
+//! taken back as soon as it is a lease, also where the clock was put back since and dates it later than the command.
+//! Each lease then waits for its backend on its own. `agent end-key` ends all keys in the first commit, and the
+//! leases the same way.
 //!
 //! # Sweep
 //!

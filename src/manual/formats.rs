@@ -329,6 +329,8 @@
 //!   change of skew, clock or node revives a request.
 //! - An entry's `ts` is max(now, the `ts` before it, `nbf` of the audit key), and the writer sets it. The audit key
 //!   changes before `ts` reaches its `exp`.
+//! - Sessions and leases are over by the clock. Where a chain is ahead of it, a `release` may so have a `ts` behind the end
+//!   of its lease. A `renew` may not; the vault refuses it with `lease_ended`.
 //! - A clock that stands further behind the newest entry than the skew stops issuing: `clock_behind`. After an
 //!   operator's `clock_reset` the next entry of each chain is `clock_reset` with `by`, and only there may `ts` fall and
 //!   `iat_floor` be set anew, to now + skew. The command itself stands under the old time. The floor does not hold for

@@ -53,7 +53,7 @@ impl Model {
             Effect::FreezeAgent(agent) => {
                 self.say(agent, "freeze");
                 self.agents[agent].frozen = true;
-                self.take_back(Scope::Agent(agent), before);
+                self.reach(Scope::Agent(agent), before);
             }
             Effect::ThawAgent(agent) => {
                 self.say(agent, "thaw");
@@ -61,13 +61,13 @@ impl Model {
             }
             Effect::FreezeRole(role) => {
                 self.roles_frozen[role] = true;
-                self.take_back(Scope::Role(role), before);
+                self.reach(Scope::Role(role), before);
             }
             Effect::ThawRole(role) => self.roles_frozen[role] = false,
             Effect::FreezeVault => {
                 self.say(VAULT, "freeze");
                 self.frozen = true;
-                self.take_back(Scope::All, before);
+                self.reach(Scope::All, before);
             }
             Effect::ThawVault => {
                 self.say(VAULT, "thaw");
@@ -80,7 +80,7 @@ impl Model {
                     self.say(agent, "session_end");
                     self.session(agent, sid).ended = true;
                 }
-                self.take_back(scope, before);
+                self.reach(scope, before);
             }
             Effect::EndKey { agent, key } => self.end_keys(agent, key),
             Effect::NextKey { agent, .. } => self.next_key(agent, given.number, Some(self.at(agent) + OVERLAP)),
@@ -140,6 +140,16 @@ impl Model {
             self.end(number, State::Revoked);
             self.say(self.leases[&number].agent, "revoke");
         }
+    }
+
+    /// Carries out a revocation: also of intents that are dated later than now, since they are there.
+    fn reach(&mut self, scope: Scope, before: Time) {
+        self.take_back(scope, before);
+        let later = |(number, lease): &(&u64, &Lease)| {
+            lease.state == State::Intended && lease.issued > before && scope.covers(**number, lease)
+        };
+        let later = self.leases.iter().filter(later).map(|(number, lease)| (Scope::Lease(*number), lease.issued));
+        self.takebacks.extend(later.collect::<Vec<_>>());
     }
 
     /// Takes back what a scope has; an intent of it is taken back once it is a lease.

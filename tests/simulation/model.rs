@@ -446,17 +446,17 @@ impl Model {
                 if lease.sid != asked.sid {
                     return Err(Reason::LeaseUnknown);
                 }
-                let mut expires = self.prolong(lease, ttl, asked.near, at)?;
-                if lease.role > 0 {
-                    // Not longer than its backend bears it, which was asked when the request came.
-                    expires = expires.min(self.prolong(lease, ttl, asked.near, now)?);
+                // A verifier holds its end against the entry.
+                if !self.roles_frozen[lease.role] && at >= lease.expires {
+                    return Err(Reason::LeaseEnded);
                 }
+                let expires = self.prolong(lease, ttl, asked.near, now)?;
                 self.lease(number).expires = expires;
                 self.say(chain, "renew");
             }
             What::Release { lease: number } => {
                 let lease = self.own(asked, number)?;
-                if lease.state != State::Live || at >= lease.expires {
+                if lease.state != State::Live || now >= lease.expires {
                     return Err(Reason::LeaseEnded);
                 }
                 self.end(number, State::Released);
@@ -480,7 +480,7 @@ impl Model {
 
     /// The session is used; a new one is opened.
     fn enter(&mut self, asked: &Request, at: Time, opened: Time) -> Judged<()> {
-        self.bind(asked, at)?;
+        self.bind(asked, self.now)?;
         self.room_for_session(asked)?;
         let new = |seal| Session { seal, used: at, ends: opened + LONGEST, ended: false };
         let sessions = &mut self.agents[asked.agent].sessions;
@@ -530,7 +530,7 @@ impl Model {
     }
 
     fn intend(&mut self, asked: &Request) -> Judged<Come> {
-        self.bind(asked, self.at(asked.agent))?;
+        self.bind(asked, self.now)?;
         self.room_for_session(asked)?;
         self.add(asked, State::Intended)?;
         Ok(Come::Making)

@@ -77,6 +77,26 @@ async fn what_ended_with_its_session_is_listed_too() {
     assert_eq!(listed(&world, world.clock.now()).await, [lease]);
 }
 
+/// A clock that was ahead said that its time was over when it was taken back; what expired by itself needs no list.
+#[tokio::test]
+async fn what_was_taken_back_under_a_clock_that_was_ahead_is_listed() {
+    let world = World::new().await;
+    let kit = world.granted("kit").await;
+    let began = world.clock.now();
+    let [revoked, expired] = [(); 2].map(|()| issued(&world, &kit, "s1", Revocation::Listed));
+    let (revoked, expired) = (revoked.await, expired.await);
+    let expires = world.store().lease(&revoked).await.unwrap().unwrap().expires;
+    world.clock.set(expires.plus(Seconds(1)));
+    let command = world.command(LeaseRevoke { reason: None, scope: Scope::Lease(revoked.clone()) }).await;
+    world.order(&Order::RevokeLeases(&command)).await.result.unwrap();
+    world.store().end_due(100).await.unwrap();
+    world.clock.set(began.plus(Seconds(1)));
+    let row = world.store().lease(&expired).await.unwrap().unwrap();
+    assert_eq!(row.state, State::Expired);
+    assert_eq!(listed(&world, world.clock.now()).await, [revoked]);
+    assert_eq!(listed(&world, expires).await, []);
+}
+
 #[tokio::test]
 async fn a_row_that_none_of_ours_could_be_holds_up_no_others() {
     let world = World::new().await;

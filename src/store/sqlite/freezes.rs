@@ -9,13 +9,13 @@
 use rusqlite::params;
 use serde_json::json;
 
-use super::orders::{self, AT_ONCE, Effected, Wish, not_found};
+use super::orders::{self, Effected, Wish, not_found};
 use super::rows::{ChainId, Covered, Packed, Reading};
 use super::stop::Stop;
 use super::takebacks::{self, Reach};
 use super::tx::Tx;
 use super::views::{Facts, Held};
-use crate::audit::entry::{self, By};
+use crate::audit::entry;
 use crate::id::{ChainName, RoleName};
 use crate::statement::lease::Scope;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn freeze_all(tx: &mut Tx<'_>, wish: &Wish) -> Effected {
     let freeze = tx.append_deciding(&mut vault, entry::VaultFreeze { by: by.clone() })?;
     tx.put_freeze(&mut vault, None, freeze.seq)?;
     tx.keep(vault);
-    take_back(tx, &reach, before, &by)?;
+    takebacks::carry_out(tx, &reach, before, &by)?;
     Ok((entry, result))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn freeze_role(tx: &mut Tx<'_>, wish: &Wish, role: &RoleName) -> Effe
     operators.chain.deciding = Some(entry.seq);
     tx.put_freeze(&mut operators, Some(role), entry.seq)?;
     tx.keep(operators);
-    take_back(tx, &reach, before, &by)?;
+    takebacks::carry_out(tx, &reach, before, &by)?;
     Ok((entry, result))
 }
 
@@ -73,13 +73,6 @@ pub(super) fn thaw_role(tx: &mut Tx<'_>, wish: &Wish, role: &RoleName) -> Effect
     tx.remove_freeze(&mut operators, Some(role))?;
     tx.keep(operators);
     Ok((entry, result))
-}
-
-fn take_back(tx: &mut Tx<'_>, reach: &Reach, before: crate::time::Timestamp, by: &By) -> Result<(), Stop> {
-    if takebacks::take_back(tx, reach, before, by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, reach, before)? {
-        takebacks::later(tx, reach, before, by)?;
-    }
-    Ok(())
 }
 
 /// The row that says that a role is frozen, or everything, where it names none.

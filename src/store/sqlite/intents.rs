@@ -32,9 +32,9 @@ pub(super) fn intend(tx: &mut Tx<'_>, asking: &Asking<Issue>, minted: &Minted, u
     requests::fits(asking, &minted.hdr, tx)?;
     let (mut held, _) = requests::admit_alive(tx, &asking.common)?;
     tx.clock_is_good(&held)?;
-    let (common, rules, at) = (&asking.common, tx.shared.rules, tx.stamp(&held)?);
+    let (common, rules) = (&asking.common, tx.shared.rules);
     let session = leases::session(tx.conn, held.chain.id, &common.agent, &common.sid)?;
-    let bound = authn::bind(session.as_ref(), Some(&asking.body.seal), at, rules.session_idle)?;
+    let bound = authn::bind(session.as_ref(), Some(&asking.body.seal), tx.now, rules.session_idle)?;
     if session.is_none() && held.chain.sessions >= rules.sessions_per_agent {
         return Err(Denial::new(Reason::SessionLimit).limit(rules.sessions_per_agent).into());
     }
@@ -82,7 +82,7 @@ pub(super) fn abandon(tx: &mut Tx<'_>, id: &LeaseId, reason: Reason) -> Result<O
     let request: Embedded =
         serde_json::from_str(&request).map_err(|why| Stop::Broken(format!("the intent {id} has no request: {why}")))?;
     let mut held = tx.hold(&ChainName::from(&lease.agent))?;
-    lease.end(State::Abandoned, tx.stamp(&held)?, tx.now);
+    lease.end(State::Abandoned, tx.now);
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
     // The use is given back; that it was paced is not, so that a backend that is down is not asked without measure.

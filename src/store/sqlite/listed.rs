@@ -11,13 +11,14 @@ use crate::id::RoleName;
 use crate::lease::Lease;
 use crate::time::Timestamp;
 
-/// The ended leases of these roles whose credential would still be taken at `now`, by when it expires: also those that
-/// ended with their session, and none that came to the end of its time. A row that none of ours could be sets its agent's chain aside and holds up no others.
+/// The ended leases of these roles whose credential would still be taken at `now`, by when it expires: all that somebody
+/// ended, whatever clock it was ended by, and of those that expired the ones whose session ended first. A row that none of
+/// ours could be sets its agent's chain aside and holds up no others.
 pub(super) fn listed(at: Instant<'_>, roles: &[RoleName], now: Timestamp) -> Result<Vec<Ended>, Stop> {
     let sql = format!(
         "SELECT {COLUMNS} FROM leases l INDEXED BY leases_listed JOIN chains c ON c.id = l.chain
          WHERE l.revocation = 'listed' AND l.state NOT IN ('live', 'intended') AND l.role = ?1 AND l.expires > ?2
-         AND (l.ended IS NULL OR l.ended < l.expires)
+         AND (l.state <> 'expired' OR l.ended IS NULL OR l.ended < l.expires)
          ORDER BY l.expires"
     );
     let mut statement = at.conn.prepare_cached(&sql)?;

@@ -10,7 +10,7 @@ use super::super::{Carried, KeptKey, Order, Successor};
 use super::approvals::Standing;
 use super::requests::{self, embed};
 use super::stop::Stop;
-use super::takebacks::Reach;
+use super::takebacks::{AT_ONCE, Reach};
 use super::tx::{self, Tx};
 use super::views::{AgentFacts, Facts, Held};
 use super::writer::execute;
@@ -552,9 +552,7 @@ fn freeze(tx: &mut Tx<'_>, wish: &Wish, name: &AgentName) -> Effected {
     tx.append_deciding(&mut held, entry::Freeze { by: by.clone() })?;
     tx.set_frozen(&mut held, true)?;
     tx.keep(held);
-    if takebacks::take_back(tx, &scope, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, &scope, before)? {
-        takebacks::later(tx, &scope, before, &by)?;
-    }
+    takebacks::carry_out(tx, &scope, before, &by)?;
     Ok((entry, result))
 }
 
@@ -631,9 +629,6 @@ fn revoke_grant(tx: &mut Tx<'_>, wish: &Wish, body: &GrantRevoke) -> Effected {
     Ok((entry, result))
 }
 
-/// What one transaction takes back; the rest is left for later ones.
-pub(super) const AT_ONCE: u64 = 100;
-
 fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
     match scope {
         Scope::Lease(id) => {
@@ -653,9 +648,7 @@ fn revoke_leases(tx: &mut Tx<'_>, wish: &Wish, scope: &Scope) -> Effected {
     if let Scope::Session(name, sid) = scope {
         revoke_session(tx, name, sid, &by)?;
     }
-    if takebacks::take_back(tx, reach, before, &by, AT_ONCE)? >= AT_ONCE || takebacks::under_way(tx, reach, before)? {
-        takebacks::later(tx, reach, before, &by)?;
-    }
+    takebacks::carry_out(tx, reach, before, &by)?;
     Ok((entry, result))
 }
 

@@ -2,8 +2,8 @@
 //! the session as it stands, under the grant that is there. Each spends its nonce and appends its entry; what is
 //! refused leaves nothing.
 //!
-//! What a verifier judges by an entry's `ts` is judged here at that same instant, see [`Tx::stamp`]; the window is held
-//! against the clock itself.
+//! What a verifier judges by an entry's `ts` is judged here at that same instant, see [`Tx::stamp`]. The window, whether
+//! a session is over, and whether a lease is that is given back, are held against the clock itself.
 
 use super::stop::{Stop, is_constraint};
 use super::tx::Tx;
@@ -111,7 +111,7 @@ pub(super) fn bind(
     let rules = tx.shared.rules;
     let (chain, at) = (held.chain.id, tx.stamp(held)?);
     let known = leases::session(tx.conn, chain, &common.agent, &common.sid)?;
-    let bound = authn::bind(known.as_ref(), seal, at, rules.session_idle)?;
+    let bound = authn::bind(known.as_ref(), seal, tx.now, rules.session_idle)?;
     if let Some(mut session) = known {
         session.used = session.used.max(at);
         leases::touch_session(tx.conn, chain, &session, rules.session_idle)?;
@@ -129,8 +129,8 @@ pub(super) fn bind(
 }
 
 /// Ends a lease, with the count of those that live. Gives what its entry says of the backend.
-pub(super) fn end_lease(tx: &mut Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
-    lease.end(state, tx.stamp(held)?, tx.now);
+pub(super) fn end_lease(tx: &Tx<'_>, held: &mut Held, lease: &mut Lease, state: State) -> Result<String, Stop> {
+    lease.end(state, tx.now);
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, lease)?;
     held.chain.leases = held.chain.leases.saturating_sub(1);
     Ok(lease.outcome().to_owned())
@@ -282,9 +282,13 @@ pub(super) fn renew(
         return Err(Denial::new(Reason::LeaseUnknown).detail("the lease belongs to another session").into());
     }
     tx.role(&lease.role)?.map_or(Ok(()), |role| role.alive())?;
+    // A verifier holds the lease's end against the entry's `ts`. How much longer it lives is counted from the present.
+    if !lease.live(at) {
+        return Err(Reason::LeaseEnded.into());
+    }
     let agent = &held.agent()?.agent;
     let grant = agent.grants.iter().find(|grant| grant.role == lease.role);
-    let allowed = authz::prolong(&lease, grant, peer, asking.body.ttl, at)?;
+    let allowed = authz::prolong(&lease, grant, peer, asking.body.ttl, tx.now)?;
     lease.expires = bears.map_or(allowed, |bears| allowed.min(bears));
     leases::write(tx.conn, &tx.shared.ring, held.chain.id, &lease)?;
     let body = entry::Renew { exp: lease.expires, lease: lease.id.clone(), request: asking.embedded.clone() };
@@ -302,7 +306,8 @@ pub(super) fn release(tx: &mut Tx<'_>, asking: &Asking<Release>) -> Result<(Leas
         Release::Req(req) => leases::by_req(tx.conn, &tx.shared.ring, req)?,
     };
     let mut lease = own(lease, &asking.common.agent)?;
-    if !lease.live(at) {
+    // By the clock: what is still good can be given back, though the entry be dated behind its end.
+    if !lease.live(tx.now) {
         return Err(Reason::LeaseEnded.into());
     }
     end_lease(tx, &mut held, &mut lease, State::Released)?;

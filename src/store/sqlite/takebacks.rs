@@ -1,14 +1,15 @@
 //! Revocation of many leases by one command. The command stands in `_operators` at once; what it takes back is ended in
 //! parts, each a transaction of its own, so that requests are not kept waiting behind it. What is left of it is a row, so
 //! that a crash in between leaves the rest to the next start. An intent of the scope is such a rest: what it becomes was
-//! asked for before the command, and is taken back as soon as it is there.
+//! asked for before the command, and is taken back as soon as it is there. So it is also where the clock was put back
+//! since and calls the intent later than the command.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::due::{open_chain, unless_forged};
 use super::leases::{self, COLUMNS, TABLES};
-use super::rows::{ChainId, Covered, Packed, parsed};
+use super::rows::{ChainId, Covered, Packed, parsed, time};
 use super::stop::Stop;
 use super::tx::Tx;
 use super::{requests, resets, restores};
@@ -18,6 +19,9 @@ use crate::lease::State;
 use crate::seal::at_rest::Mac;
 use crate::statement::lease::Scope;
 use crate::time::Timestamp;
+
+/// What one transaction takes back; the rest is left for later ones.
+pub(super) const AT_ONCE: u64 = 100;
 
 /// Which leases a command ends.
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,23 +134,47 @@ pub(super) fn take_back(tx: &mut Tx<'_>, reach: &Reach, before: Timestamp, by: &
     Ok(ended)
 }
 
+/// Ends what a command reaches: a part of it at once, and the rest of it is left for later, the intents among it.
+pub(super) fn carry_out(tx: &mut Tx<'_>, reach: &Reach, before: Timestamp, by: &By) -> Result<(), Stop> {
+    if take_back(tx, reach, before, by, AT_ONCE)? >= AT_ONCE || under_way(tx, reach, before)? {
+        later(tx, reach, before, by)?;
+    }
+    // No entry tells of an intent, so that `before` lies behind one that was begun before the clock was put back. Each is
+    // a rest by itself: what is asked for after the command is not meant by it, though it may be dated earlier.
+    for (id, issued) in intents(tx, reach, before, ">")? {
+        later(tx, &Scope::Lease(id).into(), issued, by)?;
+    }
+    Ok(())
+}
+
 /// Whether an intent of a scope may yet become a lease.
-pub(super) fn under_way(tx: &Tx<'_>, reach: &Reach, before: Timestamp) -> Result<bool, Stop> {
+fn under_way(tx: &Tx<'_>, reach: &Reach, before: Timestamp) -> Result<bool, Stop> {
+    Ok(!intents(tx, reach, before, "<=")?.is_empty())
+}
+
+/// The intents of a scope by when they were issued, compared in this way.
+fn intents(
+    tx: &Tx<'_>,
+    reach: &Reach,
+    before: Timestamp,
+    compared: &'static str,
+) -> Result<Vec<(LeaseId, Timestamp)>, Stop> {
     let (condition, values) = condition(tx.conn, reach)?;
     let sql = format!(
-        "SELECT l.id, c.name FROM leases l INDEXED BY leases_intended JOIN chains c ON c.id = l.chain
-         WHERE l.state = 'intended' AND l.issued <= ?1 AND {condition}"
+        "SELECT l.id, c.name, l.issued FROM leases l INDEXED BY leases_intended JOIN chains c ON c.id = l.chain
+         WHERE l.state = 'intended' AND l.issued {compared} ?1 AND {condition}"
     );
     let mut all: Vec<&dyn ToSql> = vec![&before.0];
     all.extend(values.iter().map(AsRef::as_ref));
     let mut statement = tx.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(all.as_slice())?;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if named(tx, row)?.is_some() {
-            return Ok(true);
+        if let Some((id, name)) = named(tx, row)? {
+            found.extend(unless_forged(&tx.shared.views, &name, time(row, 2))?.map(|issued| (id, issued)));
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 /// The lease of a row and its chain, unless that is set aside.
