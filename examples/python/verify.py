@@ -507,7 +507,7 @@ class Keys:
         )
 
     def begin_overlaps_anew(self, ts):
-        """The clock was put back to `ts`: from there on a key that had a successor is accepted for its overlap at the most."""
+        """The clock was put back to `ts`: from there on a key that had a successor has its overlap at the most."""
         for one in self.keys:
             if one["overlap"] is not None and not one["over"]:
                 one["until"] = min(one["until"], ts + one["overlap"])
