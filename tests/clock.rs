@@ -15,6 +15,8 @@ use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Page;
 use nockvault::statement::grant::{Rate, Terms};
 use nockvault::statement::lease::Which;
+use nockvault::statement::operator::{Duty, OperatorRotate};
+use nockvault::statement::status::StatusRead;
 use nockvault::store::{Pace, Rules, Store as _};
 use nockvault::time::{Seconds, Timestamp};
 use nockvault::vault::answer::Outcome;
@@ -298,6 +300,68 @@ async fn a_key_that_was_ended_under_a_wrong_clock_is_ended() {
         vault.vault().tend_once().await;
         assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::KeyRetired, "after {ahead} s");
     }
+}
+
+/// The overlap of a key that was replaced in the wrong time begins with the reset. Nobody's becomes longer, and a key that
+/// was ended stays so.
+#[tokio::test]
+async fn a_key_that_was_replaced_in_the_wrong_time_is_over_when_its_overlap_has_passed_once() {
+    for restarts in [false, true] {
+        let mut vault = Harness::with(rules()).await;
+        vault.kv_role("orders", b"a value").await;
+        let mut agents = [vault.agent("kit").await, vault.agent("ida").await, vault.agent("max").await];
+        for agent in &agents {
+            vault.grant(&agent.name, "orders", terms()).await;
+        }
+        let [kit, ida, max] = &mut agents;
+        let mara = vault.hire("mara", Duty::Auditor).await;
+        let began = vault.clock_now();
+        let old_ida = replaced(ida, &vault).await;
+        vault.clock.set(began.plus(YEAR));
+        vault.vault().tend_once().await;
+        let old_kit = replaced(kit, &vault).await;
+        let old_max = replaced(max, &vault).await;
+        vault.end_key(&max.name, old_max.key.kid()).await;
+        let next = mara.next();
+        vault.order_of(&mara, OperatorRotate { register: next.register_after(Some(mara.key.kid())) }).await;
+
+        vault.clock.set(began.plus(Seconds(100)));
+        if restarts {
+            vault.reopen().await;
+        }
+        let further = kit.signed(kit.rotation(&support::new_key()));
+        assert_eq!(vault.refusal(Rpc::RotateKey, further).await.reason, Reason::ClockBehind);
+        vault.order(ClockReset {}).await;
+        assert_eq!(kinds(&vault, "kit").await.last().unwrap(), "clock_reset", "a verifier counts from there");
+        let over = vault.clock_now().plus(vault.rules.key_overlap);
+
+        let (mut old_kit, old_ida, old_max) = (anew(old_kit), anew(old_ida), anew(old_max));
+        vault.clock.set(began.plus(vault.rules.key_overlap));
+        assert_eq!(vault.refuses(&old_ida.issue("orders")).await, Reason::KeyRetired, "it was given longer");
+        assert_eq!(vault.refuses(&old_max.issue("orders")).await, Reason::KeyRetired, "it had been ended");
+        vault.clock.set(Timestamp(over.0 - 1));
+        old_kit.get(&vault, "orders").await;
+        vault.order_of(&mara, StatusRead {}).await;
+        vault.clock.set(over);
+        for reopened in [false, true] {
+            if reopened {
+                vault.reopen().await;
+            }
+            assert_eq!(vault.refuses(&old_kit.issue("orders")).await, Reason::KeyRetired);
+            assert_eq!(vault.refused_of(&mara, StatusRead {}).await.reason, Reason::KeyRetired);
+        }
+        kit.seen = old_kit.seen;
+        kit.new_session("later");
+        kit.get(&vault, "orders").await;
+        vault.order_of(&next, StatusRead {}).await;
+        vault.verify_all().await;
+    }
+}
+
+/// Gives the agent its next key, and itself as it was before.
+async fn replaced(agent: &mut Agent, vault: &Harness) -> Agent {
+    let (key, _) = agent.rotate(vault).await;
+    Agent { key, kver: agent.kver - 1, ..agent.again() }
 }
 
 /// How often an agent may ask is not counted by the clock that somebody sets.

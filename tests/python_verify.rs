@@ -448,10 +448,14 @@ async fn what_a_vault_writes_of_emergencies_is_intact_to_both() {
         kit.new_session(sid);
         kit.get(&vault, "orders").await;
     }
+    let (old, _) = kit.rotate(&vault).await;
     vault.clock.set(right);
     vault.order(ClockReset {}).await;
     vault.clock.set(right.plus(Seconds(301)));
     kit.new_session("three");
+    kit.get(&vault, "orders").await;
+    // By the key of before, whose overlap began anew.
+    (kit.key, kit.kver) = (old, kit.kver - 1);
     kit.get(&vault, "orders").await;
 
     let entries = vault.chain_of(&kit.name).await;

@@ -17,6 +17,7 @@ use nockvault::engine::ca::LINGERS;
 use nockvault::engine::jwt::{JWKS_CACHE, REVOKED_TTL};
 use nockvault::id::LeaseId;
 use nockvault::statement::cert::KeyRole;
+use nockvault::statement::clock::ClockReset;
 use nockvault::statement::command::Command;
 use nockvault::statement::issue::Issue;
 use nockvault::statement::key::{KeyRotate, Rotated};
@@ -121,6 +122,63 @@ async fn a_key_that_others_know_is_withdrawn_at_once_and_does_not_come_back() {
         vault.clock.advance(Seconds(600));
         assert_ne!(kid(&token(&vault, &mut kit).await.0), second, "a withdrawn key had its turn");
     }
+}
+
+/// What was withdrawn while the clock was ahead is withdrawn as soon as the clock is right again, before the reset and after.
+#[tokio::test]
+async fn a_key_that_was_withdrawn_in_a_wrong_time_does_not_come_back_with_the_clock() {
+    for (ahead, restarts) in [(0, false), (0, true), (600, false), (600, true)] {
+        let (mut vault, mut kit) = stage().await;
+        let (first, _) = token(&vault, &mut kit).await;
+        let right = vault.clock_now();
+        vault.clock.set(right.plus(Seconds(30 * 86_400)));
+        vault.vault().tend_once().await;
+        let (_, _, next) = rotate(&vault, ahead, true).await;
+        vault.clock.advance(Seconds(ahead));
+        assert_eq!((keys(&vault), read(&vault, &first)), (1, None));
+
+        vault.clock.set(right.plus(Seconds(60)));
+        if restarts {
+            vault.reopen().await;
+        }
+        vault.vault().tend_once().await;
+        let published = |vault: &Harness| vault.vault().jwks()["keys"][0]["kid"].as_str().unwrap().to_owned();
+        assert_eq!((keys(&vault), published(&vault)), (1, next.clone()), "before the reset");
+        vault.order(ClockReset {}).await;
+        for after in [0, 301, 3600, 86_400] {
+            vault.clock.advance(Seconds(after));
+            assert_eq!((keys(&vault), published(&vault)), (1, next.clone()), "{after} s later");
+        }
+        kit.new_session("anew");
+        assert_eq!(kid(&token(&vault, &mut kit).await.0), next);
+        vault.reopen().await;
+        assert_eq!((keys(&vault), published(&vault)), (1, next));
+        vault.verify_all().await;
+    }
+}
+
+/// A key that was only followed is published until what it signed is over, as at any other time.
+#[tokio::test]
+async fn a_key_that_was_followed_in_a_wrong_time_signs_no_more_and_is_published_for_a_session() {
+    let (mut vault, mut kit) = stage().await;
+    let (first, _) = token(&vault, &mut kit).await;
+    let right = vault.clock_now();
+    vault.clock.set(right.plus(Seconds(30 * 86_400)));
+    vault.vault().tend_once().await;
+    let (_, _, next) = rotate(&vault, 600, false).await;
+    vault.clock.set(right.plus(Seconds(60)));
+    vault.order(ClockReset {}).await;
+    assert!(read(&vault, &first).is_some());
+    let over = vault.clock_now().plus(vault.rules.session_max);
+    vault.clock.advance(Seconds(301));
+    kit.new_session("anew");
+    assert_eq!(kid(&token(&vault, &mut kit).await.0), next);
+    vault.clock.set(Timestamp(over.0 - 1));
+    assert_eq!(keys(&vault), 2);
+    vault.clock.set(over);
+    vault.reopen().await;
+    assert_eq!((keys(&vault), read(&vault, &first)), (1, None));
+    vault.verify_all().await;
 }
 
 #[tokio::test]

@@ -499,11 +499,18 @@ class Keys:
         if newest:
             newest["until"] = least(newest["until"], ts if grace is None else grace)
             newest["over"] = newest["over"] or grace is None
+            newest["overlap"] = 0 if grace is None else max(0, grace - ts) // 1000 * 1000
         public = unb64(said["pk"])
         self.keys.append(
             {"kid": said["kid"], "kver": said["kver"], "pk": public, "form": said["form"], "since": ts, "until": None,
-             "ended": False, "over": False, "signed": 0}
+             "overlap": None, "ended": False, "over": False, "signed": 0}
         )
+
+    def begin_overlaps_anew(self, ts):
+        """The clock was put back to `ts`: from there on a key that had a successor has its overlap at the most."""
+        for one in self.keys:
+            if one["overlap"] is not None and not one["over"]:
+                one["until"] = min(one["until"], ts + one["overlap"])
 
     def end(self, which, ts):
         found = next((one for one in self.keys if one["kid"] == which), None)
@@ -1546,7 +1553,7 @@ class Chain:
         if self.puzzle:
             return
         if entry["kind"] == "clock_reset":
-            self.clock_reset(entry["body"]["by"], entry["seq"])
+            self.clock_reset(entry["body"]["by"], entry["seq"], entry["ts"])
         if entry["kind"] == "restore":
             self.restore(entry, origin, new_key)
         self.kinds[entry["kind"]] = self.kinds.get(entry["kind"], 0) + 1
@@ -1590,7 +1597,7 @@ class Chain:
         except (ValueError, Malformed, rfc8785.CanonicalizationError) as why:
             raise Tampered("checkpoint", f"the checkpoint is not good: {why}") from None
 
-    def clock_reset(self, cause, seq):
+    def clock_reset(self, cause, seq, ts):
         """An operator said that the clock had been ahead."""
         if cause["chain"] != "_operators" or cause["seq"] <= self.reset:
             raise Tampered("by", "it rests on no entry of _operators, or on one that had reset this chain's clock before")
@@ -1599,10 +1606,13 @@ class Chain:
             self.trail.since, self.trail.reset = cause["seq"], True
             for lease in self.trail.leases.values():
                 lease["before_reset"] = True
+            self.trail.keys.begin_overlaps_anew(ts)
         if isinstance(self.trail, Operators):
             if cause["seq"] >= seq:
                 raise Tampered("by", "it rests on an entry that does not stand before it")
             self.trail.reset_the_clock(cause, self.trail.aud)
+            for keys, _ in self.trail.staff.values():
+                keys.begin_overlaps_anew(ts)
         elif self.pins.operators:
             self.pins.operators.reset_the_clock(cause, "nv1:" + kid_of(self.identity))
 

@@ -136,7 +136,7 @@ pub enum Untrusted {
     /// A response key that is older than one that this agent has seen.
     #[error(
         "the vault shows a key ({kid}) that is older than one this agent has seen: an older copy of it answers, or a rehearsal \
-         of a restore answered before. {advice}",
+         of a restore answered before, or its clock was ahead then. {advice}",
         advice = older_key(kept.as_deref())
     )]
     OlderKey {
@@ -197,9 +197,9 @@ pub enum Untrusted {
 fn older_key(kept: Option<&Path>) -> String {
     match kept {
         Some(file) => {
-            format!("If that was a rehearsal of yours, put {} aside; if not, tell the vault's operator", file.display())
+            format!("Ask its operator: if it was a rehearsal, or the clock, put {} aside", file.display())
         }
-        None => "If it was no rehearsal of yours, tell the vault's operator".to_owned(),
+        None => "Ask its operator".to_owned(),
     }
 }
 

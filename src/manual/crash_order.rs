@@ -209,9 +209,10 @@
 //!
 //! # A reset of the clock
 //!
-//! The command, the new floor, that there is one more reset, the first entry of `_vault` under the new audit key, and the
+//! The command, the new floor, that there is one more reset, the first entry of `_vault` under the new audit key, until when
+//! keys are accepted or published that were replaced in the false future, with the `clock_reset` of their chains, and the
 //! first part of what is taken back are one transaction. A crash before it leaves a vault that gives nothing; the command
-//! may be given again. After it, each chain writes its `clock_reset` together with its next entry: the chain's row says
+//! may be given again. After it, each other chain writes its `clock_reset` together with its next entry: the chain's row says
 //! how many it has, the vault's row how many there were, so that no crash and no restart leaves one out or writes one
 //! twice. The rest of what is taken back is a row, as with a revocation of many. How far the chains were read for what was
 //! signed in the false future stands in the vault's row, and moves together with the nonces that were found.

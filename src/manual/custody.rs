@@ -138,7 +138,8 @@
 //! # An agent's next key
 //!
 //! Keys of agents have numbers, and each follows the one before. For an overlap (`key_overlap_s`, 7 days) the old key is
-//! accepted beside the new one, so that a fleet can change over.
+//! accepted beside the new one, so that a fleet can change over. While the clock is behind the history, no agent brings a
+//! next key itself (`clock_behind`).
 //!
 //! | where | what |
 //! |---|---|

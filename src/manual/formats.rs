@@ -337,7 +337,11 @@
 //!   it, but its `iat` lies above that of every reset before it. With it a new audit key signs; sessions that were opened
 //!   and leases that were issued later than the new now are ended (`session_end`, `revoke`, with `by`), and intents are
 //!   broken off. Nonces that were purged before it come back out of the chains: what stands in one is a `replay` also when
-//!   its `iat` is reached a second time, and `stale` for as long as the chain was not read.
+//!   its `iat` is reached a second time, and `stale` for as long as the chain was not read. A key whose successor came later
+//!   than the new now is accepted until `ts` + overlap, and no longer than it was: `ts` is that of its chain's `clock_reset`,
+//!   which stands there at once, and the overlap is from the successor's entry to the `grace` in it. A key for tokens that
+//!   was to sign later signs; those before it are published no more where it withdrew them, and else for the longest life
+//!   of a session at the most. These times of keys for tokens are in no entry.
 //! - The first start after a restore sets `iat_floor` to now + skew; sessions and leases of the backup are ended
 //!   (`session_end`, `revoke`, with `by` naming the `nockvault/backup`), and all kept keys are certified anew. Each chain's
 //!   next entry is `restore`, and the origin becomes `<vault>/<chain>~<n>` with it, also of chains that begin later. A
@@ -493,7 +497,8 @@
 //!   identity certified as `checkpoint` and that is good at `ts`, and origin, size (= `seq`), root and `tree` are those of
 //!   the entries before it;
 //! - a `clock_reset` rests on a `nockvault/clock_reset` of an operator, a later one than the reset before it; nowhere else
-//!   does `ts` fall, and a key that was ended stays ended;
+//!   does `ts` fall, and a key that was ended stays ended; from there on, one that had a successor is accepted for no longer
+//!   than its overlap, from the successor's entry to the `grace` in it;
 //! - an audit key from which another had taken over in this chain when the clock was put back signs nothing after that;
 //! - the origin changes with a `restore` alone, to its `number`, which is higher than that before it; an audit key signs it
 //!   that signed nothing in this chain, and none that did signs after it; it rests on a `nockvault/backup`. `ts` may fall

@@ -57,6 +57,15 @@
 //! for it in the background. An agent whose chain was not read yet is refused as `stale`, which takes no longer than the
 //! skew unless it has millions of entries of that time.
 //!
+//! Keys that were replaced in the false future, of agents and of operators, are accepted for their overlap once more, from
+//! the reset on; end one that must not be (`vaultctl agent end-key`, `vaultctl operator end`). Keys for tokens that were to
+//! sign later sign at once. What was withdrawn stays withdrawn, before the reset too; a withdrawal that was to come, comes.
+//!
+//! A daemon that starts when half a year has passed since its keys were certified, by whatever clock, certifies them anew.
+//! Where that was in the false future, clients that connected meanwhile refuse the vault after the cure: it shows a key "that
+//! is older than one this agent has seen". Their message names the file to put aside, the agent's `.seen`. With it goes what
+//! the agent has seen of its chain, so do it where the clock was the reason, and nowhere else.
+//!
 //! # The desk of an operator
 //!
 //! Several vaults are contexts, in `~/.config/nockvault/contexts.toml`: each a card, who commands there, and with which key.

@@ -126,6 +126,12 @@ impl Vault {
         }
     }
 
+    /// Reads the keys for tokens anew: their times were changed.
+    pub(super) async fn token_keys_changed(&self) {
+        let mut read = self.tokens.read.lock().await;
+        self.read_token_keys(&mut read).await;
+    }
+
     /// Reads the keys for tokens anew, once a minute.
     pub(super) async fn read_token_keys_if_due(&self) {
         let mut read = self.tokens.read.lock().await;

@@ -425,7 +425,7 @@ impl Model {
         self.admit(asked, at)?;
         self.spent.insert(nonce_of(asked), asked.iat);
         self.alive(asked.agent)?;
-        if matches!(asked.what, What::Hello { .. } | What::Issue { .. } | What::Renew { .. }) {
+        if !matches!(asked.what, What::Release { .. } | What::Close) {
             self.clock_is_good(chain)?;
         }
         match asked.what {

@@ -156,6 +156,20 @@ pub(crate) const DAEMONS: &[Case] = &[
             world.obtain();
         })
     }),
+    ("a key is used behind its overlap, which began anew with the clock", Fault::RequestKey, || {
+        then(|world| {
+            let (old, at) = (crate::world::copy(&world.agent), world.now);
+            // Three seconds behind its entry.
+            world.rotate(Some(at.plus(Seconds(4))));
+            let by = By { chain: ChainName::operators(), leaf: Digest::of(b"reset"), seq: 9 };
+            world.now = Timestamp(at.0 - 2000);
+            world.put(reset(by));
+            (world.agent, world.kver) = (old, 1);
+            for _ in 0..3 {
+                world.obtain();
+            }
+        })
+    }),
     ("an audit key that was over comes back with the clock", Fault::KeyLife, || {
         then(|world| {
             let (old, at) = (crate::world::copy(&world.stolen), world.now);

@@ -12,6 +12,7 @@ use nockvault::statement::operator::{
     Duty, OperatorDuty, OperatorKeyEnd, OperatorList, OperatorRegister, OperatorRotate,
 };
 use nockvault::statement::register::Holder;
+use nockvault::time::{Seconds, Timestamp};
 
 use crate::cases::{Bad, Case, then, with_operators};
 use crate::freezes::revoked_later;
@@ -177,6 +178,22 @@ pub(crate) const OPERATORS: &[Case] = &[
             let (operator, ada) = (copy(&world.operator), Holder::Operator("ada".parse().unwrap()));
             let register = world.register(ada, &next, Some((&operator, 1)));
             carried_by(world, "joe", &joe, &OperatorRotate { register });
+        })
+    }),
+    ("a key of an operator is used behind its overlap, which began anew with the clock", Fault::RequestKey, || {
+        commanded(|world| {
+            let (joe, next) = (hire(world, "joe", Duty::Auditor), SigningKey::generate(&world.entropy));
+            let register = world.register(Holder::Operator("joe".parse().unwrap()), &next, Some((&joe, 1)));
+            let signed = signed_by(world, "joe", &joe, &OperatorRotate { register });
+            let result = serde_json::json!({ "grace": world.now.plus(Seconds(3)) });
+            world.order(entry::Command::carried(signed, result.as_object().cloned().unwrap()));
+            let by = world.command_of("nockvault/clock_reset");
+            world.now = Timestamp(world.now.0 - 2000);
+            world.operators.put(&world.audit, &entry::ClockReset { by }.into(), world.now);
+            for _ in 0..2 {
+                world.now = world.now.plus(Seconds(2));
+                carried_by(world, "joe", &joe, &OperatorList {});
+            }
         })
     }),
     ("the last admin is put out", Fault::Duty, || {

@@ -384,11 +384,12 @@ impl AgentTrail {
         self.keys.guesses()
     }
 
-    /// The clock was put back.
-    pub(super) fn clock_reset(&mut self, by: &By) {
+    /// The clock was put back to `ts`.
+    pub(super) fn clock_reset(&mut self, by: &By, ts: Timestamp) {
         self.since = Some(by.seq);
         self.keys.clock_reset();
         self.leases.clock_reset();
+        self.keys.begin_overlaps_anew(ts);
     }
 
     /// The vault was restored at `ts` from the backup of this command; the entry before is of `before`.

@@ -148,6 +148,8 @@ pub(super) struct Key {
     listed: Option<Timestamp>,
     /// Before when it is accepted.
     until: Option<Timestamp>,
+    /// For how long beside its successor, where this chain tells.
+    overlap: Option<Seconds>,
     /// An operator ended it.
     ended: bool,
     /// Since when it may have been in wrong hands: an operator's word, and no more.
@@ -177,6 +179,7 @@ impl Key {
             since: None,
             listed: None,
             until: None,
+            overlap: None,
             ended: false,
             suspect_from: None,
             over: false,
@@ -330,6 +333,15 @@ impl KeyHistory {
         self.reset = true;
     }
 
+    /// The clock was put back to `ts`: from there on a key that had a successor is accepted for its overlap at the most.
+    pub(super) fn begin_overlaps_anew(&mut self, ts: Timestamp) {
+        for key in self.keys.iter_mut().filter(|key| !key.over) {
+            if let (Some(until), Some(overlap)) = (key.until, key.overlap) {
+                key.until = Some(until.min(ts.plus(overlap)));
+            }
+        }
+    }
+
     /// The vault was restored at `ts`; the entry before is of `before`.
     pub(super) fn restored(&mut self, before: Timestamp, ts: Timestamp) {
         self.gaps.push((before, ts));
@@ -414,6 +426,7 @@ impl KeyHistory {
         if let Some(old) = self.keys.iter_mut().find(|key| Some(&key.kid) == register.prev.as_ref()) {
             let end = grace.unwrap_or(ts);
             old.over |= grace.is_none();
+            old.overlap = Some(end.since(ts));
             old.until = Some(old.until.map_or(end, |until| until.min(end)));
         }
         self.keys.push(Key::of(&register, ts));

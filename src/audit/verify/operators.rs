@@ -404,10 +404,11 @@ impl OperatorsTrail {
     }
 
     /// A `clock_reset` in this very chain, whose command stands before it.
-    pub(super) fn reset_the_clock(&self, by: &By, seq: u64) -> Result<(), Finding> {
+    pub(super) fn reset_the_clock(&mut self, by: &By, (seq, ts): (u64, Timestamp)) -> Result<(), Finding> {
         if by.seq >= seq {
             return Err(Fault::By.found(format!("it rests on entry {}, which does not stand before it", by.seq)));
         }
+        self.roster.clock_reset(ts);
         self.commands.reset_the_clock(by, &self.commands.aud)
     }
 

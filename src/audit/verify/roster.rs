@@ -214,6 +214,11 @@ impl Roster {
         self.member(&name)?.keys.succeed(register, ts, grace)
     }
 
+    /// The clock was put back to `ts`.
+    pub(super) fn clock_reset(&mut self, ts: Timestamp) {
+        self.members.values_mut().for_each(|member| member.keys.begin_overlaps_anew(ts));
+    }
+
     fn end(&mut self, body: &OperatorKeyEnd, result: &Map<String, Value>, ts: Timestamp) -> Result<(), Finding> {
         let ended = result.get("kids").cloned().map(Vec::<Kid>::deserialize);
         let Some(Ok(kids)) = ended else {

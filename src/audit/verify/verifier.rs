@@ -329,7 +329,7 @@ impl<'a> Verifier<'a> {
             return Ok(());
         }
         if let Body::ClockReset(reset) = &entry.body {
-            self.clock_reset(reset, entry.seq)?;
+            self.clock_reset(reset, (entry.seq, entry.ts))?;
         }
         let restored = match &entry.body {
             Body::Restore(restore) => Some(self.restore(restore, entry, new_key)?),
@@ -365,7 +365,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// An operator said that the clock had been ahead.
-    fn clock_reset(&mut self, reset: &entry::ClockReset, seq: u64) -> Result<(), Finding> {
+    fn clock_reset(&mut self, reset: &entry::ClockReset, at: (u64, Timestamp)) -> Result<(), Finding> {
         let by = &reset.by;
         names_operators(by)?;
         if self.reset.is_some_and(|before| by.seq <= before) {
@@ -375,10 +375,10 @@ impl<'a> Verifier<'a> {
         }
         self.reset = Some(by.seq);
         if let Some(Trail::Agent(trail)) = &mut self.trail {
-            trail.clock_reset(by);
+            trail.clock_reset(by, at.1);
         }
-        match (&self.trail, &self.pins.operators, &self.keys) {
-            (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, seq),
+        match (&mut self.trail, &self.pins.operators, &self.keys) {
+            (Some(Trail::Operators(trail)), ..) => trail.reset_the_clock(by, at),
             (_, Some(commands), Some(keys)) => commands.reset_the_clock(by, &Aud::of_identity(&keys.identity().kid())),
             _ => Ok(()),
         }

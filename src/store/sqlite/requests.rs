@@ -376,6 +376,8 @@ pub(super) fn rotate_key(
     new: &Register,
 ) -> Result<(Timestamp, EntryRef), Stop> {
     let (mut held, signer) = admit_alive(tx, &asking.common)?;
+    // Until when the old key is accepted is told by this clock.
+    tx.clock_is_good(&held)?;
     let (id, mut old) = successor(tx, &held, new)?;
     if old.kid != signer.kid {
         return Err(Denial::new(Reason::BadSuccessor).detail("only the newest key may bring its successor").into());

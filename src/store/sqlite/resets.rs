@@ -3,7 +3,8 @@
 //! by one: a chain's row says how many resets it has heard of, and what appends to it looks.
 //!
 //! What was given under the wrong clock is taken back: the first of it with the command, the rest in parts by
-//! [`super::takebacks`]. What was asked under it is remembered again, likewise in parts: [`super::recall`].
+//! [`super::takebacks`]. What was asked under it is remembered again, likewise in parts: [`super::recall`]. Keys that were
+//! replaced under it would be good until a time that lies far ahead: with the command, their overlap begins anew.
 
 use std::sync::Arc;
 
@@ -16,13 +17,14 @@ use super::rows::{Reset, parsed};
 use super::stop::Stop;
 use super::takebacks::{self, Reach};
 use super::tx::Tx;
-use super::views::VaultFacts;
-use super::{intents, leases, recall, requests};
+use super::views::{Facts, Held, VaultFacts};
+use super::{intents, leases, recall, requests, token_keys};
 use crate::audit::chain::AuditKey;
 use crate::audit::entry::{self, By};
 use crate::denial::{Denial, Reason};
 use crate::id::{ChainName, Sid};
-use crate::time::Timestamp;
+use crate::registry::HeldKey;
+use crate::time::{Seconds, Timestamp};
 
 /// How much is taken back together with the command.
 const AT_ONCE: u64 = 100;
@@ -63,6 +65,8 @@ pub(super) fn reset(tx: &mut Tx<'_>, wish: &Wish, key: &Arc<AuditKey>) -> Effect
     vault.chain.deciding = vault.chain.head.size.checked_sub(1);
     tx.newest = vault.chain.head.ts;
     tx.keep(vault);
+    begin_overlaps_anew(tx)?;
+    token_keys::put_back(tx)?;
 
     // An intent of then would be looked at no earlier than its own time; what it made is looked for at its backend now.
     intents::interrupt(tx, true, INTENTS)?;
@@ -71,6 +75,50 @@ pub(super) fn reset(tx: &mut Tx<'_>, wish: &Wish, key: &Arc<AuditKey>) -> Effect
         takebacks::later(tx, &reach, ahead, &by)?;
     }
     Ok((entry, result))
+}
+
+/// Keys that were replaced later than now are accepted for the overlap that they had, from now on. Each chain of such a key
+/// says its `clock_reset` at once: a verifier counts the overlap from there.
+fn begin_overlaps_anew(tx: &mut Tx<'_>) -> Result<(), Stop> {
+    let sql = "SELECT DISTINCT c.name FROM keys k JOIN chains c ON c.id = k.chain WHERE k.since > ?1 AND k.kver > 1";
+    let names: Vec<Option<ChainName>> = {
+        let mut statement = tx.conn.prepare_cached(sql)?;
+        statement.query_map([tx.now.0], |row| parsed(row, 0))?.collect::<Result<_, _>>()?
+    };
+    for name in names.into_iter().flatten() {
+        // One that is set aside takes no request.
+        let Some(mut held) = open_chain(tx, &name)? else { continue };
+        let replaced = replaced_after(&held, tx.now);
+        if replaced.is_empty() {
+            continue;
+        }
+        tx.settle(&mut held)?;
+        held.chain.deciding = held.chain.head.size.checked_sub(1);
+        let at = held.chain.head.ts;
+        for (id, key, overlap) in replaced {
+            let grace = key.grace.map(|grace| grace.min(at.plus(overlap)));
+            tx.write_key(&mut held, id, HeldKey { grace, ..key })?;
+        }
+        tx.keep(held);
+    }
+    Ok(())
+}
+
+/// The keys whose successor came later than `now` and that would be accepted beside it, with their numbers and overlaps.
+fn replaced_after(held: &Held, now: Timestamp) -> Vec<(i64, HeldKey, Seconds)> {
+    let holders: Vec<&[HeldKey]> = match &held.view.facts {
+        Facts::Agent(facts) => vec![&facts.agent.keys],
+        Facts::Operators(facts) => facts.operators.values().map(|operator| operator.keys.as_slice()).collect(),
+        Facts::Vault(_) => Vec::new(),
+    };
+    let mut replaced = Vec::new();
+    for [key, next] in holders.into_iter().flat_map(<[HeldKey]>::array_windows) {
+        let grace = key.grace.filter(|grace| key.ended.is_none() && next.since > now && *grace > now);
+        if let (Some(grace), Some((id, _))) = (grace, held.view.key(&key.kid)) {
+            replaced.push((id, key.clone(), grace.since(next.since)));
+        }
+    }
+    replaced
 }
 
 /// Ends at most `limit` sessions that were opened after `after` and up to `before`. Gives how many.

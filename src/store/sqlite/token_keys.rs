@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 use serde_json::json;
 
 use super::super::{KeptKey, TokenKey};
+use super::Shared;
 use super::founding::text_of;
 use super::orders::{Effected, Wish, command};
 use super::reader::Instant;
@@ -59,6 +60,38 @@ pub(super) fn rotate(tx: &mut Tx<'_>, wish: &Wish, body: &KeyRotate, key: &KeptK
     Ok((entry, result))
 }
 
+/// After the clock was put back to now: what the newest key was to do later, it has done.
+pub(super) fn put_back(tx: &mut Tx<'_>) -> Result<(), Stop> {
+    let mut operators = tx.hold(&ChainName::operators())?;
+    let keys: Vec<TokenKeyFacts> = operators.operators()?.token_keys.values().cloned().collect();
+    let changed: Vec<TokenKeyFacts> = keys.iter().map(|key| key.put_back(tx.now, tx.shared)).collect();
+    if changed == keys {
+        return Ok(());
+    }
+    tx.settle(&mut operators)?;
+    operators.chain.deciding = operators.chain.head.size.checked_sub(1);
+    let chain = operators.chain.id;
+    for facts in changed {
+        let mac = tx.cover(&mut operators, &rows::token_key(chain, &facts));
+        let sql = "UPDATE token_keys SET signs = ?2, former_until = ?3, mac = ?4 WHERE epoch = ?1";
+        let row = params![facts.epoch, facts.signs.0, facts.former_until.0, mac];
+        tx.conn.prepare_cached(sql)?.execute(row)?;
+        keep(&mut operators, facts);
+    }
+    tx.keep(operators);
+    Ok(())
+}
+
+impl TokenKeyFacts {
+    /// The same under a clock that says `now` and was further once. The key signs now if it was to sign later; what it
+    /// withdrew is withdrawn, and what it only followed stays published for as long as a session may last.
+    fn put_back(&self, now: Timestamp, shared: &Shared) -> TokenKeyFacts {
+        let withdraws = self.former_until == self.signs;
+        let former = if withdraws { now } else { now.plus(shared.rules.session_max) };
+        TokenKeyFacts { signs: self.signs.min(now), former_until: self.former_until.min(former), ..self.clone() }
+    }
+}
+
 /// Until when a token may live that is signed before `signs`: no token outlives the session that asked for it, and those
 /// there are may have been issued in sessions of a longer life than new ones have.
 fn longest(tx: &Tx<'_>, operators: &Held, signs: Timestamp) -> Result<Timestamp, Stop> {
@@ -86,17 +119,24 @@ fn add(tx: &mut Tx<'_>, held: &mut Held, facts: TokenKeyFacts, key: &KeptKey) ->
     let (signs, former) = (facts.signs.0, facts.former_until.0);
     let row = params![facts.epoch, chain, facts.kid.as_str(), signs, former, sealed, text_of(&key.cert), mac];
     tx.conn.prepare_cached(sql)?.execute(row)?;
-    if let Facts::Operators(operators) = &mut Arc::make_mut(&mut held.view).facts {
-        operators.token_keys.insert(facts.epoch, facts);
-    }
+    keep(held, facts);
     Ok(())
 }
 
-/// The keys after the first, by their numbers.
+fn keep(held: &mut Held, facts: TokenKeyFacts) {
+    if let Facts::Operators(operators) = &mut Arc::make_mut(&mut held.view).facts {
+        operators.token_keys.insert(facts.epoch, facts);
+    }
+}
+
+/// The keys after the first, by their numbers. Under a clock that is behind the history they are as a reset would leave
+/// them: a key that was withdrawn is not published meanwhile.
 pub(super) fn all(at: Instant<'_>) -> Result<Vec<TokenKey>, Stop> {
     let operators = at.hold(&ChainName::operators())?;
     let sql = "SELECT sealed, cert FROM token_keys WHERE epoch = ?1";
     let mut statement = at.conn.prepare_cached(sql)?;
+    let (now, rules) = (at.shared.clock.now(), at.shared.rules);
+    let behind = now.plus(rules.skew) < at.shared.condition.newest();
     let mut keys = Vec::new();
     for facts in operators.operators()?.token_keys.values() {
         let broken = |what: &str| Stop::Broken(format!("the token key {} {what}", facts.epoch));
@@ -111,6 +151,7 @@ pub(super) fn all(at: Instant<'_>) -> Result<Vec<TokenKey>, Stop> {
         }
         let cert = cert.ok_or_else(|| broken("has no certificate"))?;
         let key = KeptKey { role: KeyRole::Jwt, secret, cert };
+        let facts = if behind { facts.put_back(now, at.shared) } else { facts.clone() };
         keys.push(TokenKey { key, signs: facts.signs, former_until: facts.former_until });
     }
     Ok(keys)

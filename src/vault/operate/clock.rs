@@ -22,6 +22,7 @@ impl Vault {
         match done {
             Ok(done) => {
                 self.epochs.reset(now);
+                self.token_keys_changed().await;
                 Ok(self.executed(command, done.entry, done.result))
             }
             Err(refused) => Ok(refused),
