@@ -95,6 +95,8 @@ async fn a_clock_that_steps_back_hides_no_intent_from_a_command() {
 #[tokio::test]
 async fn a_clock_that_steps_back_hides_no_intent_from_a_freeze() {
     let (vault, kit) = world().await;
+    // Later than any entry.
+    vault.clock.advance(Seconds(10));
     vault.far.takes(Duration::from_millis(400));
     let sent = async { vault.issued(&kit.issue("far")).await };
     let commanded = async {
