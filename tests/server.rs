@@ -315,3 +315,31 @@ async fn a_request_that_does_not_end_is_given_up() {
     assert_eq!((given_up.code(), reason(&given_up).as_str()), (Code::DeadlineExceeded, "outcome_unknown"));
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_anyone_may_open_ends_with_its_time() {
+    let daemon = Daemon::start(|limits| (limits.request_timeout_s, limits.commit_deadline_ms) = (1, 500)).await;
+    let ask = || ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    // It asks as long as it is answered, and never says that it is done.
+    let (more, asked) = tokio::sync::mpsc::channel(1);
+    more.send(ask()).await.expect("there is room");
+    let mut answers = ServerReflectionClient::new(daemon.agents().await)
+        .server_reflection_info(tokio_stream::wrappers::ReceiverStream::new(asked))
+        .await
+        .expect("reflection is served")
+        .into_inner();
+    let ended = async {
+        loop {
+            match answers.next().await.expect("it is told") {
+                Ok(_) => more.send(ask()).await.expect("it is open"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ended).await.expect("soon");
+    assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "this has had its time; ask anew"));
+    daemon.stop().await;
+}
