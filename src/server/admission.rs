@@ -3,7 +3,7 @@
 //! for a method of ours takes a place before its message is read and keeps it until it is answered; without a free place
 //! it is refused with `busy` at once, and nothing queues. Agents have places of their own, and so has each listener of
 //! operators, so that neither a fleet in a storm nor a stranger at a port keeps operators out. What anyone may ask has
-//! places of its own ([`super::public`]). A message beyond its limit, which is not read to its end, is refused in the
+//! places of its own (`public`). A message beyond its limit, which is not read to its end, is refused in the
 //! vault's words.
 //!
 //! Here, too, each request is measured and logged: method, code, time and peer, never what it holds.
