@@ -80,7 +80,7 @@ pub const TARGETS: &[Target] = &[
     target("proof", 24 * KIB, proof::proof),
     target("nockguard", 16 * KIB, chain::nockguard),
     // what operators write and keep
-    target("config", 8 * KIB, config::config),
+    target("config", 12 * KIB, config::config),
     target("apply", 8 * KIB, operators::apply),
     target("card", 4 * KIB, operators::card),
     target("keyfile", 4 * KIB, custody::keyfile),
