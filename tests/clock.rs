@@ -19,6 +19,7 @@ use nockvault::statement::operator::{Duty, OperatorRotate};
 use nockvault::statement::status::StatusRead;
 use nockvault::store::{Pace, Rules, Store as _};
 use nockvault::time::{Seconds, Timestamp};
+use nockvault::vault::NotReady;
 use nockvault::vault::answer::Outcome;
 use nockvault::vault::operate::Call;
 use serde_json::Value;
@@ -84,7 +85,9 @@ async fn after_a_reset_time_counts_anew_in_every_chain() {
         // The window must pass once: what was signed in it before may have been forgotten.
         let (mut kit, mut ida, mut max) = (anew(kit), anew(ida), anew(max));
         assert_eq!(vault.refuses(&kit.issue("orders")).await, Reason::Stale);
+        assert_eq!(vault.vault().ready(), Err(NotReady::Stale));
         vault.clock.set(now.plus(Seconds(301)));
+        assert_eq!(vault.vault().ready(), Ok(()));
         for agent in [&mut kit, &mut ida, &mut max] {
             agent.get(&vault, "orders").await;
         }

@@ -188,6 +188,10 @@ async fn the_backend_is_asked_only_where_that_is_wanted() {
     assert_eq!((&told["verdict"], &check(&told, "probe")["outcome"]), (&json!("issued"), &json!("open")));
     let told = explained(&vault, Supposed { probe: true, ..supposed("kit", "far") }).await;
     assert_eq!(check(&told, "probe")["outcome"], "ok", "{told:?}");
+    // What was asked is not advised.
+    vault.far.temper(Temper::Away);
+    let told = explained(&vault, Supposed { probe: true, ..supposed("kit", "far") }).await;
+    assert_eq!(told["do"], "look at the backend; the check says what it answered", "{told:?}");
 }
 
 // --- orders

@@ -107,6 +107,9 @@ macro_rules! bodies {
         pub enum Body { $($($(#[$doc])* $name($name),)*)* }
 
         impl Body {
+            /// Every kind there is, and twice what stands in chains of two sorts.
+            pub const KINDS: &'static [&'static str] = &[$($($kind,)*)*];
+
             /// The value of the entry's member `kind`.
             #[must_use]
             pub fn kind(&self) -> &'static str {

@@ -39,6 +39,7 @@ pub(super) fn agent(agent: &Agent) -> Object {
     let newest = agent.newest();
     object(json!({
         "agent": agent.name,
+        "ended": newest.and_then(|key| key.ended),
         "frozen": agent.frozen,
         "grants": agent.grants.len(),
         "kid": newest.map(|key| &key.kid),

@@ -1,6 +1,5 @@
 //! `vaultctl agent`: registers agents by the statements that their keys signed, lists and shows them, ends keys.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -72,8 +71,8 @@ impl Agent {
             Agent::Register { .. } | Agent::Rotate(_) => Ok(()),
             Agent::List => {
                 let mut items = pages(async |page| Ok(operator.command(AgentList { page }).await?.result)).await?;
-                if output.shape == Shape::Table && output.field.is_none() && !items.is_empty() {
-                    for_people(&operator, &mut items).await;
+                if output.shape == Shape::Table && output.field.is_none() {
+                    items.iter_mut().for_each(for_people);
                 }
                 output.list(&items, COLUMNS)
             }
@@ -98,23 +97,11 @@ impl Agent {
     }
 }
 
-/// Says beside a key that it has ended. The list itself does not tell, but the key directory does.
-async fn for_people(operator: &Operator, items: &mut [Map<String, Value>]) {
-    let directory = match operator.read_directory().await {
-        Ok((_, directory)) => directory,
-        Err(fault) => {
-            say!("which keys have ended cannot be told: {fault}");
-            return;
-        }
-    };
-    let keys = directory.agents.iter().filter(|key| key.ended.is_some());
-    let ended: BTreeSet<&str> = keys.map(|key| key.kid.as_str()).collect();
-    for item in items {
-        if let Some(Value::String(kid)) = item.get_mut("kid")
-            && ended.contains(kid.as_str())
-        {
-            kid.push_str(" (ended)");
-        }
+/// Says beside a key that it has ended.
+fn for_people(item: &mut Map<String, Value>) {
+    let ended = item.get("ended").is_some_and(Value::is_u64);
+    if let (true, Some(Value::String(kid))) = (ended, item.get_mut("kid")) {
+        kid.push_str(" (ended)");
     }
 }
 

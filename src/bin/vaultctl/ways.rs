@@ -34,20 +34,6 @@ pub(crate) enum Way {
     Pkcs11,
 }
 
-impl Way {
-    /// As it is typed.
-    fn word(self) -> &'static str {
-        match self {
-            Way::File => "file",
-            Way::Passphrase => "passphrase",
-            Way::Shares => "shares",
-            Way::Credential => "credential",
-            Way::Command => "command",
-            Way::Pkcs11 => "pkcs11",
-        }
-    }
-}
-
 /// What the ways need.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Custody")]
@@ -360,11 +346,11 @@ fn shown(custodians: &[Custodian]) -> String {
 
 /// That an option does not go with this way.
 fn foreign(option: &str, ways: &[Way], way: Way) -> anyhow::Error {
-    let ways: Vec<&str> = ways.iter().map(|way| way.word()).collect();
+    let word = |way: &Way| way.to_possible_value().map(|word| word.get_name().to_owned()).unwrap_or_default();
     anyhow!(
         "{option} is for a custodian of the kind {}, and this one is of the kind {}; leave out what is not meant",
-        ways.join(" or "),
-        way.word()
+        ways.iter().map(word).collect::<Vec<_>>().join(" or "),
+        word(&way)
     )
 }
 

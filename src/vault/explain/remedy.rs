@@ -19,12 +19,14 @@ pub(super) struct Subject {
     ttl: Seconds,
     sid: Option<Sid>,
     from: Option<IpAddr>,
+    /// Whether the backend was asked.
+    probe: bool,
 }
 
 impl Subject {
     pub(super) fn of(supposed: &Supposed) -> Subject {
-        let Supposed { agent, role, ttl, sid, from, .. } = supposed.clone();
-        Subject { agent, role, role_known: true, key: None, ttl, sid, from }
+        let Supposed { agent, role, ttl, sid, from, probe, .. } = supposed.clone();
+        Subject { agent, role, role_known: true, key: None, ttl, sid, from, probe }
     }
 }
 
@@ -91,6 +93,9 @@ pub(super) fn remedy(denial: &Denial, subject: &Subject) -> String {
         Reason::SecretMissing => format!("vaultctl role show {role} names the secret; vaultctl secret put stores it"),
         Reason::SecretExpired => {
             format!("vaultctl role show {role} names the secret; vaultctl secret put stores a new value")
+        }
+        Reason::EngineUnavailable | Reason::EngineRefused if subject.probe => {
+            "look at the backend; the check says what it answered".to_owned()
         }
         Reason::EngineUnavailable | Reason::EngineRefused => {
             format!("vaultctl explain {agent} {role} --probe says what the backend answers; look at the backend")

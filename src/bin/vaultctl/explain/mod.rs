@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use nockvault::client::operator::Operator;
-use nockvault::denial::Reason;
 use nockvault::id::{AgentName, RoleName, Sid};
 use nockvault::statement::explain::{self as statement, NewGrant, Supposed};
 use nockvault::statement::grant::GrantRevoke;
@@ -69,13 +68,12 @@ impl Explain {
         let supposed = Supposed { agent, role, ttl, params, from, at, sid: session, probe };
         let operator = find::connect(common).await?;
         let told = operator.command(statement::Explain::Request(supposed)).await?.result;
-        request(&told, probe, output)
+        request(&told, output)
     }
 }
 
 /// What a grant would allow and change.
 pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -> anyhow::Result<ExitCode> {
-    let probe = new.probe;
     let told = operator.command(statement::Explain::Grant(new)).await?.result;
     let refused = told.get("verdict").and_then(Value::as_str) == Some("refused");
     let ends = if refused { ExitCode::from(2) } else { ExitCode::SUCCESS };
@@ -93,7 +91,7 @@ pub(crate) async fn grant(operator: &Operator, new: NewGrant, output: &Output) -
     output.one(&rest.map(|(name, value)| (name.clone(), value.clone())).collect())?;
     // What a request under it would get is nothing to tell of a grant that there will not be.
     if let (Some(told), false) = (told.get("request").and_then(Value::as_object), refused) {
-        request(told, probe, output)?;
+        request(told, output)?;
     }
     Ok(ends)
 }
@@ -110,7 +108,7 @@ pub(crate) async fn revoke(operator: &Operator, of: GrantRevoke, output: &Output
     output.one(&told)
 }
 
-fn request(told: &Map<String, Value>, probe: bool, output: &Output) -> anyhow::Result<()> {
+fn request(told: &Map<String, Value>, output: &Output) -> anyhow::Result<()> {
     if output.shape != Shape::Table || output.field.is_some() {
         return output.one(told);
     }
@@ -119,12 +117,7 @@ fn request(told: &Map<String, Value>, probe: bool, output: &Output) -> anyhow::R
     match (text("reason"), told.get("expires").and_then(Value::as_u64)) {
         (Some(reason), _) => {
             say!("agent {agent} would be denied {role}: {reason}: {}", text("why").unwrap_or_default());
-            // The vault's advice is to ask the backend, which was done.
-            let of_backend = [Reason::EngineUnavailable, Reason::EngineRefused].map(Reason::code).contains(&reason);
-            match probe && of_backend {
-                true => say!("what to do: look at the backend; what it answered is said above"),
-                false => say!("what to do: {}", text("do").unwrap_or_default()),
-            }
+            say!("what to do: {}", text("do").unwrap_or_default());
         }
         (None, Some(expires)) => say!("agent {agent} would get {role} until {}", Timestamp(expires)),
         (None, None) => say!("agent {agent} would get {role}"),
