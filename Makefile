@@ -44,7 +44,7 @@ bench-scale: ## issuing, starting, memory, revoking and verifying as a vault gro
 	$(CARGO) build --release --bins --example load
 	@$(PYTHON) benches/run/scale.py $(BENCH)
 
-bench-long: ## issuing at the end of a chain of up to ten million entries; some forty minutes, 20 GB of disk
+bench-long: ## issuing at the end of a chain of up to ten million entries; an hour, 11 GB of disk
 	$(CARGO) build --release --bins --example load
 	@$(PYTHON) benches/run/long.py $(BENCH)
 

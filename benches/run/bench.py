@@ -4,37 +4,27 @@
 `make bench` builds and runs this. Needs Python 3.9 and nothing else; strace, where it is there, counts syncs.
 """
 
-import argparse
-import os
 import sys
-from pathlib import Path
 
 import report
-from machine import ROOT, Work, busy_cores, fail, load, start, stop, sync_times, syncs_during, taken
+from machine import Work, built, busy_cores, load, parser, start, stop, sync_times, syncs_during, taken
 from vaultd import ROLES, Vault
 
 PIECES = ("verify_us", "seal_us", "signatures_us", "hashes_us", "rows_us")
 
+PROGRAMS = ("vaultd", "vaultctl", "examples/load")
+
 
 def arguments(jobs="kv,jwt,ssh,x509", sessions="1,8,64,256"):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-    parser.add_argument("--programs", type=Path, default=target / "release", help="where vaultd, vaultctl and examples/load are")
-    parser.add_argument("--target", type=Path, default=target, help="where work and results go")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="for how long each run is measured")
-    parser.add_argument("--warm-up", type=float, default=1.0)
-    parser.add_argument("--sessions", default=sessions)
-    parser.add_argument("--busy", type=int, default=64, help="the number of sessions for what is not measured at each")
-    parser.add_argument("--jobs", default=jobs)
-    parser.add_argument("--trial", action="store_true", help="on any file system, for a moment: whether it works, no figures")
-    given = parser.parse_args()
+    options = parser(__doc__, PROGRAMS)
+    options.add_argument("--warm-up", type=float, default=1.0)
+    options.add_argument("--sessions", default=sessions)
+    options.add_argument("--busy", type=int, default=64, help="the number of sessions for what is not measured at each")
+    options.add_argument("--jobs", default=jobs)
+    given = options.parse_args()
     if given.trial:
         given.repeats, given.seconds, given.warm_up = 1, 0.5, 0.1
-    given.programs = given.programs.resolve()
-    for name in ("vaultd", "vaultctl", "examples/load"):
-        if not (given.programs / name).exists():
-            fail(f"{given.programs / name} is not built: cargo build --release --bins --example load")
+    built(given, PROGRAMS)
     return given
 
 

@@ -2,38 +2,28 @@
 """What an issuance costs at the end of a chain of any length, to its own agent and to others, and what a start costs then.
 
 `make bench-long` builds and runs this. The entries are made by the vault's own store without the daemon (`load fill`);
-ten million take some twenty minutes and twenty gigabytes of disk. There is no mirror, which would write them once more.
+ten million take half an hour or more and eleven gigabytes of disk. There is no mirror, which would write them once more.
 Needs Python 3.9 and nothing else.
 """
 
-import argparse
-import os
 import re
 import time
-from pathlib import Path
 
 import report
-from machine import ROOT, Work, busy_cores, fail, load, resident, run, sync_times, taken
+from machine import Work, built, busy_cores, fail, load, parser, resident, run, sync_times, taken
 from vaultd import ROLES, Vault
+
+PROGRAMS = ("vaultd", "vaultctl", "vault-verify", "examples/load")
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-    parser.add_argument("--programs", type=Path, default=target / "release", help="where the programs and examples/load are")
-    parser.add_argument("--target", type=Path, default=target, help="where work and results go")
-    parser.add_argument("--sizes", default="1000,100000,1000000,10000000", help="how long the chain is when it is looked at")
-    parser.add_argument("--sessions", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--trial", action="store_true", help="on any file system, with few of all: whether it works, no figures")
-    given = parser.parse_args()
+    options = parser(__doc__, PROGRAMS)
+    options.add_argument("--sizes", default="1000,100000,1000000,10000000", help="how long the chain is when it is looked at")
+    options.add_argument("--sessions", type=int, default=64)
+    given = options.parse_args()
     if given.trial:
         given.sizes, given.sessions, given.seconds, given.repeats = "20,60", 4, 0.3, 1
-    given.programs = given.programs.resolve()
-    for name in ("vaultd", "vaultctl", "vault-verify", "examples/load"):
-        if not (given.programs / name).exists():
-            fail(f"{given.programs / name} is not built: cargo build --release --bins --example load")
+    built(given, PROGRAMS)
     return given
 
 

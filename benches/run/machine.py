@@ -1,5 +1,6 @@
 """What all the benches stand on: programs that stop with the run, a disk that is one, and CPU that others use."""
 
+import argparse
 import atexit
 import json
 import os
@@ -93,6 +94,26 @@ def sync_times(folder, count=200):
         path.unlink()
     times.sort()
     return times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+def parser(doc, programs):
+    """The options that all benches have; `programs` is what they run."""
+    options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+    options.add_argument("--programs", type=Path, default=target / "release", help=f"where {', '.join(programs)} are")
+    options.add_argument("--target", type=Path, default=target, help="where work and results go")
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--seconds", type=float, default=5.0, help="for how long each run is measured")
+    options.add_argument("--trial", action="store_true", help="on any file system, for a moment: whether it works, no figures")
+    return options
+
+
+def built(given, programs):
+    """Where the programs are, once it is known that they are."""
+    given.programs = given.programs.resolve()
+    for name in programs:
+        if not (given.programs / name).exists():
+            fail(f"{given.programs / name} is not built: cargo build --release --bins --example load")
 
 
 def busy_cores(seconds=0.7):

@@ -5,40 +5,31 @@
 Needs Python 3.9 and nothing else.
 """
 
-import argparse
 import json
 import os
 import time
-from pathlib import Path
 
 import report
-from machine import ROOT, Work, busy_cores, fail, resident, run, sync_times, taken
+from machine import Work, built, busy_cores, fail, parser, resident, run, sync_times, taken
 from vaultd import ROLES, Vault
 
 # A fill goes by slices, none longer than this and the first a short one, so that its end is not far beyond what was asked.
 SLICE_S = 20.0
 FIRST_S = 1.0
 
+PROGRAMS = ("vaultd", "vaultctl", "vault-verify", "examples/load")
+
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-    parser.add_argument("--programs", type=Path, default=target / "release", help="where the programs and examples/load are")
-    parser.add_argument("--target", type=Path, default=target, help="where work and results go")
-    parser.add_argument("--steps", default="1000,100000,1000000", help="at how many entries it is looked at")
-    parser.add_argument("--agents", type=int, default=10_000)
-    parser.add_argument("--revoke", type=int, default=10_000, help="how many self-contained leases one command takes back")
-    parser.add_argument("--sessions", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--trial", action="store_true", help="on any file system, with few of all: whether it works, no figures")
-    given = parser.parse_args()
+    options = parser(__doc__, PROGRAMS)
+    options.add_argument("--steps", default="1000,100000,1000000", help="at how many entries it is looked at")
+    options.add_argument("--agents", type=int, default=10_000)
+    options.add_argument("--revoke", type=int, default=10_000, help="how many self-contained leases one command takes back")
+    options.add_argument("--sessions", type=int, default=64)
+    given = options.parse_args()
     if given.trial:
         given.steps, given.agents, given.revoke, given.sessions, given.seconds, given.repeats = "20,60", 6, 20, 4, 0.3, 1
-    given.programs = given.programs.resolve()
-    for name in ("vaultd", "vaultctl", "vault-verify", "examples/load"):
-        if not (given.programs / name).exists():
-            fail(f"{given.programs / name} is not built: cargo build --release --bins --example load")
+    built(given, PROGRAMS)
     return given
 
 
