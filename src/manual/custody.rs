@@ -27,7 +27,7 @@
 //!
 //! # Custody of the root key
 //!
-//! `vaultctl init --custody KIND` says who can get at the root key, and `vaultctl custody add`, `remove` and `list` change and
+//! `vaultctl init --custody KIND`, or the options of one kind alone, say who can get at the root key, and `vaultctl custody add`, `remove` and `list` change and
 //! show it while the vault serves: a `file`, a `passphrase`, `shares` (`--shares N --threshold K`), a systemd `credential`, a
 //! `command` that prints 32 bytes, a `pkcs11` token. Have two, whose secrets lie apart: losing one is then not the end. A new
 //! custodian's secret is drawn or typed where the command is typed, and only its public key is sent.

@@ -69,8 +69,9 @@
 //!
 //! On a better day three runs gave `kv` 1,815 to 2,374 a second, 0.57 to 0.80 ms, 1.7 to 2.7 times its pieces, 36 to 52 % of the
 //! bound. With half of what it can, p99 was 11 to 12 ms in a young vault, and 18 to 34 ms in one that the whole bench had
-//! filled; since then the log is copied after sixteen commits too, which by turns, nine pairs, made it x 0.6 (19 to 12 ms, 24
-//! to 14, on a worse day). At 256 sessions the rate is that of 64; alone, one session has an answer in 1.5 to 1.9 ms.
+//! filled. Copying the log after twenty issuances and not after a hundred, by turns, nine pairs, made it x 0.6 (19 to 12 ms,
+//! 24 to 14, on a worse day); now it is copied after a hundred or after sixteen commits, whichever comes first, which was not
+//! measured by itself. At 256 sessions the rate is that of 64; alone, one session has an answer in 1.5 to 1.9 ms.
 //!
 //! `fdatasync` in place of `fsync` for SQLite, and no count of its memory (`.cargo/config.toml`), by turns with the build
 //! before, six pairs: 11 % more a second at 64 sessions and 10 % less CPU; one session alone 9 % more and 10 % less.
@@ -139,7 +140,7 @@
 //! |---|---|
 //! | CPU at most 1.5 times the sum of the pieces | no: 1.7 to 3.2, in the middle 2.4 |
 //! | three quarters of the bound | no: 31 to 52 %, in the middle 40 |
-//! | p99 below 10 ms at half load | nearly: 11 ms in a young vault, 18 to 34 ms in a full one, before it was made x 0.6 |
+//! | p99 below 10 ms at half load | nearly: 11 ms in a young vault, 18 to 34 ms in a full one, before the log was copied in smaller parts |
 //! | 8 times OpenBao's rate, a login and a stored value | no: 2.4 to 3.0 times |
 //! | 2.5 times its rate, PostgreSQL | no: 1.7 to 2.6 times |
 //! | 1.5 times its rate, SSH | with the login that proves the caller, 2.2 to 2.5 times; without it, 0.5 |
