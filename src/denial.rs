@@ -168,7 +168,7 @@ reasons! {
     /// The clock is not behind the history.
     ClockGood = "clock_good", State, "the vault's clock is not behind its own history; there is nothing to reset";
     /// The agent's chain does not verify and was set aside.
-    Quarantined = "quarantined", Vault, "this agent's audit chain is quarantined; an operator must look at it";
+    Quarantined = "quarantined", Vault, "an audit chain that this needs is quarantined; an operator must look at it";
     /// Without it nobody could open the vault.
     LastCustodian = "last_custodian", State, "without its last custodian nobody could open the vault; add another first";
     /// Too much at once.
